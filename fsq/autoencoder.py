@@ -1,0 +1,81 @@
+"""Encoder, quantizer and decoder as one thing."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from fsq.contract import TokenizerSpec
+from fsq.errors import DataError
+from fsq.images import ImageSpec
+from fsq.layers import FSQ
+from fsq.networks import build_decoder, build_encoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Autoencoder:
+    """Images -> latents -> codes -> images, each in its own model."""
+
+    spec: TokenizerSpec
+    encoder: keras.Model
+    quantizer: FSQ
+    decoder: keras.Model
+
+    def variables(self) -> Iterator[tuple[str, keras.Variable]]:
+        """Yields every weight with its name, such as 'encoder/down_0/kernel'."""
+        for model in (self.encoder, self.decoder):
+            for variable in model.variables:
+                yield f"{model.name}/{variable.path}", variable
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Returns a copy of every weight by name."""
+        return {name: np.array(variable.value) for name, variable in self.variables()}
+
+    def set_weights(self, weights: dict[str, np.ndarray]) -> None:
+        """Sets every weight.
+
+        Raises:
+          DataError: A weight is missing, superfluous, or of another shape.
+        """
+        expected = dict(self.variables())
+        if odd := sorted(expected.keys() ^ weights.keys()):
+            raise DataError(
+                f"weights: expected the {len(expected)} of the network, got {len(weights)}; "
+                f"{odd[0]!r} is in only one of them. The weights belong to another network."
+            )
+        for name, variable in expected.items():
+            if tuple(variable.shape) != weights[name].shape:
+                raise DataError(
+                    f"weights: expected shape {tuple(variable.shape)} for {name!r}, "
+                    f"got {weights[name].shape}. The weights belong to another network."
+                )
+            variable.assign(weights[name])
+
+
+def build_autoencoder(spec: TokenizerSpec) -> Autoencoder:
+    """Builds a freshly initialised autoencoder."""
+    channels = len(spec.levels)
+    quantizer = FSQ(spec.levels, preset=spec.preset, eps=spec.eps, name="fsq")
+    quantizer.build((None, *spec.grid, channels))
+    return Autoencoder(
+        spec=spec,
+        encoder=build_encoder(spec.network, spec.image.shape, channels),
+        quantizer=quantizer,
+        decoder=build_decoder(spec.network, spec.grid, channels, spec.image.channels),
+    )
+
+
+def pixels_to_floats(images: Any, spec: ImageSpec) -> Any:
+    """Maps uint8 pixels to float32 in the pixel range, both ends included."""
+    low, high = spec.pixel_range
+    return ops.cast(images, "float32") * ((high - low) / 255) + low
+
+
+def floats_to_pixels(images: Any, spec: ImageSpec) -> Any:
+    """Maps floats to uint8 pixels, clipped and rounded; undoes `pixels_to_floats`."""
+    low, high = spec.pixel_range
+    scaled = (ops.cast(images, "float32") - low) * (255 / (high - low))
+    return ops.cast(ops.round(ops.clip(scaled, 0, 255)), "uint8")

@@ -1,0 +1,147 @@
+"""The token contract: all that a token means, as the JSON beside every tokenizer and dataset."""
+
+import json
+from typing import Annotated, Literal, Self
+
+import pydantic
+
+from fsq import lattice
+from fsq.images import ImageSpec
+
+CONTRACT_FILE = "tokenizer.json"
+WEIGHTS_FILE = "tokenizer.safetensors"
+
+Width = Annotated[int, pydantic.Field(ge=1, le=4096)]
+
+
+class NetworkSpec(pydantic.BaseModel):
+    """A convolutional encoder and decoder.
+
+    Attributes:
+      encoder_widths: Channels after each stride-2 stage; as many stages as the
+        downsampling has factors of 2.
+      encoder_blocks: Residual blocks at the encoder's lowest resolution.
+      decoder_widths: Channels before each upsampling stage, lowest resolution first.
+      decoder_blocks: Residual blocks at the decoder's lowest resolution.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["conv"] = "conv"
+    encoder_widths: Annotated[tuple[Width, ...], pydantic.Field(min_length=1, max_length=6)]
+    encoder_blocks: Annotated[int, pydantic.Field(ge=0, le=64)] = 0
+    decoder_widths: Annotated[tuple[Width, ...], pydantic.Field(min_length=1, max_length=6)]
+    decoder_blocks: Annotated[int, pydantic.Field(ge=0, le=64)] = 2
+
+    @pydantic.model_validator(mode="after")
+    def _stages_match(self) -> Self:
+        if len(self.encoder_widths) != len(self.decoder_widths):
+            raise ValueError(
+                f"expected as many decoder_widths as encoder_widths, "
+                f"got {len(self.decoder_widths)} and {len(self.encoder_widths)}"
+            )
+        return self
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels per token along each side."""
+        return 2 ** len(self.encoder_widths)
+
+
+class TokenizerSpec(pydantic.BaseModel):
+    """What a tokenizer is built from; the part of the contract that a person writes."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    levels: tuple[int, ...]
+    preset: Literal["atanh", "official"] = "atanh"
+    eps: Annotated[float, pydantic.Field(gt=0, le=1e-3)] = 1e-3
+    image: ImageSpec
+    network: NetworkSpec
+
+    @pydantic.field_validator("levels", mode="before")
+    @classmethod
+    def _levels_are_a_lattice(cls, levels: object) -> lattice.Levels:
+        checked = lattice.check_levels(levels)  # type: ignore[arg-type]
+        if 2 in checked:
+            raise ValueError("two levels need a symmetric bound; use 3 or more")
+        return checked
+
+    @pydantic.model_validator(mode="after")
+    def _image_divides(self) -> Self:
+        if self.image.size_pixels % self.network.downsampling:
+            raise ValueError(
+                f"expected image.size_pixels to be a multiple of {self.network.downsampling} "
+                f"({len(self.network.encoder_widths)} stages), got {self.image.size_pixels}"
+            )
+        return self
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens."""
+        side = self.image.size_pixels // self.network.downsampling
+        return (side, side)
+
+    @property
+    def vocab_size(self) -> int:
+        return lattice.vocab_size(self.levels)
+
+
+class TokenContract(pydantic.BaseModel):
+    """The content of tokenizer.json. In a dataset, `views` and `dtype` are filled in too."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    levels: tuple[int, ...]
+    preset: Literal["atanh", "official"]
+    eps: float
+    basis_order: Literal["first_channel_fastest"] = "first_channel_fastest"
+    vocab_size: int
+    grid: tuple[int, int]
+    raster_order: Literal["row_major"] = "row_major"
+    image: ImageSpec
+    network: NetworkSpec
+    weights_sha256: str
+    views: tuple[str, ...] | None = None
+    dtype: Literal["uint8", "uint16", "uint32", "uint64", "int64_list"] | None = None
+
+    @classmethod
+    def of(cls, spec: TokenizerSpec, weights_sha256: str) -> "TokenContract":
+        """Spells out all that follows from the spec."""
+        return cls(
+            levels=spec.levels,
+            preset=spec.preset,
+            eps=spec.eps,
+            vocab_size=spec.vocab_size,
+            grid=spec.grid,
+            image=spec.image,
+            network=spec.network,
+            weights_sha256=weights_sha256,
+        )
+
+    @property
+    def spec(self) -> TokenizerSpec:
+        return TokenizerSpec(
+            levels=self.levels,
+            preset=self.preset,
+            eps=self.eps,
+            image=self.image,
+            network=self.network,
+        )
+
+    @pydantic.model_validator(mode="after")
+    def _derived_fields_follow(self) -> Self:
+        spec = self.spec
+        for name, expected in (("vocab_size", spec.vocab_size), ("grid", spec.grid)):
+            if getattr(self, name) != expected:
+                raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)}")
+        return self
+
+    @property
+    def tokens_per_image(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    def to_json(self) -> str:
+        """Renders the file's text; the same contract gives the same bytes."""
+        return json.dumps(self.model_dump(mode="json", exclude_none=True), indent=2) + "\n"

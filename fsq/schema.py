@@ -1,0 +1,101 @@
+"""Checks YAML and JSON against a pydantic model; the first problem becomes one line."""
+
+import difflib
+import types
+import typing
+from typing import Any, TypeVar
+
+import pydantic
+
+from fsq.errors import RequestError
+
+Model = TypeVar("Model", bound=pydantic.BaseModel)
+
+
+def parse(model: type[Model], data: Any, where: str) -> Model:
+    """Builds the model from plain data.
+
+    Args:
+      model: A pydantic model.
+      data: What a YAML or JSON file held.
+      where: Name of the file, for messages.
+
+    Raises:
+      RequestError: The data does not fit; the message names the key and, for
+        an unknown one, what was probably meant.
+    """
+    if not isinstance(data, dict):
+        raise RequestError(f"{where}: expected a mapping, got {type(data).__name__}.")
+    try:
+        return model.model_validate(data)
+    except pydantic.ValidationError as error:
+        problems = error.errors(include_url=False)
+        # A misspelt key is also a missing one: the first says more.
+        problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+        message = _describe(model, problems[0], where)
+        if len(problems) > 1:
+            message += f" ({len(problems) - 1} more after this one)"
+        raise RequestError(message) from error
+
+
+def _describe(model: type[pydantic.BaseModel], problem: Any, where: str) -> str:
+    path, fields = _locate(model, problem["loc"])
+    place = ".".join([where, *path])
+    match problem["type"]:
+        case "extra_forbidden":
+            close = difflib.get_close_matches(path[-1], fields, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(fields)}"
+            return f"{place}: unknown key ({hint})"
+        case "missing":
+            return f"{place}: expected a value, got none. Add the key {path[-1]!r}."
+        case "union_tag_not_found":
+            tags = problem["ctx"]["discriminator"]
+            return f"{place}: expected a key {tags}, got none. Add it."
+        case "union_tag_invalid":
+            expected = problem["ctx"]["expected_tags"]
+            found = problem["ctx"]["tag"]
+            close = difflib.get_close_matches(found, expected.replace("'", "").split(", "), n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            return f"{place}.kind: expected one of {expected}, got {found!r}{hint}."
+        case "value_error":
+            return f"{place}: {problem['ctx']['error']}"
+    expected = problem["msg"].replace("Input should be", "expected", 1)
+    if not expected.startswith("expected"):
+        expected = f"expected otherwise: {expected}"
+    return f"{place}: {expected}, got {_shorten(problem['input'])}."
+
+
+def _locate(model: type[pydantic.BaseModel], loc: tuple[Any, ...]) -> tuple[list[str], list[str]]:
+    """Returns the path as the file spells it, and the keys known at its last mapping."""
+    path: list[str] = []
+    here: list[type[pydantic.BaseModel]] = [model]
+    for part in loc:
+        tagged = [m for m in here if len(here) > 1 and part in _tags(m)]
+        if tagged:  # pydantic puts the tag of a union into the path; the file does not
+            here = tagged
+            continue
+        path.append(str(part))
+        fields = here[0].model_fields if len(here) == 1 else {}
+        if part in fields:
+            here = _models(fields[part].annotation)
+        elif isinstance(part, str):
+            return path, sorted(fields)
+    return path, sorted(here[0].model_fields) if here else []
+
+
+def _models(annotation: Any) -> list[type[pydantic.BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated, tuple):
+        return [m for arg in typing.get_args(annotation) for m in _models(arg)]
+    return []
+
+
+def _tags(model: type[pydantic.BaseModel]) -> tuple[Any, ...]:
+    kind = model.model_fields.get("kind")
+    return typing.get_args(kind.annotation) if kind else ()
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

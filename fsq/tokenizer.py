@@ -1,0 +1,228 @@
+"""The saved tokenizer: encode, decode, save, load, fingerprint.
+
+A directory with tokenizer.json (the token contract) and tokenizer.safetensors
+(the weights, whose sha256 stands in the contract). Loading runs no code from
+either. A finished dataset holds both files, so it loads as a tokenizer too.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from fsq import lattice
+from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
+from fsq.errors import RequestError
+from fsq.runtimes import Runtime
+from fsq.schema import parse
+
+DEFAULT_BATCH_SIZE = 256
+
+
+def parse_contract(data: bytes, where: str) -> TokenContract:
+    """Reads the bytes of a tokenizer.json; imports neither TensorFlow nor Keras.
+
+    Raises:
+      RequestError: They are not a contract that we read.
+    """
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise RequestError(f"{where}: expected JSON, got: {error}.") from error
+    return parse(TokenContract, content, where)
+
+
+def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
+    """Compares the weights with the sha256 in the contract.
+
+    Raises:
+      RequestError: They are others.
+    """
+    if (found := hashlib.sha256(data).hexdigest()) != contract.weights_sha256:
+        raise RequestError(
+            f"{where}: expected weights with sha256 {contract.weights_sha256[:12]}, "
+            f"got {found[:12]}. Copy both files of the tokenizer anew."
+        )
+
+
+class Tokenizer:
+    """Turns images into tokens and tokens into images.
+
+    Make one with `Tokenizer.load` or, after training, `Tokenizer.of`.
+
+    Args:
+      contract: What the tokens mean.
+      autoencoder: The networks, with their weights set.
+      batch_size: Images per run of the encoder. Other batch sizes can give
+        another token where a latent lies within a rounding error of a
+        boundary, so a dataset keeps to one.
+    """
+
+    def __init__(self, contract: TokenContract, autoencoder: Any, batch_size: int):
+        self.contract = contract
+        self.batch_size = batch_size
+        self._autoencoder = autoencoder
+        self._runtime: Runtime | None = None
+
+    @classmethod
+    def of(cls, autoencoder: Any, batch_size: int = DEFAULT_BATCH_SIZE) -> "Tokenizer":
+        """Wraps a trained autoencoder."""
+        weights_sha256 = hashlib.sha256(_pack(autoencoder)).hexdigest()
+        return cls(TokenContract.of(autoencoder.spec, weights_sha256), autoencoder, batch_size)
+
+    @classmethod
+    def load(
+        cls, directory: str | os.PathLike[str], *, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> "Tokenizer":
+        """Loads a tokenizer directory, or the tokenizer inside a finished dataset.
+
+        Raises:
+          RequestError: A file is missing, damaged or of another format.
+        """
+        folder = Path(directory)
+        return cls.from_bytes(
+            _read(folder, CONTRACT_FILE),
+            _read(folder, WEIGHTS_FILE),
+            where=str(directory),
+            batch_size=batch_size,
+        )
+
+    @classmethod
+    def from_bytes(
+        cls, contract_data: bytes, weights_data: bytes, *, where: str, batch_size: int
+    ) -> "Tokenizer":
+        """Builds a tokenizer from the bytes of its two files; `where` is for messages.
+
+        Raises:
+          RequestError: A file is damaged or of another format.
+        """
+        contract = parse_contract(contract_data, f"{where}/{CONTRACT_FILE}")
+        check_weights(weights_data, contract, f"{where}/{WEIGHTS_FILE}")
+        from fsq.autoencoder import build_autoencoder
+
+        try:
+            weights = safetensors.numpy.load(weights_data)
+        except safetensors.SafetensorError as error:
+            raise RequestError(
+                f"{where}/{WEIGHTS_FILE}: expected safetensors, got: {error}."
+            ) from error
+        autoencoder = build_autoencoder(contract.spec)
+        autoencoder.set_weights(weights)
+        return cls(contract, autoencoder, batch_size)
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Writes the two files, the contract last: without it there is no tokenizer."""
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / WEIGHTS_FILE, _pack(self._autoencoder))
+        _replace(folder / CONTRACT_FILE, self.contract.to_json().encode())
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the contract, which holds the sha256 of the weights."""
+        return hashlib.sha256(self.contract.to_json().encode()).hexdigest()
+
+    def encode_batch(self, images: np.ndarray) -> np.ndarray:
+        """Encodes one batch of at most `batch_size` images, padded to it.
+
+        Args:
+          images: uint8, shape [B, S, S, C], B <= batch_size.
+
+        Returns:
+          Tokens [B, rows, columns], int32 or int64; -1 where a latent was NaN.
+        """
+        if self._runtime is None:
+            from fsq.runtimes.tensorflow_graph import TensorFlowGraph
+
+            self._runtime = TensorFlowGraph(self._autoencoder, self.batch_size)
+        count = len(images)
+        if count < self.batch_size:
+            padded = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
+            padded[:count] = images
+            images = padded
+        return self._runtime(images)[:count]
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Encodes images of the contract's size.
+
+        Args:
+          images: uint8, shape [B, S, S, C], any B.
+
+        Returns:
+          Tokens in [0, vocab_size), int32 or int64, shape [B, rows, columns].
+
+        Raises:
+          ValueError: Another shape or type, or a latent is NaN.
+        """
+        images = np.asarray(images)
+        shape = self.contract.image.shape
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
+            raise ValueError(
+                f"images: expected uint8 [B, {', '.join(map(str, shape))}], "
+                f"got {images.dtype} {list(images.shape)}. Use fsq.images to decode and fit them."
+            )
+        if len(images) == 0:
+            return np.zeros((0, *self.contract.grid), lattice.token_dtype(self.contract.vocab_size))
+        tokens = np.concatenate(
+            [
+                self.encode_batch(images[start : start + self.batch_size])
+                for start in range(0, len(images), self.batch_size)
+            ]
+        )
+        if (bad := int((tokens < 0).sum())) > 0:
+            raise ValueError(f"encode: expected finite latents, got {bad} of {tokens.size} NaN.")
+        return tokens
+
+    def decode(self, tokens: np.ndarray) -> np.ndarray:
+        """Decodes tokens to images.
+
+        Args:
+          tokens: Integers in [0, vocab_size), shape [B, rows, columns].
+
+        Returns:
+          uint8 images, shape [B, S, S, C].
+
+        Raises:
+          ValueError: Another shape, or a token outside the range.
+        """
+        from fsq.autoencoder import floats_to_pixels
+
+        tokens = lattice.check_tokens(tokens, self.contract.vocab_size)
+        if tokens.ndim != 3 or tokens.shape[1:] != self.contract.grid:
+            raise ValueError(
+                f"tokens: expected shape [B, {self.contract.grid[0]}, {self.contract.grid[1]}], "
+                f"got {list(tokens.shape)}."
+            )
+        pieces = [np.zeros((0, *self.contract.image.shape), np.uint8)]
+        for start in range(0, len(tokens), self.batch_size):
+            codes = self._autoencoder.quantizer.indices_to_codes(
+                tokens[start : start + self.batch_size]
+            )
+            floats = self._autoencoder.decoder(codes, training=False)
+            pieces.append(np.asarray(floats_to_pixels(floats, self.contract.image)))
+        return np.concatenate(pieces)
+
+
+def _pack(autoencoder: Any) -> bytes:
+    return safetensors.numpy.save(autoencoder.weights())
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise RequestError(
+            f"{folder}: expected a tokenizer, found no {name} that can be read. "
+            "Train one with 'fsq train', or give another directory."
+        ) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
