@@ -1,0 +1,1 @@
+"""The Beam program: image datasets in, token shards out."""

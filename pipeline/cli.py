@@ -1,0 +1,192 @@
+"""The command line: verbs to functions. The only place that prints or exits."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import click
+
+from fsq.errors import DataError, FsqError, RequestError
+from fsq.version import __version__
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="fsq")
+def cli() -> None:
+    """Images in, token shards out: FSQ tokenization of image datasets."""
+
+
+@cli.command(short_help="Train an FSQ autoencoder and save it as a tokenizer.")
+@click.argument("config")
+def train(config: str) -> None:
+    """Train an FSQ autoencoder by CONFIG and save it as a tokenizer.
+
+    Run the same command again after an interruption and it goes on from the
+    last checkpoint. The figures on held-out images come at the end, and stand
+    on the tokenizer's card.
+    """
+    from pipeline.config import TrainConfig, load_config
+    from pipeline.train import describe_evaluation, train_tokenizer
+
+    loaded = load_config(config, TrainConfig)
+    with quiet_start():
+        import tensorflow as _  # noqa: F401
+    evaluation = train_tokenizer(loaded, config)
+    click.echo(f"{loaded.output}: {describe_evaluation(evaluation)}")
+
+
+@cli.command(short_help="Tokenize an image dataset: the main job.")
+@click.argument("config")
+@click.argument("beam_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM OPTIONS]")
+@click.option("--output", metavar="DIR", help="Write here instead of output.directory.")
+@click.option("--limit", type=click.IntRange(min=1), help="Take just the first N images.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--overwrite", is_flag=True, help="Remove another job's output first.")
+def tokenize(
+    config: str,
+    beam_options: tuple[str, ...],
+    output: str | None,
+    limit: int | None,
+    dry_run: bool,
+    overwrite: bool,
+) -> None:
+    """Tokenize an image dataset by CONFIG into sharded TFRecords.
+
+    An interrupted job goes on where it stopped when the same command is given
+    again, and ends in the same bytes. Options after -- go to Beam; without a
+    --runner among them the job runs on this machine.
+    """
+    from pipeline.config import TokenizeConfig, load_config
+    from pipeline.plan import describe_plan, is_finished, make_plan
+
+    loaded = load_config(config, TokenizeConfig)
+    if output is not None:
+        moved = loaded.output.model_copy(update={"directory": output})
+        loaded = loaded.model_copy(update={"output": moved})
+    with quiet_start():
+        plan = make_plan(loaded, limit=limit)
+    if dry_run:
+        print_pairs(describe_plan(plan, overwrite=overwrite))
+        return
+    with quiet_start():
+        from pipeline.flow import run
+
+        # A finished dataset needs no TensorFlow; otherwise it is loaded here, in silence.
+        if overwrite or not is_finished(plan):
+            import tensorflow as _  # noqa: F401
+    from pipeline.watch import watch
+
+    with watch(plan.job):
+        summary = run(plan, overwrite=overwrite, beam_options=beam_options)
+    if summary.units_resumed:
+        click.echo(f"resumed: {summary.units_resumed} of {summary.num_units} units done before")
+    click.echo(
+        f"{summary.directory}: {summary.records:,} records in {summary.num_shards} shards; "
+        f"{summary.images_read:,} images read, {summary.images_rejected:,} rejected"
+    )
+
+
+@cli.command(short_help="Read a dataset back and check every promise.")
+@click.argument("directory", metavar="DIR")
+def verify(directory: str) -> None:
+    """Read the dataset in DIR back and check every promise it makes.
+
+    Prints one line for each problem and exits with 1 if there is any.
+    """
+    from pipeline.verify import verify_dataset
+
+    problems = 0
+    with quiet_start():
+        import tensorflow as _  # noqa: F401
+    for problem in verify_dataset(directory):
+        problems += 1
+        click.echo(problem)
+    if problems:
+        raise DataError(f"{directory}: {problems} problem(s) found.")
+    click.echo(f"{directory}: all is well")
+
+
+@cli.command(short_help="Draw images decoded from tokens.")
+@click.argument("directory", metavar="DIR")
+@click.option("--count", type=click.IntRange(min=1), default=32, show_default=True)
+@click.option("--output", required=True, metavar="F.png")
+@click.option("--originals", is_flag=True, help="Draw the source images above them.")
+def decode(directory: str, count: int, output: str, originals: bool) -> None:
+    """Decode the first images of the dataset in DIR, from its tokens alone, into one picture."""
+    with quiet_start():
+        from pipeline.sheet import draw_sheet
+
+        sheet = draw_sheet(directory, count, originals=originals)
+    try:
+        sheet.save(output)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{output}: expected a picture file to write, got: {error}.") from error
+    click.echo(f"{output}: {sheet.width} x {sheet.height} pixels")
+
+
+@cli.command(short_help="Describe a dataset or a tokenizer.")
+@click.argument("directory", metavar="DIR")
+def inspect(directory: str) -> None:
+    """Describe the dataset or the tokenizer in DIR in a few lines."""
+    from pipeline.inspect import inspect_directory
+
+    print_pairs(inspect_directory(directory))
+
+
+def print_pairs(pairs: list[tuple[str, str]]) -> None:
+    """Prints names and values in two columns."""
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Holds back what native libraries write to stderr while they are loaded.
+
+    TensorFlow notes its start with lines that no setting turns off. They are
+    shown after all if the start fails.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        real = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except FsqError:
+            raise
+        except BaseException:
+            held.seek(0)
+            os.write(real, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(real, 2)
+            os.close(real)
+
+
+def main() -> None:
+    """Runs the command line. Exit 0: good; 1: the data is bad; 2: the request is bad."""
+    # Before TensorFlow is imported: its start-up notes are no news to our users.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        cli(standalone_mode=False)
+    except FsqError as error:
+        click.echo(f"fsq: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"fsq: {error.format_message()}", err=True)
+        sys.exit(RequestError.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("fsq: interrupted; run the same command again to go on.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Configs: YAML in, frozen models out. Imports neither TensorFlow nor Beam."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic
+import yaml
+
+from fsq.contract import TokenizerSpec
+from fsq.errors import RequestError
+from fsq.recipe import TrainingSpec
+from fsq.schema import parse
+
+Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Path_ = Annotated[str, pydantic.Field(min_length=1)]
+
+
+class _Frozen(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class TfdsSource(_Frozen):
+    """A prepared tensorflow-datasets dataset: a directory, or a name inside a data_dir."""
+
+    kind: Literal["tfds"]
+    directory: Path_ | None = None
+    name: str | None = None
+    data_dir: Path_ | None = None
+    split: str
+    image: str = "image"
+    carry: tuple[str, ...] = ()
+
+    @pydantic.model_validator(mode="after")
+    def _one_place(self) -> "TfdsSource":
+        if (self.directory is None) == (self.name is None):
+            raise ValueError("expected either 'directory' or 'name', got both or neither")
+        if self.data_dir is not None and self.name is None:
+            raise ValueError("expected 'data_dir' together with 'name', got it with 'directory'")
+        return self
+
+
+class TfrecordSource(_Frozen):
+    """TFRecord files of tf.train.Example with named fields."""
+
+    kind: Literal["tfrecord"]
+    files: Path_
+    image: str
+    key: str | None = None
+    carry: dict[Name, str] = {}
+
+
+class ImageFolderSource(_Frozen):
+    """A folder of images; with `labels`, each image's folder is its class."""
+
+    kind: Literal["image_folder"]
+    directory: Path_
+    labels: bool = True
+
+
+SourceConfig = Annotated[
+    TfdsSource | TfrecordSource | ImageFolderSource, pydantic.Field(discriminator="kind")
+]
+
+
+class OutputConfig(_Frozen):
+    """Where the dataset goes and what it is called."""
+
+    directory: Path_
+    name: Name
+    split: Name = "train"
+    num_shards: Annotated[int, pydantic.Field(ge=1, le=100_000)] | None = None
+    tokens: Literal["bytes", "int64_list"] = "bytes"
+
+
+class TokenizeConfig(_Frozen):
+    """One tokenization job."""
+
+    source: SourceConfig
+    tokenizer: Path_
+    output: OutputConfig
+    views: Annotated[
+        tuple[Literal["center", "center_flipped"], ...], pydantic.Field(min_length=1)
+    ] = ("center",)
+    # 8 at least: with one image per batch a result can depend on the number of threads.
+    batch_size: Annotated[int, pydantic.Field(ge=8, le=65_536)] = 256
+    max_reject_fraction: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
+
+    @pydantic.field_validator("views")
+    @classmethod
+    def _views_differ(cls, views: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(views)) != len(views):
+            raise ValueError(f"expected each view once, got {list(views)}")
+        return views
+
+
+class TrainConfig(_Frozen):
+    """One training run."""
+
+    source: SourceConfig
+    held_out: SourceConfig
+    tokenizer: TokenizerSpec
+    training: TrainingSpec
+    output: Path_
+
+
+Config = TypeVar("Config", bound=pydantic.BaseModel)
+
+
+def load_config(path: str, model: type[Config]) -> Config:
+    """Reads a YAML file into a config.
+
+    Raises:
+      RequestError: The file is missing, is not YAML, or does not fit the model.
+    """
+    try:
+        data: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RequestError(f"{path}: expected a config file, got: {reason}.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise RequestError(f"{path}{line}: expected YAML, got: {problem}.") from error
+    return parse(model, data, path)
+
+
+def dump_config(config: pydantic.BaseModel) -> str:
+    """Renders a resolved config as YAML; the same config gives the same bytes."""
+    return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False)

@@ -1,0 +1,64 @@
+"""features.json and dataset_info.json, so that tensorflow-datasets reads the dataset alone."""
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.job import Job
+from pipeline.shards import ShardResult
+
+
+def write_metadata(job: Job, shards: list[ShardResult]) -> None:
+    """Writes both files, and the names of the classes, through tensorflow-datasets itself."""
+    import tensorflow_datasets as tfds
+
+    split = tfds.core.SplitInfo(
+        name=job.split,
+        shard_lengths=[shard.records for shard in shards],
+        num_bytes=sum(shard.size_bytes for shard in shards),
+        filename_template=tfds.core.ShardedFileTemplate(
+            dataset_name=job.name,
+            data_dir=job.output,
+            split=job.split,
+            filetype_suffix="tfrecord",
+        ),
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=job.output,
+        features=tfds.features.FeaturesDict(_features(job)),
+        split_infos=[split],
+        version="1.0.0",
+        check_data=False,
+        description=f"Tokens of {job.contract.vocab_size} codes, "
+        f"{job.contract.grid[0]} x {job.contract.grid[1]} per image, row by row.",
+    )
+
+
+def _features(job: Job) -> dict[str, Any]:
+    import tensorflow_datasets as tfds
+
+    count = job.contract.tokens_per_image
+    if job.token_format == "bytes":
+        tokens = tfds.features.Tensor(
+            shape=(count,),
+            dtype=np.dtype(job.contract.dtype).type,
+            encoding=tfds.features.Encoding.BYTES,
+        )
+    else:
+        tokens = tfds.features.Tensor(shape=(count,), dtype=np.int64)
+    features = {
+        "tokens": tokens,
+        "key": tfds.features.Text(),
+        "view": tfds.features.Text(),
+        "crop": tfds.features.Tensor(shape=(4,), dtype=np.int64),
+        "flip": tfds.features.Scalar(dtype=np.bool_),
+    }
+    for carried in job.features:
+        match carried.kind:
+            case _ if carried.class_names:
+                features[carried.name] = tfds.features.ClassLabel(names=list(carried.class_names))
+            case "bytes":
+                features[carried.name] = tfds.features.Text()
+            case kind:
+                features[carried.name] = tfds.features.Scalar(dtype=np.dtype(kind).type)
+    return features

@@ -1,0 +1,149 @@
+"""What flows: units of input, image records, token records, rejects."""
+
+import dataclasses
+import hashlib
+from typing import Any, Literal
+
+from fsq.images import CropBox
+
+RESERVED_FEATURES = ("tokens", "key", "view", "crop", "flip")
+
+FeatureKind = Literal["int64", "float32", "bytes"]
+Carried = tuple[int | float | bytes, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CarriedFeature:
+    """A scalar that goes from the source into the token record unchanged.
+
+    Attributes:
+      name: Its name in the token record.
+      field: Its name in the source.
+      kind: Its type.
+      class_names: The names of the classes where it is a label.
+    """
+
+    name: str
+    field: str
+    kind: FeatureKind
+    class_names: tuple[str, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A fixed slice of the input that is done as a whole.
+
+    Attributes:
+      name: Stable id, also the name of its part.
+      path: The file to read.
+      offset: The byte where its first record begins.
+      first: The number of its first record in the file.
+      num_records: How many records to read.
+    """
+
+    name: str
+    path: str
+    offset: int
+    first: int
+    num_records: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageRecord:
+    """One image as the source holds it: undecoded bytes, with what is carried along."""
+
+    key: str
+    data: bytes
+    carried: Carried
+
+
+@dataclasses.dataclass(frozen=True)
+class BadRecord:
+    """A record that the source could not read, with the reason."""
+
+    key: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Reject:
+    """A record refused, with its reason."""
+
+    key: str
+    stage: Literal["read", "decode", "encode"]
+    reason: str
+
+    def to_dict(self) -> dict[str, str]:
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a record belongs: a stable hash of its key and view.
+
+    Sorting by (high, low) is the shuffle; `high` also chooses the shard.
+    """
+
+    high: int
+    low: int
+
+    def shard(self, num_shards: int) -> int:
+        return self.high % num_shards
+
+
+def place_of(key: bytes, view: str) -> Place:
+    """Hashes key and view to 128 bits, the same on every machine and for ever."""
+    digest = hashlib.blake2b(key + b"\0" + view.encode(), digest_size=16).digest()
+    return Place(int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big"))
+
+
+def encode_key(key: str) -> bytes:
+    """UTF-8; a file name that is not UTF-8 keeps its bytes."""
+    return key.encode("utf-8", "surrogateescape")
+
+
+def serialize(
+    tokens: Any,
+    key: bytes,
+    view: str,
+    crop: CropBox,
+    flip: bool,
+    features: tuple[CarriedFeature, ...],
+    carried: Carried,
+    token_format: Literal["bytes", "int64_list"],
+) -> bytes:
+    """Builds one tf.train.Example, the same bytes for the same record.
+
+    Args:
+      tokens: Row-major tokens of one view in the storage type, shape [rows * columns].
+      key: The record's key.
+      view: The view's name.
+      crop: The crop in the pixels of the upright source image.
+      flip: Whether the view is mirrored.
+      features: What is carried, in the order of `carried`.
+      carried: The values.
+      token_format: 'bytes' writes little-endian bytes, 'int64_list' integers.
+    """
+    from tensorflow.core.example import example_pb2
+
+    example = example_pb2.Example()
+    feature = example.features.feature
+    if token_format == "bytes":
+        feature["tokens"].bytes_list.value.append(
+            tokens.astype(tokens.dtype.newbyteorder("<"), copy=False).tobytes()
+        )
+    else:
+        feature["tokens"].int64_list.value.extend(tokens.tolist())
+    feature["key"].bytes_list.value.append(key)
+    feature["view"].bytes_list.value.append(view.encode())
+    feature["crop"].int64_list.value.extend(crop)
+    feature["flip"].int64_list.value.append(flip)
+    for declared, value in zip(features, carried, strict=True):
+        match declared.kind:
+            case "int64":
+                feature[declared.name].int64_list.value.append(value)
+            case "float32":
+                feature[declared.name].float_list.value.append(value)
+            case "bytes":
+                feature[declared.name].bytes_list.value.append(value)
+    return example.SerializeToString(deterministic=True)

@@ -1,0 +1,162 @@
+"""Reads a finished dataset back and checks every promise it makes."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fsq import lattice
+from fsq.contract import WEIGHTS_FILE, TokenContract
+from fsq.errors import DataError, FsqError
+from fsq.tokenizer import check_weights
+from pipeline import storage
+from pipeline.manifest import (
+    MANIFEST_FILE,
+    REJECTS_FILE,
+    STATS_FILE,
+    read_manifest,
+    sha256_of,
+)
+from pipeline.read import read_contract, tokens_of
+from pipeline.records import Place, place_of
+from pipeline.tfrecord import read_records
+
+
+def verify_dataset(directory: str) -> Iterator[str]:
+    """Yields every problem found, one line each; nothing if all is well.
+
+    Checked are: the sha256 of every file; every record's checksum, key, place
+    and order (which shows that no key comes twice); the number, length and
+    range of its tokens; the accounts; the statistics; the weights.
+
+    Raises:
+      RequestError: The directory is not a finished dataset.
+      DataError: The manifest cannot be read.
+    """
+    manifest = read_manifest(directory)
+    try:
+        yield from _check_files(directory, manifest)
+        contract = read_contract(directory)
+        weights = storage.join(directory, WEIGHTS_FILE)
+        check_weights(storage.read(weights), contract, weights)
+        counts: Counter[int] = Counter()
+        for number, shard in enumerate(manifest["shards"]):
+            yield from _check_shard(directory, manifest, contract, number, shard, counts)
+        yield from _check_accounts(directory, manifest, counts)
+    except FsqError as error:
+        yield str(error)
+    except OSError as error:
+        yield f"{error.filename or directory}: {error.strerror or error}."
+    except (KeyError, TypeError, ValueError) as error:
+        yield f"{storage.join(directory, MANIFEST_FILE)}: expected all its entries, got: {error!r}."
+
+
+def _check_files(directory: str, manifest: dict[str, Any]) -> Iterator[str]:
+    expected = dict(manifest["files"])
+    expected |= {shard["file"]: shard["sha256"] for shard in manifest["shards"]}
+    present = {entry.name for entry in storage.list_files(directory)}
+    for name in sorted(present - expected.keys() - {MANIFEST_FILE}):
+        yield f"{storage.join(directory, name)}: expected no such file in the dataset. Remove it."
+    for name, digest in expected.items():
+        path = storage.join(directory, name)
+        if name not in present:
+            yield f"{path}: expected a file, found none. The dataset is damaged; tokenize it again."
+        elif (found := sha256_of(path)) != digest:
+            yield (
+                f"{path}: expected sha256 {digest[:12]}, got {found[:12]}. "
+                "The dataset is damaged; tokenize it again."
+            )
+
+
+def _check_shard(
+    directory: str,
+    manifest: dict[str, Any],
+    contract: TokenContract,
+    number: int,
+    shard: dict[str, Any],
+    counts: Counter[int],
+) -> Iterator[str]:
+    """Checks the records of one shard and adds their tokens to the counts."""
+    from tensorflow.core.example import example_pb2
+
+    path = storage.join(directory, shard["file"])
+    last: Place | None = None
+    records = 0
+    tokens: list[np.ndarray] = []
+    try:
+        with storage.open_read(path) as file:
+            for data in read_records(file, path):
+                feature = example_pb2.Example.FromString(data).features.feature
+                place, found = _check_record(
+                    feature, contract, len(manifest["shards"]), number, f"{path}: record {records}"
+                )
+                if last is not None and (place.high, place.low) <= (last.high, last.low):
+                    raise DataError(
+                        f"{path}: record {records}: expected a key after that of the record "
+                        "before, got one out of order or twice."
+                    )
+                tokens.append(found)
+                last = place
+                records += 1
+    except (OSError, FsqError, ValueError) as error:
+        yield str(error)
+        return
+    except Exception as error:  # protobuf's DecodeError
+        yield f"{path}: record {records}: expected a tf.train.Example, got: {error}."
+        return
+    if records != shard["records"]:
+        yield (
+            f"{path}: expected {shard['records']:,} records, got {records:,}. "
+            "The dataset is damaged; tokenize it again."
+        )
+    if tokens:
+        values, times = np.unique(np.concatenate(tokens), return_counts=True)
+        counts.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
+
+
+def _check_record(
+    feature: Any, contract: TokenContract, num_shards: int, shard: int, where: str
+) -> tuple[Place, np.ndarray]:
+    (key,) = feature["key"].bytes_list.value
+    view = feature["view"].bytes_list.value[0].decode()
+    place = place_of(key, view)
+    if place.shard(num_shards) != shard:
+        raise DataError(
+            f"{where}: expected in shard {place.shard(num_shards)} by its key, got it in {shard}."
+        )
+    tokens = tokens_of(feature, contract)
+    if len(tokens) != contract.tokens_per_image:
+        raise DataError(f"{where}: expected {contract.tokens_per_image} tokens, got {len(tokens)}.")
+    try:
+        return place, lattice.check_tokens(tokens, contract.vocab_size)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _check_accounts(
+    directory: str, manifest: dict[str, Any], counts: Counter[int]
+) -> Iterator[str]:
+    read, rejected = manifest["images_read"], manifest["images_rejected"]
+    written = (read - rejected) * len(manifest["views"])
+    where = storage.join(directory, MANIFEST_FILE)
+    if manifest["records"] != written:
+        yield (
+            f"{where}: expected {written:,} records of {read:,} images, {rejected:,} of them "
+            f"rejected, got {manifest['records']:,}."
+        )
+    if (total := sum(shard["records"] for shard in manifest["shards"])) != manifest["records"]:
+        yield f"{where}: expected {manifest['records']:,} records in the shards, got {total:,}."
+    lines = storage.read(storage.join(directory, REJECTS_FILE)).splitlines()
+    if len(lines) != rejected:
+        yield (
+            f"{storage.join(directory, REJECTS_FILE)}: expected {rejected:,} rejects, "
+            f"got {len(lines):,}."
+        )
+    stats = json.loads(storage.read(storage.join(directory, STATS_FILE)))
+    if {int(token): n for token, n in stats["token_counts"].items()} != counts:
+        yield (
+            f"{storage.join(directory, STATS_FILE)}: expected the counts of the tokens in the "
+            "shards, got others."
+        )
