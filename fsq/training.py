@@ -128,7 +128,7 @@ def _make_step(
     variables = autoencoder.encoder.trainable_variables + autoencoder.decoder.trainable_variables
     optimizer.build(variables)
 
-    @tf.function(jit_compile=False)
+    @tf.function(autograph=False)
     def step(pixels: tf.Tensor) -> tf.Tensor:
         images = pixels_to_floats(pixels, autoencoder.spec.image)
         with tf.GradientTape() as tape:

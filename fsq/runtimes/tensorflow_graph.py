@@ -13,7 +13,7 @@ class TensorFlowGraph:
         self.batch_size = batch_size
         self._shape = (batch_size, *autoencoder.spec.image.shape)
 
-        @tf.function(input_signature=[tf.TensorSpec(self._shape, tf.uint8)])
+        @tf.function(input_signature=[tf.TensorSpec(self._shape, tf.uint8)], autograph=False)
         def run(images: tf.Tensor) -> tf.Tensor:
             floats = pixels_to_floats(images, autoencoder.spec.image)
             latents = autoencoder.encoder(floats, training=False)
