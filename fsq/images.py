@@ -111,7 +111,7 @@ def fit_image(
             image = image.crop(box)
         else:
             image = image.resize(size, _FILTERS[spec.resize], box=box)
-    pixels = np.asarray(image).reshape(spec.shape)
+    pixels = np.frombuffer(image.tobytes(), np.uint8).reshape(spec.shape)
     return pixels[:, ::-1] if flip else pixels
 
 

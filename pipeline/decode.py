@@ -1,6 +1,6 @@
 """Decoding: an image record to the pixels of its views."""
 
-import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,8 +10,7 @@ from pipeline.records import BadRecord, Carried, ImageRecord, Reject
 from pipeline.views import View, views_of
 
 
-@dataclasses.dataclass(frozen=True)
-class DecodedImage:
+class DecodedImage(NamedTuple):
     """One image, decoded. Its encoded bytes are let go, so that a unit stays small.
 
     Attributes:
@@ -23,7 +22,7 @@ class DecodedImage:
 
     key: str
     carried: Carried
-    views: list[View]
+    views: tuple[View, ...]
     pixels: list[np.ndarray]
 
 

@@ -1,5 +1,6 @@
 """Views: the crops and flips of one image that are tokenized."""
 
+import functools
 from typing import NamedTuple
 
 from fsq.images import CropBox, center_crop
@@ -13,7 +14,8 @@ class View(NamedTuple):
     flip: bool
 
 
-def views_of(names: tuple[str, ...], width: int, height: int) -> list[View]:
+@functools.lru_cache(maxsize=256)
+def views_of(names: tuple[str, ...], width: int, height: int) -> tuple[View, ...]:
     """Places the named views on an image of this size."""
     crop = center_crop(width, height)
-    return [View(name, crop, flip=name.endswith("_flipped")) for name in names]
+    return tuple(View(name, crop, flip=name.endswith("_flipped")) for name in names)
