@@ -49,9 +49,7 @@ def load_records(plan: Plan) -> list[ImageRecord]:
     return [record for record in found if isinstance(record, ImageRecord)]
 
 
-def decode_seconds(
-    pool: ProcessPoolExecutor, records: list[ImageRecord], spec: ImageSpec
-) -> float:
+def decode_seconds(pool: ProcessPoolExecutor, records: list[ImageRecord], spec: ImageSpec) -> float:
     """Returns the seconds in which all cores decode the records, without their transport."""
     slices = [records[i::CORES] for i in range(CORES)]
     return max(pool.map(_decode_all, slices, [spec] * CORES))

@@ -32,7 +32,7 @@ class Autoencoder:
 
     def weights(self) -> dict[str, np.ndarray]:
         """Returns a copy of every weight by name."""
-        return {name: np.array(variable.value) for name, variable in self.variables()}
+        return {name: ops.convert_to_numpy(variable) for name, variable in self.variables()}
 
     def set_weights(self, weights: dict[str, np.ndarray]) -> None:
         """Sets every weight.

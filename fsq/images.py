@@ -12,12 +12,24 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import pydantic
-from PIL import Image, ImageOps
+
+# Each plugin registers its format when it is imported; Pillow would load only some by itself.
+from PIL import (
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageOps,
+    JpegImagePlugin,  # noqa: F401
+    MpoImagePlugin,  # noqa: F401  (cameras write JPEGs with a preview inside)
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
 
 from fsq.errors import BadImageError
 
 MAX_PIXELS = 178_000_000
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -74,7 +86,7 @@ def decode_image(data: bytes, channels: int) -> Image.Image:
         raise
     # On hostile bytes Pillow's decoders raise almost anything; each becomes a reason.
     except Exception as error:
-        reason = " ".join(str(error).replace(repr(error), "").split()) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
             reason = f"not one of {', '.join(FORMATS)}"
         raise BadImageError(f"expected a whole image, got {len(data)} bytes: {reason}") from error

@@ -74,6 +74,8 @@ class FSQ(keras.layers.Layer):
 
     def call(self, z: Any) -> Any:
         """Quantizes latents [..., D] to codes [..., D] in [-1, 1]; NaN stays NaN."""
+        # Again here, not only in build(): a single channel would be broadcast in silence.
+        lattice.check_channels(z.shape, self.levels)
         steps = round_straight_through(self._bound(z))
         return ops.cast(steps / self._constant(self._halves(), steps.dtype), self.compute_dtype)
 

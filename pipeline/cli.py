@@ -22,7 +22,8 @@ def cli() -> None:
 
 @cli.command(short_help="Train an FSQ autoencoder and save it as a tokenizer.")
 @click.argument("config")
-def train(config: str) -> None:
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+def train(config: str, dry_run: bool) -> None:
     """Train an FSQ autoencoder by CONFIG and save it as a tokenizer.
 
     Run the same command again after an interruption and it goes on from the
@@ -30,9 +31,12 @@ def train(config: str) -> None:
     on the tokenizer's card.
     """
     from pipeline.config import TrainConfig, load_config
-    from pipeline.train import describe_evaluation, train_tokenizer
+    from pipeline.train import describe_evaluation, describe_training, train_tokenizer
 
     loaded = load_config(config, TrainConfig)
+    if dry_run:
+        print_pairs(describe_training(loaded))
+        return
     with quiet_start():
         import tensorflow as _  # noqa: F401
     evaluation = train_tokenizer(loaded, config)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fsq.errors import DataError
+from fsq.errors import DataError, RequestError
 from fsq.images import ImageSpec
 from fsq.version import __version__
 from pipeline.config import SourceConfig, TrainConfig, dump_config
@@ -20,6 +20,37 @@ from pipeline.sources.listing import materialize, one_unit_per_file
 
 CHECKPOINTS = ".checkpoints"
 CARD_FILE = "README.md"
+
+
+def describe_training(config: TrainConfig) -> list[tuple[str, str]]:
+    """Describes a run as (name, value) pairs, without beginning it.
+
+    Raises:
+      RequestError: A source is missing, or the output is taken.
+    """
+    check_output(config)
+    images = open_source(config.source).list().num_records
+    held_out = open_source(config.held_out).list().num_records
+    spec, training = config.tokenizer, config.training
+    steps = images // training.batch_size * training.epochs
+    resumes = (Path(config.output) / CHECKPOINTS).exists()
+    return [
+        ("images", f"{images:,} to train on, {held_out:,} held out"),
+        ("tokens", f"{spec.grid[0]} x {spec.grid[1]}, each in [0, {spec.vocab_size})"),
+        ("steps", f"{steps:,}: {training.epochs} epochs, batches of {training.batch_size}"),
+        ("output", config.output),
+        ("state", "to go on" if resumes else "new"),
+    ]
+
+
+def check_output(config: TrainConfig) -> None:
+    """Raises a RequestError if the output holds a finished tokenizer."""
+    output = Path(config.output)
+    if (output / CARD_FILE).exists() and not (output / CHECKPOINTS).exists():
+        raise RequestError(
+            f"{config.output}: expected no finished tokenizer there, found one. "
+            "Remove it, or choose another output."
+        )
 
 
 def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
@@ -38,6 +69,7 @@ def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
       RequestError: A source is missing, or the output holds another run.
       DataError: An image cannot be read; training tolerates none.
     """
+    check_output(config)
     output = Path(config.output)
     checkpoints = output / CHECKPOINTS
     images = load_images(config.source, config.tokenizer.image)

@@ -1,0 +1,74 @@
+"""Fixtures: the sample images of the repository, and a small untrained tokenizer."""
+
+import io
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def tokenizer_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer for 16 x 16 RGB images with 4 x 4 tokens of 60; its weights are random."""
+    import keras
+
+    from fsq.autoencoder import build_autoencoder
+    from fsq.contract import NetworkSpec, TokenizerSpec
+    from fsq.images import ImageSpec
+    from fsq.tokenizer import Tokenizer
+
+    keras.utils.set_random_seed(7)
+    spec = TokenizerSpec(
+        levels=(3, 5, 4),
+        image=ImageSpec(size_pixels=16, channels=3),
+        network=NetworkSpec(encoder_widths=(8, 8), decoder_widths=(8, 8), decoder_blocks=1),
+    )
+    directory = tmp_path_factory.mktemp("tokenizer")
+    Tokenizer.of(build_autoencoder(spec)).save(directory)
+    return directory
+
+
+def encode_image(pixels: np.ndarray, format_name: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format_name)
+    return file.getvalue()
+
+
+def make_images(count: int, seed: int = 0) -> list[bytes]:
+    """Makes RGB pictures of several sizes: smooth ones, so that they are like photos."""
+    random = np.random.default_rng(seed)
+    images = []
+    for number in range(count):
+        small = Image.fromarray(random.integers(0, 256, (4, 4, 3), np.uint8))
+        size = [(16, 16), (24, 16), (17, 31)][number % 3]
+        images.append(encode_image(np.asarray(small.resize(size, Image.Resampling.BICUBIC))))
+    return images
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 PNG images in two classes, cats and dogs."""
+    folder = tmp_path_factory.mktemp("images")
+    for number, data in enumerate(make_images(100)):
+        target = folder / ("cats" if number % 2 else "dogs") / f"{number:03d}.png"
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(data)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_images() -> list[bytes]:
+    """30 encoded images."""
+    return make_images(30)

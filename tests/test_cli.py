@@ -1,0 +1,225 @@
+"""Journeys on the command line: exit codes, streams, one-line errors, every recipe."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from PIL import Image
+
+from pipeline.cli import cli
+
+FSQ = [sys.executable, "-m", "pipeline.cli"]
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*FSQ, *arguments], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def check_refused(done: subprocess.CompletedProcess[str], message: str, code: int = 2) -> None:
+    """One line on stderr, nothing on stdout, the exit code that belongs to it."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("fsq: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.fixture
+def checkout(root: Path, tmp_path: Path) -> Path:
+    """A folder in which the recipes find what they name, small fixtures standing in for data."""
+    for name in ("configs", "samples", "tokenizers"):
+        (tmp_path / name).symlink_to(root / name)
+    return tmp_path
+
+
+@pytest.fixture
+def stand_ins(checkout: Path, root: Path, image_folder: Path, small_images: list[bytes]) -> Path:
+    import tensorflow as tf
+
+    from tools.fashion_mnist import VERSION, write_dataset
+
+    for split in ("train", "test"):
+        shutil.copytree(image_folder, checkout / "data" / "cifar10_jpeg" / split)
+    shutil.copytree(image_folder, checkout / "my_images")
+    small = (small_images, [0] * len(small_images))
+    write_dataset(
+        checkout / "data" / "fashion_mnist" / VERSION,
+        {"train": small, "test": small},  # type: ignore[dict-item]
+    )
+    (checkout / "my_tfrecords").mkdir()
+    with tf.io.TFRecordWriter(str(checkout / "my_tfrecords" / "0.tfrecord")) as writer:
+        example = tf.train.Example()
+        feature = example.features.feature
+        feature["image/encoded"].bytes_list.value.append(small_images[0])
+        feature["image/filename"].bytes_list.value.append(b"one")
+        feature["image/class/label"].int64_list.value.append(1)
+        writer.write(example.SerializeToString())
+    return checkout
+
+
+def recipes(kind: str) -> list[str]:
+    folder = Path(__file__).parent.parent / "configs" / kind
+    return sorted(f"configs/{kind}/{path.name}" for path in folder.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", recipes("tokenize"))
+def test_every_recipe_for_tokenizing_passes_a_dry_run(
+    stand_ins: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(stand_ins)
+    done = CliRunner().invoke(cli, ["tokenize", recipe, "--dry-run"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1] == "state    new"
+    assert not (stand_ins / "out").exists()
+
+
+@pytest.mark.parametrize("recipe", recipes("train"))
+def test_every_recipe_for_training_passes_a_dry_run(
+    stand_ins: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(stand_ins)
+    (stand_ins / "tokenizers").unlink()  # the finished ones would be in the way
+    done = CliRunner().invoke(cli, ["train", recipe, "--dry-run"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1] == "state   new"
+
+
+@pytest.mark.parametrize("recipe", recipes("tokenize") + recipes("train"))
+def test_every_recipe_begins_with_its_command(root: Path, recipe: str):
+    verb = recipe.split("/")[1]
+    assert (root / recipe).read_text().startswith(f"# fsq {verb} {recipe}\n")
+
+
+def test_tokenize_verify_inspect_decode(checkout: Path):
+    done = run("tokenize", "configs/tokenize/demo.yaml", "--limit", "300", cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "out/demo: 300 records in 4 shards; 300 images read, 0 rejected\n"
+    assert "tokenize: 300 of 300 " in done.stderr and "images/s" in done.stderr
+
+    done = run("verify", "out/demo", cwd=checkout)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out/demo: all is well\n", "")
+
+    done = run("inspect", "out/demo", cwd=checkout)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "records      300 in 4 shards" in done.stdout
+
+    command = ("decode", "out/demo", "--count", "5", "--originals", "--output", "sheet.png")
+    done = run(*command, cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    with Image.open(checkout / "sheet.png") as sheet:
+        assert done.stdout == f"sheet.png: {sheet.width} x {sheet.height} pixels\n"
+
+    (checkout / "out" / "demo" / "manifest.json").unlink()
+    check_refused(run("verify", "out/demo", cwd=checkout), "found no manifest.json")
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(checkout: Path):
+    config = yaml.safe_load((checkout / "configs/tokenize/demo.yaml").read_text())
+    config["batch_size"] = 32
+    (checkout / "job.yaml").write_text(yaml.safe_dump(config))
+    done = run("tokenize", "job.yaml", "--output", "whole", cwd=checkout)
+    assert done.returncode == 0, done.stderr
+
+    process = subprocess.Popen(
+        [*FSQ, "tokenize", "job.yaml", "--output", "killed"],
+        cwd=checkout,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    parts = checkout / "killed" / ".work" / "parts"
+    deadline = time.monotonic() + 120
+    while len(list(parts.glob("unit-*.json"))) < 5:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (checkout / "killed" / "manifest.json").exists()
+
+    done = run("tokenize", "job.yaml", "--output", "killed", cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    resumed, of_all = done.stdout.splitlines()[0].split(" units")[0].split(": ")[1].split(" of ")
+    assert 5 <= int(resumed) < int(of_all) == 63
+    names = sorted(path.name for path in (checkout / "whole").iterdir())
+    assert sorted(path.name for path in (checkout / "killed").iterdir()) == names
+    for name in names:
+        if name not in ("stats.json", "manifest.json", "config.yaml"):
+            whole, killed = checkout / "whole" / name, checkout / "killed" / name
+            assert whole.read_bytes() == killed.read_bytes(), name
+
+
+def test_spoilt_records_fail_the_run_unless_tolerated(checkout: Path, root: Path):
+    config = yaml.safe_load((checkout / "configs/tokenize/demo.yaml").read_text())
+    config["source"]["directory"] = str(root / "tests" / "data" / "fashion_mnist_spoilt")
+    (checkout / "job.yaml").write_text(yaml.safe_dump(config))
+    done = run("tokenize", "job.yaml", cwd=checkout)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    *_, message = done.stderr.splitlines()
+    name = "fashion_mnist-test.tfrecord-00000-of-00001"
+    assert message.startswith(
+        "fsq: out/demo: expected at most 0 of 2,000 images rejected, got 2: "
+        f"{name}__123: decode: expected a whole image, got 200 bytes: "
+    )
+    assert f"{name}__1500: decode: expected a whole image, got 39 bytes: not one of" in message
+    config["max_reject_fraction"] = 0.001
+    (checkout / "job.yaml").write_text(yaml.safe_dump(config))
+    done = run("tokenize", "job.yaml", cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        "resumed: 8 of 8 units done before\n"
+        "out/demo: 1,998 records in 4 shards; 2,000 images read, 2 rejected\n"
+    )
+    assert run("verify", "out/demo", cwd=checkout).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tokenize", "nowhere.yaml"], "nowhere.yaml: expected a config file, got: No such file"),
+        (["tokenize", "bad.yaml"], "bad.yaml.outptu: unknown key (did you mean 'output'?)"),
+        (["tokenize", "no_tokenizer.yaml"], "expected a tokenizer in 'nowhere', found no tokeniz"),
+        (["tokenize", "no_source.yaml"], "source.directory: expected images"),
+        (["tokenize", "good.yaml", "--limit", "0"], "Invalid value for '--limit'"),
+        (["tokenize", "good.yaml", "--fast"], "No such option"),
+        (["train", "good.yaml"], "good.yaml.views: unknown key"),
+        (["verify", "nowhere"], "nowhere: expected a finished dataset, found no manifest.json"),
+        (["inspect", "nowhere"], "nowhere: expected a dataset or a tokenizer, found no tokenizer"),
+        (["decode", "nowhere", "--output", "x.png"], "nowhere: expected a finished dataset"),
+        (["decode", "nowhere"], "Missing option '--output'"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+    ],
+)
+def test_a_bad_request_is_one_line_and_exit_code_2(
+    tmp_path: Path, image_folder: Path, tokenizer_directory: Path, arguments, message: str
+):
+    good = {
+        "source": {"kind": "image_folder", "directory": str(image_folder)},
+        "tokenizer": str(tokenizer_directory),
+        "output": {"directory": "out", "name": "x"},
+        "views": ["center"],
+    }
+    configs = {
+        "good": good,
+        "bad": {**good, "outptu": {}},
+        "no_tokenizer": {**good, "tokenizer": "nowhere"},
+        "no_source": {**good, "source": {"kind": "image_folder", "directory": "nowhere"}},
+    }
+    for name, config in configs.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    check_refused(run(*arguments, cwd=tmp_path), message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_and_version_go_to_stdout(tmp_path: Path):
+    done = run("--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for verb in ("train", "tokenize", "verify", "decode", "inspect"):
+        assert f"\n  {verb} " in done.stdout
+    assert run("--version", cwd=tmp_path).stdout == "fsq, version 0.1.0\n"

@@ -1,0 +1,147 @@
+"""Configs: every mistake is one line that names the key, what was expected and what to do."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fsq.errors import RequestError
+from pipeline.config import TokenizeConfig, TrainConfig, dump_config, load_config
+
+TOKENIZE = {
+    "source": {"kind": "image_folder", "directory": "images"},
+    "tokenizer": "tokenizers/x",
+    "output": {"directory": "out/x", "name": "x"},
+}
+TRAIN = {
+    "source": {"kind": "image_folder", "directory": "images"},
+    "held_out": {"kind": "image_folder", "directory": "images"},
+    "tokenizer": {
+        "levels": [8, 5, 5, 5],
+        "image": {"size_pixels": 28, "channels": 1},
+        "network": {"encoder_widths": [8, 8], "decoder_widths": [8, 8]},
+    },
+    "training": {"epochs": 1},
+    "output": "tokenizers/x",
+}
+
+
+def changed(base: dict, path: str, value: object) -> dict:
+    config = copy.deepcopy(base)
+    *parents, last = path.split(".")
+    place = config
+    for name in parents:
+        place = place[name]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("source.directroy", "x", "source.directroy: unknown key (did you mean 'directory'?)"),
+        ("sources", {}, "sources: unknown key (did you mean 'source'?)"),
+        ("tokenizer", None, "tokenizer: expected a value, got none. Add the key 'tokenizer'."),
+        ("output.name", "my-set", "output.name: expected otherwise"),
+        ("output.num_shards", 0, "output.num_shards: expected greater than or equal to 1, got 0."),
+        ("output.num_shards", "many", "output.num_shards: expected a valid integer"),
+        ("batch_size", 1, "batch_size: expected greater than or equal to 8, got 1."),
+        ("max_reject_fraction", 2, "max_reject_fraction: expected less than or equal to 1, got 2."),
+        (
+            "views",
+            ["center", "left"],
+            "views.1: expected 'center' or 'center_flipped', got 'left'.",
+        ),
+        ("views", ["center", "center"], "views: expected each view once"),
+        ("views", [], "views: "),
+        (
+            "source.kind",
+            "image_foldr",
+            "source.kind: expected one of 'tfds', 'tfrecord', 'image_folder', "
+            "got 'image_foldr' (did you mean 'image_folder'?).",
+        ),
+        ("source.kind", None, "source: expected a key 'kind', got none. Add it."),
+        (
+            "source",
+            {"kind": "tfds", "split": "train"},
+            "source: expected either 'directory' or 'name', got both or neither",
+        ),
+        ("source", {"kind": "tfds", "directory": "x"}, "source.split: expected a value, got none."),
+        ("source", [], "source: "),
+    ],
+)
+def test_a_mistake_in_a_tokenize_config_is_one_line(tmp_path: Path, path, value, message):
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(changed(TOKENIZE, path, value)))
+    with pytest.raises(RequestError) as error:
+        load_config(str(file), TokenizeConfig)
+    assert str(error.value).startswith(f"{file}.{message}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("tokenizer.levels", [8, 1], "tokenizer.levels: levels: expected values in [2, 1001], "),
+        ("tokenizer.levels", [2, 2], "tokenizer.levels: two levels need a symmetric bound"),
+        ("tokenizer.levels", "8,5", "tokenizer.levels: levels: expected a list of integers"),
+        ("tokenizer.image.channels", 2, "tokenizer.image.channels: expected 1 or 3, got 2."),
+        (
+            "tokenizer.image.size_pixels",
+            30,
+            "tokenizer: expected image.size_pixels to be a multiple of 4 (2 stages), got 30",
+        ),
+        (
+            "tokenizer.network.decoder_widths",
+            [8],
+            "tokenizer.network: expected as many decoder_widths as encoder_widths, got 1 and 2",
+        ),
+        ("training.epochs", 0, "training.epochs: expected greater than or equal to 1, got 0."),
+        ("training.epoch", 3, "training.epoch: unknown key (did you mean 'epochs'?)"),
+        ("tokenizer.preset", "tan", "tokenizer.preset: expected 'atanh' or 'official', got 'tan'."),
+    ],
+)
+def test_a_mistake_in_a_train_config_is_one_line(tmp_path: Path, path, value, message):
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(changed(TRAIN, path, value)))
+    with pytest.raises(RequestError) as error:
+        load_config(str(file), TrainConfig)
+    assert str(error.value).startswith(f"{file}.{message}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1, 2", ":1: expected YAML, got: "),
+        (b"- a\n- b\n", ": expected a mapping, got list."),
+        (b"", ": expected a mapping, got NoneType."),
+        (b"a: \xff", ": expected a config file, got: "),
+        (b"!!python/object/apply:os.system ['true']", ": expected YAML, got: "),
+    ],
+)
+def test_what_is_no_config_is_one_line(tmp_path: Path, content: bytes, message: str):
+    file = tmp_path / "job.yaml"
+    file.write_bytes(content)
+    with pytest.raises(RequestError) as error:
+        load_config(str(file), TokenizeConfig)
+    assert str(error.value).startswith(str(file))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_config_is_named():
+    with pytest.raises(RequestError, match=r"nowhere\.yaml: expected a config file, got: No such"):
+        load_config("nowhere.yaml", TokenizeConfig)
+
+
+def test_a_resolved_config_reads_back_as_the_same_config(tmp_path: Path):
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(TOKENIZE))
+    config = load_config(str(file), TokenizeConfig)
+    file.write_text(dump_config(config))
+    assert load_config(str(file), TokenizeConfig) == config

@@ -1,0 +1,423 @@
+"""Journeys of whole jobs, in this process: the same bytes, nothing lost, nothing mixed."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+import yaml
+
+from fsq.errors import DataError, RequestError
+from fsq.images import center_crop, decode_image, fit_image
+from fsq.tokenizer import Tokenizer
+from pipeline.config import TokenizeConfig
+from pipeline.flow import Summary, tokenize
+from pipeline.job import Job
+from pipeline.parts import PlacedRecord, pack_part, read_shard_slice
+from pipeline.plan import make_plan
+from pipeline.read import token_dataset
+from pipeline.records import Place, place_of
+
+MakeConfig = Callable[..., TokenizeConfig]
+
+
+@pytest.fixture
+def make_config(image_folder: Path, tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
+    def make(name: str = "out", **changes: object) -> TokenizeConfig:
+        config = {
+            "source": {"kind": "image_folder", "directory": str(image_folder)},
+            "tokenizer": str(tokenizer_directory),
+            "output": {"directory": str(tmp_path / name), "name": "pets", "num_shards": 3},
+            "batch_size": 8,
+        }
+        output = changes.pop("output", {})
+        assert isinstance(output, dict)
+        config["output"] |= output
+        return TokenizeConfig.model_validate(config | changes)
+
+    return make
+
+
+def contents(directory: Path | str, pattern: str = "*") -> dict[str, bytes]:
+    # Timing is measured anew in each run; all else must be the same.
+    skipped = ("stats.json", "manifest.json", "config.yaml")
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(Path(directory).glob(pattern))
+        if path.name not in skipped and path.is_file()
+    }
+
+
+def read_examples(directory: Path | str) -> list[tf.train.Example]:
+    files = sorted(map(str, Path(directory).glob("*.tfrecord-*")))
+    return [
+        tf.train.Example.FromString(data)
+        for data in tf.data.TFRecordDataset(files).as_numpy_iterator()
+    ]
+
+
+def read_rejects(directory: Path | str) -> list[dict[str, str]]:
+    lines = (Path(directory) / "rejects.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_every_image_is_written_with_the_tokens_that_the_tokenizer_gives_it(
+    make_config: MakeConfig, image_folder: Path, tokenizer_directory: Path
+):
+    config = make_config(views=["center", "center_flipped"])
+    summary = tokenize(config)
+    directory = config.output.directory
+    assert summary == Summary(
+        directory=directory,
+        images_read=100,
+        images_rejected=0,
+        records=200,
+        num_shards=3,
+        units_resumed=0,
+        num_units=13,
+    )
+    tokenizer = Tokenizer.load(tokenizer_directory, batch_size=8)
+    seen = set()
+    for example in read_examples(directory):
+        feature = example.features.feature
+        key = feature["key"].bytes_list.value[0].decode()
+        view = feature["view"].bytes_list.value[0].decode()
+        image = decode_image((image_folder / key).read_bytes(), 3)
+        crop = center_crop(image.width, image.height)
+        flip = view == "center_flipped"
+        pixels = fit_image(image, tokenizer.contract.image, crop, flip=flip)
+        expected = tokenizer.encode(pixels[None]).astype("<u1").tobytes()
+        assert feature["tokens"].bytes_list.value[0] == expected
+        assert tuple(feature["crop"].int64_list.value) == crop
+        assert list(feature["flip"].int64_list.value) == [int(flip)]
+        assert list(feature["label"].int64_list.value) == [int(key.startswith("dogs"))]
+        seen.add((key, view))
+    assert len(seen) == 200
+
+
+def test_the_same_job_gives_the_same_bytes_whatever_the_workers(make_config: MakeConfig):
+    runs = []
+    for number, options in enumerate(
+        [
+            [],
+            ["--runner=FnApiRunner", "--direct_num_workers=1"],
+            [
+                "--runner=FnApiRunner",
+                "--direct_running_mode=multi_threading",
+                "--direct_num_workers=5",
+            ],
+        ]
+    ):
+        config = make_config(f"run{number}")
+        tokenize(config, beam_options=options)
+        runs.append(contents(config.output.directory))
+    assert list(runs[0]) == [
+        "dataset_info.json",
+        "features.json",
+        "label.labels.txt",
+        "pets-train.tfrecord-00000-of-00003",
+        "pets-train.tfrecord-00001-of-00003",
+        "pets-train.tfrecord-00002-of-00003",
+        "rejects.jsonl",
+        "tokenizer.json",
+        "tokenizer.safetensors",
+    ]
+    assert runs[1] == runs[0]
+    assert runs[2] == runs[0]
+
+
+def test_a_run_that_failed_goes_on_and_ends_in_the_same_bytes(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+):
+    undisturbed = make_config("undisturbed")
+    tokenize(undisturbed)
+
+    import pipeline.encode
+
+    encode_unit = pipeline.encode.encode_unit
+    encoded = []
+
+    def failing(unit, job, tokenizer):
+        encoded.append(unit.name)
+        if unit.name in ("unit-000003", "unit-000007"):
+            raise OSError(5, "Input/output error", unit.path)
+        return encode_unit(unit, job, tokenizer)
+
+    monkeypatch.setattr(pipeline.encode, "encode_unit", failing)
+    config = make_config("disturbed")
+    with pytest.raises(DataError, match=r"Input/output error\. \(1 more units failed\)$"):
+        tokenize(config)
+    assert len(encoded) == 13
+    assert not list(Path(config.output.directory).glob("*.tfrecord-*"))
+
+    encoded.clear()
+    monkeypatch.setattr(
+        pipeline.encode,
+        "encode_unit",
+        lambda unit, job, tokenizer: encoded.append(unit.name) or encode_unit(unit, job, tokenizer),
+    )
+    assert tokenize(config).units_resumed == 11
+    assert sorted(encoded) == ["unit-000003", "unit-000007"]
+    assert contents(config.output.directory) == contents(undisturbed.output.directory)
+    assert not (Path(config.output.directory) / ".work").exists()
+
+
+def test_a_finished_dataset_is_left_alone(make_config: MakeConfig):
+    config = make_config()
+    tokenize(config)
+    directory = Path(config.output.directory)
+    before = {path: path.stat().st_mtime_ns for path in directory.iterdir()}
+    assert tokenize(config).units_resumed == 13
+    assert {path: path.stat().st_mtime_ns for path in directory.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 16}, "batch_size was 8, is 16."),
+        ({"views": ["center_flipped"]}, "tokenizer was "),
+        ({"output": {"num_shards": 2}}, "num_shards was 3, is 2."),
+        ({"output": {"tokens": "int64_list"}}, "tokenizer was "),
+        ({"output": {"name": "cats"}}, "name was pets, is cats."),
+    ],
+)
+def test_another_job_in_the_same_directory_is_refused_until_it_is_overwritten(
+    make_config: MakeConfig, changes: dict, message: str
+):
+    config = make_config()
+    tokenize(config)
+    before = contents(config.output.directory)
+    with pytest.raises(RequestError) as error:
+        tokenize(make_config(**changes))
+    assert "expected a dataset of this job, found a dataset of another: " in str(error.value)
+    assert message in str(error.value)
+    assert contents(config.output.directory) == before
+    tokenize(make_config(**changes), overwrite=True)
+    fresh = make_config("fresh", **changes)
+    tokenize(fresh)
+    assert contents(config.output.directory) == contents(fresh.output.directory)
+
+
+def test_another_input_or_limit_is_refused(make_config: MakeConfig, image_folder: Path, tmp_path):
+    copied = tmp_path / "images"
+    shutil.copytree(image_folder, copied)
+    config = make_config(source={"kind": "image_folder", "directory": str(copied)})
+    tokenize(config)
+    with pytest.raises(RequestError, match=r"limit was None, is 10\."):
+        tokenize(config, limit=10)
+    (copied / "cats" / "new.png").write_bytes((copied / "cats" / "001.png").read_bytes())
+    with pytest.raises(RequestError, match=r"input was [0-9a-f]{12}, is [0-9a-f]{12}\."):
+        tokenize(config)
+
+
+def test_files_of_somebody_else_are_neither_mixed_with_nor_removed(make_config: MakeConfig):
+    config = make_config()
+    directory = Path(config.output.directory)
+    directory.mkdir()
+    (directory / "thesis.txt").write_text("precious")
+    with pytest.raises(RequestError, match=r"expected an empty directory, found 'thesis.txt'"):
+        tokenize(config)
+    with pytest.raises(RequestError, match=r"expected a dataset of ours to overwrite, found 'th"):
+        tokenize(config, overwrite=True)
+    assert [path.name for path in directory.iterdir()] == ["thesis.txt"]
+
+
+@pytest.fixture
+def spoilt_folder(image_folder: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "spoilt"
+    shutil.copytree(image_folder, folder)
+    (folder / "cats" / "001.png").write_bytes(b"")
+    (folder / "dogs" / "050.png").write_bytes(b"<html>not found</html>")
+    return folder
+
+
+def test_a_bad_image_fails_the_run_after_its_accounting_and_the_tokens_are_kept(
+    make_config: MakeConfig, spoilt_folder: Path
+):
+    source = {"kind": "image_folder", "directory": str(spoilt_folder)}
+    config = make_config(source=source)
+    directory = Path(config.output.directory)
+    with pytest.raises(DataError) as error:
+        tokenize(config)
+    assert str(error.value) == (
+        f"{directory}: expected at most 0 of 100 images rejected, got 2: "
+        "cats/001.png: decode: expected an image, got 0 bytes; "
+        "dogs/050.png: decode: expected a whole image, got 22 bytes: "
+        "not one of PNG, JPEG, WEBP, BMP, GIF, TIFF. "
+        f"All are in {directory}/rejects.jsonl. Raise max_reject_fraction and run again, the "
+        "tokens are kept; or mend the images and run with --overwrite."
+    )
+    rejects = read_rejects(directory)
+    assert [(r["key"], r["stage"]) for r in rejects] == [
+        ("cats/001.png", "decode"),
+        ("dogs/050.png", "decode"),
+    ]
+    assert not (directory / "manifest.json").exists()
+
+    summary = tokenize(make_config(source=source, max_reject_fraction=0.02))
+    assert summary.units_resumed == 13
+    assert (summary.images_read, summary.images_rejected, summary.records) == (100, 2, 98)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert manifest["rejects_by_reason"] == {
+        "decode: expected a whole image, got 22 bytes: "
+        "not one of PNG, JPEG, WEBP, BMP, GIF, TIFF": 1,
+        "decode: expected an image, got 0 bytes": 1,
+    }
+
+
+def test_rejects_change_no_other_token(make_config: MakeConfig, spoilt_folder: Path):
+    whole, spoilt = (
+        make_config("whole"),
+        make_config(
+            "spoilt_out",
+            source={"kind": "image_folder", "directory": str(spoilt_folder)},
+            max_reject_fraction=0.02,
+        ),
+    )
+    tokenize(whole)
+    tokenize(spoilt)
+    lost = {b"cats/001.png", b"dogs/050.png"}
+    kept = [
+        example.SerializeToString(deterministic=True)
+        for example in read_examples(whole.output.directory)
+        if example.features.feature["key"].bytes_list.value[0] not in lost
+    ]
+    found = [
+        example.SerializeToString(deterministic=True)
+        for example in read_examples(spoilt.output.directory)
+    ]
+    assert found == kept
+
+
+def test_a_nan_latent_rejects_the_image_with_all_its_views(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+):
+    encode_batch = Tokenizer.encode_batch
+
+    def sometimes_nan(self, images):
+        tokens = encode_batch(self, images)
+        if len(tokens) == 8:
+            tokens[5, 0, 0] = -1
+        return tokens
+
+    monkeypatch.setattr(Tokenizer, "encode_batch", sometimes_nan)
+    config = make_config(views=["center", "center_flipped"], max_reject_fraction=1.0)
+    summary = tokenize(config)
+    assert summary.images_rejected > 0
+    assert summary.records == 2 * (100 - summary.images_rejected)
+    rejects = read_rejects(config.output.directory)
+    assert {(r["stage"], r["reason"]) for r in rejects} == {
+        ("encode", "expected finite latents, got NaN")
+    }
+
+
+def test_a_key_that_comes_twice_is_an_error(make_config: MakeConfig, tmp_path: Path, small_images):
+    with tf.io.TFRecordWriter(str(tmp_path / "twice.tfrecord")) as writer:
+        for number in (1, 2, 1):
+            example = tf.train.Example()
+            example.features.feature["image"].bytes_list.value.append(small_images[number])
+            example.features.feature["key"].bytes_list.value.append(b"image-%d" % number)
+            writer.write(example.SerializeToString())
+    source = {
+        "kind": "tfrecord",
+        "files": f"{tmp_path}/twice.tfrecord",
+        "image": "image",
+        "key": "key",
+    }
+    with pytest.raises(DataError, match=r"image-1: expected each key once, got it twice in .*twic"):
+        tokenize(make_config(source=source))
+
+
+def test_tensorflow_datasets_reads_the_result_alone(make_config: MakeConfig):
+    config = make_config(output={"split": "test"})
+    tokenize(config)
+    builder = tfds.builder_from_directory(config.output.directory)
+    assert builder.info.features["label"].names == ["cats", "dogs"]
+    assert builder.info.splits["test"].num_examples == 100
+    theirs = list(tfds.as_numpy(builder.as_dataset(split="test")))
+    assert len(theirs) == 100
+    assert {record["tokens"].shape for record in theirs} == {(16,)}
+    ours = {
+        key: tokens
+        for batch in token_dataset(config.output.directory, batch_size=7).as_numpy_iterator()
+        for key, tokens in zip(batch["key"], batch["tokens"], strict=True)
+    }
+    for record in theirs:
+        np.testing.assert_array_equal(ours[record["key"]], record["tokens"])
+
+
+def test_tokens_as_integers_are_the_same_tokens(make_config: MakeConfig):
+    as_bytes, as_integers = make_config("a"), make_config("b", output={"tokens": "int64_list"})
+    tokenize(as_bytes)
+    tokenize(as_integers)
+    one, other = (
+        next(iter(token_dataset(c.output.directory, batch_size=100).as_numpy_iterator()))
+        for c in (as_bytes, as_integers)
+    )
+    assert one["tokens"].dtype == other["tokens"].dtype == np.int32
+    np.testing.assert_array_equal(one["tokens"], other["tokens"])
+    builder = tfds.builder_from_directory(as_integers.output.directory)
+    first = next(iter(tfds.as_numpy(builder.as_dataset(split="train"))))
+    assert first["tokens"].dtype == np.int64
+
+
+def test_a_dataset_decodes_from_its_own_directory(make_config: MakeConfig, tokenizer_directory):
+    config = make_config()
+    tokenize(config)
+    batch = next(iter(token_dataset(config.output.directory, batch_size=5).as_numpy_iterator()))
+    tokens = batch["tokens"].reshape(5, 4, 4)
+    np.testing.assert_array_equal(
+        Tokenizer.load(config.output.directory).decode(tokens),
+        Tokenizer.load(tokenizer_directory).decode(tokens),
+    )
+
+
+def test_reading_refuses_what_is_not_finished(tmp_path: Path):
+    with pytest.raises(RequestError, match=r"expected a finished dataset, found no manifest.json"):
+        token_dataset(str(tmp_path), batch_size=1)
+
+
+def test_the_resolved_config_in_the_dataset_makes_the_same_dataset(make_config: MakeConfig):
+    config = make_config(views=["center_flipped"])
+    tokenize(config)
+    stored = yaml.safe_load((Path(config.output.directory) / "config.yaml").read_text())
+    assert TokenizeConfig.model_validate(stored) == config
+
+
+def test_the_shuffle_is_a_fixed_hash_of_key_and_view():
+    # These numbers are part of the format: another hash would be another order of every dataset.
+    assert place_of(b"cats/001.png", "center") == Place(17872100921900197779, 13051033476758609443)
+    assert place_of(b"cats/001.png", "center_flipped") != place_of(b"cats/001.png", "center")
+
+
+@pytest.mark.parametrize("num_shards", [1, 2, 7])
+def test_the_slices_of_a_part_are_the_part(tmp_path: Path, num_shards: int):
+    records = [
+        PlacedRecord(place_of(b"%d" % n, "center"), b"record %d" % n * (n % 5)) for n in range(50)
+    ]
+    path = tmp_path / "unit.part"
+    path.write_bytes(pack_part(records, num_shards))
+    slices = [list(read_shard_slice(str(path), s, num_shards)) for s in range(num_shards)]
+    for shard, found in enumerate(slices):
+        assert all(record.place.shard(num_shards) == shard for record in found)
+        assert found == sorted(found, key=lambda record: record.place)
+    assert sorted(r.place for found in slices for r in found) == sorted(r.place for r in records)
+
+
+def test_an_empty_part_has_empty_slices(tmp_path: Path):
+    path = tmp_path / "unit.part"
+    path.write_bytes(pack_part([], 3))
+    assert [list(read_shard_slice(str(path), shard, 3)) for shard in range(3)] == [[], [], []]
+
+
+def test_planning_changes_nothing_on_disk(make_config: MakeConfig):
+    config = make_config()
+    plan = make_plan(config)
+    assert isinstance(plan.job, Job)
+    assert dataclasses.astuple(plan.units[0])[2:] == (0, 0, 8)
+    assert not Path(config.output.directory).exists()

@@ -1,0 +1,147 @@
+"""The image contract: any image to uint8 [S, S, C]."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsq.errors import BadImageError
+from fsq.images import CropBox, ImageSpec, center_crop, decode_image, fit_image
+
+RGB = ImageSpec(size_pixels=16, channels=3)
+
+
+def encode(image: Image.Image, format_name: str = "PNG", **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format_name, **options)
+    return file.getvalue()
+
+
+def picture(width: int = 16, height: int = 16, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def fit(data: bytes, spec: ImageSpec = RGB, *, flip: bool = False) -> np.ndarray:
+    image = decode_image(data, spec.channels)
+    return fit_image(image, spec, center_crop(image.width, image.height), flip=flip)
+
+
+def test_an_image_of_the_right_size_keeps_its_pixels():
+    pixels = picture()
+    np.testing.assert_array_equal(fit(encode(Image.fromarray(pixels))), pixels)
+
+
+def test_a_flip_mirrors_left_and_right():
+    pixels = picture()
+    flipped = fit(encode(Image.fromarray(pixels)), flip=True)
+    np.testing.assert_array_equal(flipped, pixels[:, ::-1])
+
+
+def test_a_crop_of_the_right_size_is_cut_not_resampled():
+    pixels = picture(width=20)
+    np.testing.assert_array_equal(fit(encode(Image.fromarray(pixels))), pixels[:, 2:18])
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((400, 533), (0, 66, 400, 466)),
+        ((533, 400), (66, 0, 466, 400)),
+        ((5, 4), (0, 0, 4, 4)),
+        ((1, 1), (0, 0, 1, 1)),
+    ],
+)
+def test_the_centre_crop_is_the_largest_centred_square(size, box):
+    assert center_crop(*size) == CropBox(*box)
+
+
+def test_resampling_is_antialiased():
+    # Alternating black and white columns: without antialiasing some stripes would survive.
+    stripes = np.zeros((128, 128, 3), np.uint8)
+    stripes[:, ::2] = 255
+    fitted = fit(encode(Image.fromarray(stripes)))
+    assert fitted.min() >= 120 and fitted.max() <= 136
+
+
+def test_grey_becomes_colour_by_repetition_and_colour_becomes_grey_by_itu_601():
+    grey = picture()[..., 0]
+    np.testing.assert_array_equal(
+        fit(encode(Image.fromarray(grey))), np.repeat(grey[..., None], 3, axis=2)
+    )
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[..., 0] = 255
+    grey_of_red = fit(encode(Image.fromarray(red)), ImageSpec(size_pixels=16, channels=1))
+    assert grey_of_red.shape == (16, 16, 1)
+    assert set(grey_of_red.ravel().tolist()) == {76}  # 0.299 * 255
+
+
+def test_sixteen_bit_grey_is_scaled_to_eight():
+    wide = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    fitted = fit(encode(Image.fromarray(wide)), ImageSpec(size_pixels=16, channels=1))
+    np.testing.assert_array_equal(fitted[..., 0], np.arange(256).reshape(16, 16))
+
+
+def test_transparency_is_laid_on_white():
+    clear = Image.new("RGBA", (16, 16), (10, 20, 30, 0))
+    assert set(fit(encode(clear)).ravel().tolist()) == {255}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int):
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:8, :8] = 255  # white in the upper left, before the camera is turned
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    fitted = fit(encode(Image.fromarray(pixels), "JPEG", quality=95, exif=exif))
+    corners = {
+        (row, column)
+        for row in (0, 1)
+        for column in (0, 1)
+        if fitted[row * 15, column * 15].mean() > 128
+    }
+    expected = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (0, 1), 7: (1, 1)}
+    assert corners == {expected.get(orientation, (1, 0))}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "expected an image, got 0 bytes"),
+        (b"<html>404</html>", "got 16 bytes: not one of PNG, JPEG"),
+        (encode(Image.fromarray(picture()))[:-40], "expected a whole image, got"),
+        (encode(Image.fromarray(picture(64, 64)), "JPEG")[:-200], "truncated"),
+        (
+            encode(
+                Image.fromarray(picture()),
+                "GIF",
+                save_all=True,
+                append_images=[Image.fromarray(picture(seed=1))],
+            ),
+            "expected a still image, got an animated GIF",
+        ),
+        (
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff\x08\0\0\0\0" + b"\0" * 60,
+            "expected a whole image, got",
+        ),
+    ],
+)
+def test_what_is_no_whole_still_image_is_refused_with_its_reason(data: bytes, message: str):
+    with pytest.raises(BadImageError, match=message):
+        decode_image(data, 3)
+
+
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+def test_every_cut_of_a_file_is_refused_or_decodes_to_the_same_pixels(format_name: str):
+    options = {"quality": 90} if format_name in ("JPEG", "WEBP") else {}
+    data = encode(Image.fromarray(picture(24, 24)), format_name, **options)
+    whole = np.asarray(decode_image(data, 3))
+    refused = 0
+    for length in range(0, len(data), 7):
+        try:
+            cut = np.asarray(decode_image(data[:length], 3))
+        except BadImageError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(cut, whole)
+    assert refused > 0

@@ -1,0 +1,102 @@
+"""The house: imports run downhill, light modules stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# A module may import those above it, never one below. Modules in one row stand side by side.
+FLOORS = [
+    ["fsq.version", "fsq.errors"],
+    ["fsq.lattice", "fsq.recipe", "fsq.schema"],
+    ["fsq.usage", "fsq.images", "fsq.ops"],
+    ["fsq.layers", "fsq.contract"],
+    ["fsq.networks"],
+    ["fsq.autoencoder"],
+    ["fsq.runtimes"],
+    ["fsq.runtimes.tensorflow_graph"],
+    ["fsq.tokenizer"],
+    ["fsq.training"],
+    ["pipeline.storage", "pipeline.tfrecord", "pipeline.records", "pipeline.progress"],
+    ["pipeline.config", "pipeline.views", "pipeline.manifest"],
+    ["pipeline.sources.listing"],
+    ["pipeline.sources.tfrecord", "pipeline.sources.image_folder"],
+    ["pipeline.sources.tfds"],
+    ["pipeline.sources"],
+    ["pipeline.decode", "pipeline.job"],
+    ["pipeline.parts"],
+    ["pipeline.encode", "pipeline.plan", "pipeline.stats"],
+    ["pipeline.shards"],
+    ["pipeline.metadata"],
+    ["pipeline.close"],
+    ["pipeline.flow"],
+    ["pipeline.read", "pipeline.watch"],
+    ["pipeline.verify", "pipeline.sheet", "pipeline.inspect", "pipeline.train"],
+    ["pipeline.cli"],
+]
+FLOOR_OF = {module: number for number, floor in enumerate(FLOORS) for module in floor}
+# The package files re-export; what they name lies deeper than they are imported.
+PACKAGES = {"fsq", "pipeline"}
+
+
+def modules(root: Path) -> dict[str, Path]:
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            name = ".".join(path.relative_to(root).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return {name: path for name, path in found.items() if name not in PACKAGES}
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if name in FLOOR_OF}
+
+
+def test_every_module_has_its_floor(root: Path):
+    assert set(modules(root)) == set(FLOOR_OF)
+
+
+def test_imports_run_downhill(root: Path):
+    uphill = [
+        f"{name} imports {other}"
+        for name, path in modules(root).items()
+        for other in sorted(imported(path) - {name})
+        if FLOOR_OF[other] >= FLOOR_OF[name]
+    ]
+    assert uphill == []
+
+
+def test_fsq_knows_neither_beam_nor_the_pipeline(root: Path):
+    for name, path in modules(root).items():
+        if name.startswith("fsq."):
+            text = path.read_text()
+            assert "apache_beam" not in text, name
+            assert "import pipeline" not in text, name
+            assert "from pipeline" not in text, name
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import fsq",
+        "from pipeline.config import load_config, TokenizeConfig",
+        "import pipeline.plan",
+        "import pipeline.cli",
+        "from fsq.tokenizer import parse_contract",
+    ],
+)
+def test_light_modules_import_neither_tensorflow_nor_beam(statement: str):
+    code = (
+        f"{statement}; import sys; "
+        "print([m for m in ('tensorflow', 'keras', 'apache_beam') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
