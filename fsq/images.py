@@ -27,6 +27,7 @@ from PIL import (
 )
 
 from fsq.errors import BadImageError
+from fsq.png import decode_plain_png
 
 MAX_PIXELS = 178_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -58,18 +59,26 @@ class CropBox(NamedTuple):
     bottom: int
 
 
-def decode_image(data: bytes, channels: int) -> Image.Image:
-    """Decodes an image file to an upright 8-bit picture in mode L or RGB.
+def decode_image(data: bytes, channels: int) -> np.ndarray:
+    """Decodes an image file to an upright 8-bit picture, grey or RGB.
 
     Args:
       data: The bytes of one image file.
       channels: 1 or 3.
+
+    Returns:
+      uint8 pixels, shape [H, W, channels].
 
     Raises:
       BadImageError: The bytes are not an image we read, whole and still.
     """
     if not data:
         raise BadImageError("expected an image, got 0 bytes")
+    pixels = decode_plain_png(data, channels)
+    return _decode_any(data, channels) if pixels is None else pixels
+
+
+def _decode_any(data: bytes, channels: int) -> np.ndarray:
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
@@ -81,7 +90,8 @@ def decode_image(data: bytes, channels: int) -> Image.Image:
         image.load()
         if "exif" in image.info or image.format == "TIFF":
             image = ImageOps.exif_transpose(image)
-        return _convert(image, "L" if channels == 1 else "RGB")
+        image = _convert(image, "L" if channels == 1 else "RGB")
+        return np.asarray(image).reshape(image.height, image.width, channels)
     except BadImageError:
         raise
     # On hostile bytes Pillow's decoders raise almost anything; each becomes a reason.
@@ -104,12 +114,12 @@ def center_crop(width: int, height: int) -> CropBox:
 
 
 def fit_image(
-    image: Image.Image, spec: ImageSpec, box: CropBox, *, flip: bool = False
+    pixels: np.ndarray, spec: ImageSpec, box: CropBox, *, flip: bool = False
 ) -> np.ndarray:
     """Crops, resamples and flips a decoded image.
 
     Args:
-      image: What `decode_image` returned.
+      pixels: What `decode_image` returned, uint8 [H, W, C].
       spec: The image contract.
       box: The crop, inside the image.
       flip: Mirror left and right, after resampling.
@@ -117,14 +127,14 @@ def fit_image(
     Returns:
       uint8 pixels, shape [S, S, C].
     """
-    size = (spec.size_pixels, spec.size_pixels)
-    if image.size != size or box != (0, 0, *size):
-        if (box.right - box.left, box.bottom - box.top) == size:
-            image = image.crop(box)
-        else:
-            image = image.resize(size, _FILTERS[spec.resize], box=box)
-    pixels = np.frombuffer(image.tobytes(), np.uint8).reshape(spec.shape)
-    return pixels[:, ::-1] if flip else pixels
+    size = spec.size_pixels
+    if box.right - box.left == size and box.bottom - box.top == size:
+        fitted = pixels[box.top : box.bottom, box.left : box.right]
+    else:
+        image = Image.fromarray(pixels[..., 0] if spec.channels == 1 else pixels)
+        image = image.resize((size, size), _FILTERS[spec.resize], box=box)
+        fitted = np.asarray(image).reshape(spec.shape)
+    return fitted[:, ::-1] if flip else fitted
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

@@ -1,6 +1,7 @@
 """The command line: verbs to functions. The only place that prints or exits."""
 
 import contextlib
+import gc
 import os
 import sys
 import tempfile
@@ -84,6 +85,8 @@ def tokenize(
             import tensorflow as _  # noqa: F401
     from pipeline.watch import watch
 
+    # What is loaded by now stays; the collector need not walk a million objects again and again.
+    gc.freeze()
     with watch(plan.job):
         summary = run(plan, overwrite=overwrite, beam_options=beam_options)
     if summary.units_resumed:

@@ -36,6 +36,6 @@ def decode_record(
         image = decode_image(record.data, spec.channels)
     except BadImageError as error:
         return Reject(record.key, "decode", str(error))
-    views = views_of(view_names, image.width, image.height)
+    views = views_of(view_names, image.shape[1], image.shape[0])
     pixels = [fit_image(image, spec, view.crop, flip=view.flip) for view in views]
     return DecodedImage(record.key, record.carried, views, pixels)

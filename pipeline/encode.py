@@ -11,12 +11,12 @@ from typing import NamedTuple
 import apache_beam as beam
 import numpy as np
 
-from fsq import lattice
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.errors import DataError, FsqError
 from fsq.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.decode import decode_record
+from pipeline.example import ExampleWriter
 from pipeline.job import Job
 from pipeline.parts import PlacedRecord, UnitStatus, commit_part
 from pipeline.records import (
@@ -27,7 +27,6 @@ from pipeline.records import (
     Unit,
     encode_key,
     place_of,
-    serialize,
 )
 from pipeline.sources import open_source
 from pipeline.views import View
@@ -66,7 +65,7 @@ class _Slot(NamedTuple):
     key: str
     carried: Carried
     view: View
-    tokens: np.ndarray
+    tokens_value: bytes
 
 
 def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
@@ -102,7 +101,7 @@ def _encode_unit(
     clock = _Clock()
     slots: list[_Slot] = []
     rejects: list[Reject] = []
-    batch = _Batch(tokenizer, slots, clock, turn)
+    batch = _Batch(job, tokenizer, slots, clock, turn)
     read = 0
     for record in clock.timed(open_source(job.source).read(unit, job.features)):
         read += 1
@@ -115,24 +114,16 @@ def _encode_unit(
             batch.add(decoded.key, decoded.carried, view, pixels)
     batch.flush()
 
-    lost = {slot.key: None for slot in slots if (slot.tokens < 0).any()}
-    rejects += [Reject(key, "encode", "expected finite latents, got NaN") for key in lost]
-    kept = [slot for slot in slots if slot.key not in lost]
-    records = [_place_and_serialize(slot, job) for slot in kept]
-    counts: dict[int, int] = {}
-    if kept:
-        tokens, times = np.unique(np.stack([slot.tokens for slot in kept]), return_counts=True)
-        counts = dict(zip(tokens.tolist(), times.tolist(), strict=True))
-        if max(counts) >= job.contract.vocab_size:
-            raise DataError(
-                f"{unit.name}: expected tokens below {job.contract.vocab_size}, got {max(counts)}."
-            )
+    rejects += [Reject(key, "encode", "expected finite latents, got NaN") for key in batch.lost]
+    records = [
+        _place_and_serialize(slot, batch.writer) for slot in slots if slot.key not in batch.lost
+    ]
     clock.stop("write")
     status = UnitStatus(
         read=read,
         written=len(records),
         rejects=tuple(rejects),
-        token_counts=counts,
+        token_counts=batch.token_counts(),
         seconds=clock.seconds(),
         part_sha256="",
     )
@@ -163,13 +154,23 @@ def describe(error: Exception, where: str) -> str:
 
 
 class _Batch:
-    """Gathers views to full batches and runs the encoder on them."""
+    """Gathers views to full batches and runs the encoder on them.
 
-    def __init__(self, tokenizer: Tokenizer, slots: list[_Slot], clock: "_Clock", turn: "_Turn"):
+    Attributes:
+      lost: Keys of the images with a NaN latent in any of their views.
+      writer: What serializes the job's records.
+    """
+
+    def __init__(
+        self, job: Job, tokenizer: Tokenizer, slots: list[_Slot], clock: "_Clock", turn: "_Turn"
+    ):
+        self.lost: dict[str, None] = {}
+        self.writer = ExampleWriter(job.contract.vocab_size, job.features, job.token_format)
         self._tokenizer, self._slots, self._clock, self._turn = tokenizer, slots, clock, turn
         shape = (tokenizer.batch_size, *tokenizer.contract.image.shape)
         self._pixels = np.zeros(shape, np.uint8)
         self._waiting: list[tuple[str, Carried, View]] = []
+        self._encoded: list[tuple[list[str], np.ndarray]] = []
 
     def add(self, key: str, carried: Carried, view: View, pixels: np.ndarray) -> None:
         self._pixels[len(self._waiting)] = pixels
@@ -183,12 +184,38 @@ class _Batch:
         self._clock.stop("decode")
         with self._turn.passed_on():
             tokens = self._tokenizer.encode_batch(self._pixels[: len(self._waiting)])
-        flat = tokens.reshape(len(tokens), -1)
+        self._clock.stop("encode")
+        tokens = tokens.reshape(len(tokens), -1)
+        keys = [key for key, _, _ in self._waiting]
+        self._check(tokens, keys)
+        self._encoded.append((keys, tokens))
+        values = self.writer.tokens_to_values(tokens)
         self._slots.extend(
-            _Slot(*waiting, row) for waiting, row in zip(self._waiting, flat, strict=True)
+            _Slot(*waiting, value) for waiting, value in zip(self._waiting, values, strict=True)
         )
         self._waiting.clear()
-        self._clock.stop("encode")
+
+    def token_counts(self) -> dict[int, int]:
+        """Counts the tokens of all images that are not lost."""
+        kept = [
+            tokens[[key not in self.lost for key in keys]] if self.lost else tokens
+            for keys, tokens in self._encoded
+        ]
+        if not kept:
+            return {}
+        tokens, times = np.unique(np.concatenate(kept), return_counts=True)
+        return dict(zip(tokens.tolist(), times.tolist(), strict=True))
+
+    def _check(self, tokens: np.ndarray, keys: list[str]) -> None:
+        """Notes the images with NaN latents; a token beyond the vocabulary is an error."""
+        for row in np.flatnonzero((tokens < 0).any(axis=1)):
+            self.lost[keys[row]] = None
+        vocab_size = self._tokenizer.contract.vocab_size
+        if tokens.max() >= vocab_size:
+            raise DataError(
+                f"{keys[0]}: expected tokens below {vocab_size} in the batch that begins here, "
+                f"got {tokens.max()}. The encoder's runtime is at fault."
+            )
 
 
 class _Turn:
@@ -249,16 +276,7 @@ class _Clock:
         return {stage: round(seconds, 6) for stage, seconds in self._seconds.items()}
 
 
-def _place_and_serialize(slot: _Slot, job: Job) -> PlacedRecord:
+def _place_and_serialize(slot: _Slot, writer: ExampleWriter) -> PlacedRecord:
     key = encode_key(slot.key)
-    data = serialize(
-        slot.tokens.astype(lattice.storage_dtype(job.contract.vocab_size)),
-        key,
-        slot.view.name,
-        slot.view.crop,
-        slot.view.flip,
-        job.features,
-        slot.carried,
-        job.token_format,
-    )
+    data = writer.serialize(slot.tokens_value, key, slot.view, slot.carried)
     return PlacedRecord(place_of(key, slot.view.name), data)

@@ -1,27 +1,39 @@
 """Parts: the committed output of one unit, sorted by shard, with an index.
 
-A part file holds, in this order: a magic word; for each shard the number of
-its first row, and the number of all rows, little-endian uint64; the rows,
-sorted by (shard, place); the records they point to, framed as in a TFRecord
-file. A shard's writer thus reads three small slices of it. The status beside
+A part file holds, in this order, all little-endian: a magic word; for each
+shard a head (the number of its first row and of its rows, the checksums of the
+rows, the records and the head itself); the rows, sorted by (shard, place); the
+records they point to, framed as in a TFRecord file. A shard's writer thus reads
+three small slices of it, and trusts none before its checksum. The status beside
 it (JSON) is written last and commits it.
 """
 
 import dataclasses
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import google_crc32c
 import numpy as np
 
 from fsq.errors import DataError
 from pipeline import storage
 from pipeline.job import Job
 from pipeline.records import Place, Reject
-from pipeline.tfrecord import frame, unframe
+from pipeline.tfrecord import frame
 
 MAGIC = b"FSQPART1"
+HEAD = np.dtype(
+    [
+        ("first", "<u8"),
+        ("rows", "<u8"),
+        ("rows_checksum", "<u4"),
+        ("data_checksum", "<u4"),
+        ("own_checksum", "<u8"),
+    ]
+)
 ROW = np.dtype([("high", "<u8"), ("low", "<u8"), ("offset", "<u8"), ("length", "<u8")])
 
 
@@ -64,53 +76,79 @@ class PlacedRecord(NamedTuple):
     data: bytes
 
 
-class FramedRecord(NamedTuple):
-    """A record of a part, still framed, ready to be copied into a shard."""
+class ShardSlice(NamedTuple):
+    """What a part holds for one shard.
 
-    place: Place
-    framed: bytes
+    Attributes:
+      rows: `ROW` entries, sorted by place; offsets count from the begin of data.
+      data: The framed records.
+    """
+
+    rows: np.ndarray
+    data: bytes
 
 
 def pack_part(records: Iterable[PlacedRecord], num_shards: int) -> bytes:
     """Builds the bytes of a part file."""
-    ordered = sorted(records, key=lambda r: (r.place.shard(num_shards), r.place.high, r.place.low))
-    frames = [frame(record.data) for record in ordered]
-    lengths = np.array([len(f) for f in frames], np.uint64)
+    ordered = sorted((record.place.shard(num_shards), record) for record in records)
+    frames = [frame(record.data) for _, record in ordered]
     rows = np.empty(len(frames), ROW)
-    rows["high"] = [record.place.high for record in ordered]
-    rows["low"] = [record.place.low for record in ordered]
-    rows["length"] = lengths
-    rows["offset"] = (
-        np.cumsum(lengths) - lengths + np.uint64(_records_start(len(frames), num_shards))
-    )
-    shards = [record.place.shard(num_shards) for record in ordered]
-    starts = np.searchsorted(shards, np.arange(num_shards + 1)).astype("<u8")
-    return b"".join([MAGIC, starts.tobytes(), rows.tobytes(), *frames])
+    rows["high"] = [record.place.high for _, record in ordered]
+    rows["low"] = [record.place.low for _, record in ordered]
+    rows["length"] = [len(f) for f in frames]
+    ends = np.cumsum(rows["length"])
+    start = len(MAGIC) + num_shards * HEAD.itemsize + rows.nbytes
+    rows["offset"] = ends - rows["length"] + np.uint64(start)
+    bounds = np.searchsorted([shard for shard, _ in ordered], np.arange(num_shards + 1))
+    heads = np.zeros(num_shards, HEAD)
+    for shard, (first, stop) in enumerate(itertools.pairwise(bounds.tolist())):
+        data = b"".join(frames[first:stop])
+        rows_checksum = google_crc32c.value(rows[first:stop].tobytes())
+        heads[shard] = (first, stop - first, rows_checksum, google_crc32c.value(data), 0)
+        heads[shard]["own_checksum"] = _own_checksum(heads[shard])
+    return b"".join([MAGIC, heads.tobytes(), rows.tobytes(), *frames])
 
 
-def read_shard_slice(path: str, shard: int, num_shards: int) -> Iterator[FramedRecord]:
-    """Reads the records of one shard out of a part, each checked, in their order.
+def read_shard_slice(path: str, shard: int, num_shards: int) -> ShardSlice:
+    """Reads what a part holds for one shard, and checks it.
 
     Raises:
       OSError: The part cannot be read.
       DataError: It is damaged.
     """
+    damaged = DataError(
+        f"{path}: expected the checksum of shard {shard}, got a damaged part. "
+        "Remove it and its status, and run again."
+    )
     with storage.open_read(path) as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise DataError(f"{path}: expected a part of this job, got other bytes.")
-        file.seek(len(MAGIC) + 8 * shard)
-        first, stop = (int(n) for n in np.frombuffer(file.read(16), "<u8"))
-        if first == stop:
-            return
-        file.seek(_rows_start(num_shards) + first * ROW.itemsize)
-        rows = np.frombuffer(file.read((stop - first) * ROW.itemsize), ROW)
-        begin = int(rows["offset"][0])
-        file.seek(begin)
-        data = file.read(int(rows["length"].sum()))
-    for high, low, offset, length in rows.tolist():
-        framed = data[offset - begin : offset - begin + length]
-        unframe(framed, path)
-        yield FramedRecord(Place(high, low), framed)
+
+        def read(offset: int, size: int, checksum: int | None = None) -> bytes:
+            file.seek(offset)
+            data = file.read(size)
+            if len(data) != size or checksum not in (None, google_crc32c.value(data)):
+                raise damaged
+            return data
+
+        heads_start = len(MAGIC)
+        head = np.frombuffer(read(heads_start + shard * HEAD.itemsize, HEAD.itemsize), HEAD)[0]
+        read(0, len(MAGIC), google_crc32c.value(MAGIC))
+        # A wrong head would send us anywhere, so it is looked at before it is followed.
+        if _own_checksum(head) != head["own_checksum"]:
+            raise damaged
+        first, count = int(head["first"]), int(head["rows"])
+        rows_start = heads_start + num_shards * HEAD.itemsize + first * ROW.itemsize
+        packed = read(rows_start, count * ROW.itemsize, int(head["rows_checksum"]))
+        rows = np.frombuffer(packed, ROW).copy()
+        if count == 0:
+            return ShardSlice(rows, b"")
+        begin, size = int(rows["offset"][0]), int(rows["length"].sum())
+        data = read(begin, size, int(head["data_checksum"]))
+    rows["offset"] -= np.uint64(begin)
+    return ShardSlice(rows, data)
+
+
+def _own_checksum(head: np.void) -> int:
+    return google_crc32c.value(head.tobytes()[: -HEAD["own_checksum"].itemsize])
 
 
 def commit_part(job: Job, unit_name: str, records: list[PlacedRecord], status: UnitStatus) -> None:
@@ -125,11 +163,3 @@ def read_status(job: Job, unit_name: str) -> UnitStatus | None:
     """Returns the status of a finished unit, None for one that is still to be done."""
     path = job.part_status(unit_name)
     return UnitStatus.from_json(storage.read(path)) if storage.exists(path) else None
-
-
-def _rows_start(num_shards: int) -> int:
-    return len(MAGIC) + 8 * (num_shards + 1)
-
-
-def _records_start(num_rows: int, num_shards: int) -> int:
-    return _rows_start(num_shards) + num_rows * ROW.itemsize

@@ -23,7 +23,7 @@ from pipeline.sources.listing import cut_units, place_text
 RECORDS_PER_SHARD = 10_000
 JOB_FILE = "job.json"
 # Their versions decide pixels, latents or bytes.
-PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "protobuf")
+PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "opencv-python-headless", "protobuf")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,7 @@ several times as long to make, which shows beside a small encoder.
 
 import dataclasses
 import hashlib
-from typing import Any, Literal, NamedTuple
-
-from fsq.images import CropBox
+from typing import Literal, NamedTuple
 
 RESERVED_FEATURES = ("tokens", "key", "view", "crop", "flip")
 
@@ -102,50 +100,3 @@ def place_of(key: bytes, view: str) -> Place:
 def encode_key(key: str) -> bytes:
     """UTF-8; a file name that is not UTF-8 keeps its bytes."""
     return key.encode("utf-8", "surrogateescape")
-
-
-def serialize(
-    tokens: Any,
-    key: bytes,
-    view: str,
-    crop: CropBox,
-    flip: bool,
-    features: tuple[CarriedFeature, ...],
-    carried: Carried,
-    token_format: Literal["bytes", "int64_list"],
-) -> bytes:
-    """Builds one tf.train.Example, the same bytes for the same record.
-
-    Args:
-      tokens: Row-major tokens of one view in the storage type, shape [rows * columns].
-      key: The record's key.
-      view: The view's name.
-      crop: The crop in the pixels of the upright source image.
-      flip: Whether the view is mirrored.
-      features: What is carried, in the order of `carried`.
-      carried: The values.
-      token_format: 'bytes' writes little-endian bytes, 'int64_list' integers.
-    """
-    from tensorflow.core.example import example_pb2
-
-    example = example_pb2.Example()
-    feature = example.features.feature
-    if token_format == "bytes":
-        feature["tokens"].bytes_list.value.append(
-            tokens.astype(tokens.dtype.newbyteorder("<"), copy=False).tobytes()
-        )
-    else:
-        feature["tokens"].int64_list.value.extend(tokens.tolist())
-    feature["key"].bytes_list.value.append(key)
-    feature["view"].bytes_list.value.append(view.encode())
-    feature["crop"].int64_list.value.extend(crop)
-    feature["flip"].int64_list.value.append(int(flip))
-    for declared, value in zip(features, carried, strict=True):
-        match declared.kind:
-            case "int64":
-                feature[declared.name].int64_list.value.append(value)
-            case "float32":
-                feature[declared.name].float_list.value.append(value)
-            case "bytes":
-                feature[declared.name].bytes_list.value.append(value)
-    return example.SerializeToString(deterministic=True)

@@ -2,15 +2,15 @@
 
 import dataclasses
 import hashlib
-import itertools
 
 import apache_beam as beam
+import numpy as np
 
 from fsq.errors import DataError, FsqError
 from pipeline import storage
 from pipeline.encode import describe
 from pipeline.job import Job, describe_source
-from pipeline.parts import FramedRecord, read_shard_slice
+from pipeline.parts import read_shard_slice
 from pipeline.tfrecord import unframe
 
 
@@ -48,7 +48,7 @@ def write_shard(index: int, job: Job) -> ShardResult:
     target = job.shard(index)
     try:
         records = gather_shard(index, job)
-        data = b"".join(record.framed for record in records)
+        data = b"".join(records)
         digest = hashlib.sha256(data).hexdigest()
         temporary = storage.join(job.work, "shards", job.shard_name(index))
         storage.write(temporary, data)
@@ -64,30 +64,39 @@ def write_shard(index: int, job: Job) -> ShardResult:
     return ShardResult(index, len(records), len(data), digest)
 
 
-def gather_shard(index: int, job: Job) -> list[FramedRecord]:
-    """Reads a shard's slice of every part and brings the records into their final order.
+def gather_shard(index: int, job: Job) -> list[bytes]:
+    """Reads a shard's slice of every part.
+
+    Returns:
+      The framed records in their final order.
 
     Raises:
       OSError: A part cannot be read.
       DataError: A part is damaged, or two records have the same key and view.
     """
+    slices = [read_shard_slice(job.part(n), index, job.num_shards) for n in job.unit_names()]
     records = [
-        record
-        for name in job.unit_names()
-        for record in read_shard_slice(job.part(name), index, job.num_shards)
+        piece.data[offset : offset + length]
+        for piece in slices
+        for offset, length in zip(
+            piece.rows["offset"].tolist(), piece.rows["length"].tolist(), strict=True
+        )
     ]
-    records.sort(key=lambda record: (record.place.high, record.place.low))
-    for one, other in itertools.pairwise(records):
-        if one.place == other.place:
-            raise DataError(
-                f"{key_of(other, job)}: expected each key once, got it twice in "
-                f"{describe_source(job)}. Rename one of the two, or remove it."
-            )
-    return records
+    places = np.concatenate([piece.rows[["high", "low"]] for piece in slices])
+    order = np.lexsort((places["low"], places["high"]))
+    ordered = places[order]
+    twice = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if len(twice):
+        raise DataError(
+            f"{key_of(records[order[twice[0]]])}: expected each key once, got it twice in "
+            f"{describe_source(job)}. Rename one of the two, or remove it."
+        )
+    return [records[i] for i in order.tolist()]
 
 
-def key_of(record: FramedRecord, job: Job) -> str:
+def key_of(framed: bytes) -> str:
+    """Reads the key of a framed record."""
     from tensorflow.core.example import example_pb2
 
-    example = example_pb2.Example.FromString(unframe(record.framed, job.work))
+    example = example_pb2.Example.FromString(unframe(framed, "a part"))
     return example.features.feature["key"].bytes_list.value[0].decode("utf-8", "surrogateescape")

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from pipeline.parts import PlacedRecord, pack_part, read_shard_slice
 from pipeline.plan import make_plan
 from pipeline.read import token_dataset
 from pipeline.records import Place, place_of
+from pipeline.tfrecord import frame
 
 MakeConfig = Callable[..., TokenizeConfig]
 
@@ -88,7 +90,7 @@ def test_every_image_is_written_with_the_tokens_that_the_tokenizer_gives_it(
         key = feature["key"].bytes_list.value[0].decode()
         view = feature["view"].bytes_list.value[0].decode()
         image = decode_image((image_folder / key).read_bytes(), 3)
-        crop = center_crop(image.width, image.height)
+        crop = center_crop(image.shape[1], image.shape[0])
         flip = view == "center_flipped"
         pixels = fit_image(image, tokenizer.contract.image, crop, flip=flip)
         expected = tokenizer.encode(pixels[None]).astype("<u1").tobytes()
@@ -402,17 +404,40 @@ def test_the_slices_of_a_part_are_the_part(tmp_path: Path, num_shards: int):
     ]
     path = tmp_path / "unit.part"
     path.write_bytes(pack_part(records, num_shards))
-    slices = [list(read_shard_slice(str(path), s, num_shards)) for s in range(num_shards)]
-    for shard, found in enumerate(slices):
-        assert all(record.place.shard(num_shards) == shard for record in found)
-        assert found == sorted(found, key=lambda record: record.place)
-    assert sorted(r.place for found in slices for r in found) == sorted(r.place for r in records)
+    expected = sorted((record.place, frame(record.data)) for record in records)
+    found = []
+    for shard in range(num_shards):
+        rows, data = read_shard_slice(str(path), shard, num_shards)
+        offsets = [*rows["offset"].tolist(), len(data)]
+        places = [Place(*row) for row in rows[["high", "low"]].tolist()]
+        assert places == sorted(places)
+        assert all(place.shard(num_shards) == shard for place in places)
+        found += zip(places, (data[a:b] for a, b in pairwise(offsets)), strict=True)
+    assert sorted(found) == expected
 
 
 def test_an_empty_part_has_empty_slices(tmp_path: Path):
     path = tmp_path / "unit.part"
     path.write_bytes(pack_part([], 3))
-    assert [list(read_shard_slice(str(path), shard, 3)) for shard in range(3)] == [[], [], []]
+    assert [read_shard_slice(str(path), shard, 3).data for shard in range(3)] == [b"", b"", b""]
+
+
+def test_a_flipped_byte_in_a_part_is_found_by_the_shard_it_belongs_to(tmp_path: Path):
+    records = [PlacedRecord(place_of(b"%d" % n, "center"), b"record %d" % n) for n in range(12)]
+    path = tmp_path / "unit.part"
+    data = pack_part(records, 2)
+    for position in range(len(data)):
+        damaged = bytearray(data)
+        damaged[position] ^= 4
+        path.write_bytes(damaged)
+        found = 0
+        for shard in range(2):
+            try:
+                read_shard_slice(str(path), shard, 2)
+            except DataError as error:
+                assert str(path) in str(error)
+                found += 1
+        assert found == (2 if position < 8 else 1), position
 
 
 def test_planning_changes_nothing_on_disk(make_config: MakeConfig):

@@ -1,7 +1,12 @@
 """The lattices that laws are checked on, token by token."""
 
+import hypothesis
 import numpy as np
 import pytest
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("fsq", deadline=None)
+hypothesis.settings.load_profile("fsq")
 
 # The paper's sets for 2^4 to 2^16 tokens, then the awkward ones: many channels,
 # odd and even, and levels beyond what truncation or half precision survive.
