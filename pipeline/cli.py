@@ -82,7 +82,11 @@ def tokenize(
 
         # A finished dataset needs no TensorFlow; otherwise it is loaded here, in silence.
         if overwrite or not is_finished(plan):
-            import tensorflow as _  # noqa: F401
+            import tensorflow as tf
+
+            # The runner's threads already fill the cores, one unit each; threads inside each
+            # call of the encoder would only get in each other's way. The tokens are the same.
+            tf.config.threading.set_intra_op_parallelism_threads(1)
     from pipeline.watch import watch
 
     # What is loaded by now stays; the collector need not walk a million objects again and again.

@@ -26,7 +26,7 @@ from pipeline.records import (
     Reject,
     Unit,
     encode_key,
-    place_of,
+    place_digest,
 )
 from pipeline.sources import open_source
 from pipeline.views import View
@@ -73,15 +73,17 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
     if storage.exists(job.part_status(unit.name)):
         return UnitResult(unit.name)
     try:
-        records, status = encode_unit(unit, job, shared_tokenizer(job))
-        commit_part(job, unit.name, records, status)
+        tokenizer = shared_tokenizer(job)
+        with _Turn() as turn:
+            records, status = encode_unit(unit, job, tokenizer, turn)
+            commit_part(job, unit.name, records, status)
     except (OSError, FsqError) as error:
         return UnitResult(unit.name, error=describe(error, unit.path))
     return UnitResult(unit.name)
 
 
 def encode_unit(
-    unit: Unit, job: Job, tokenizer: Tokenizer
+    unit: Unit, job: Job, tokenizer: Tokenizer, turn: "_Turn"
 ) -> tuple[list[PlacedRecord], UnitStatus]:
     """Reads, decodes and encodes one unit.
 
@@ -91,13 +93,6 @@ def encode_unit(
     Raises:
       OSError, DataError: The unit's file cannot be read.
     """
-    with _Turn() as turn:
-        return _encode_unit(unit, job, tokenizer, turn)
-
-
-def _encode_unit(
-    unit: Unit, job: Job, tokenizer: Tokenizer, turn: "_Turn"
-) -> tuple[list[PlacedRecord], UnitStatus]:
     clock = _Clock()
     slots: list[_Slot] = []
     rejects: list[Reject] = []
@@ -279,4 +274,4 @@ class _Clock:
 def _place_and_serialize(slot: _Slot, writer: ExampleWriter) -> PlacedRecord:
     key = encode_key(slot.key)
     data = writer.serialize(slot.tokens_value, key, slot.view, slot.carried)
-    return PlacedRecord(place_of(key, slot.view.name), data)
+    return PlacedRecord(place_digest(key, slot.view.name), data)

@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import google_crc32c
@@ -21,7 +20,7 @@ import numpy as np
 from fsq.errors import DataError
 from pipeline import storage
 from pipeline.job import Job
-from pipeline.records import Place, Reject
+from pipeline.records import Reject
 from pipeline.tfrecord import frame
 
 MAGIC = b"FSQPART1"
@@ -70,9 +69,9 @@ class UnitStatus:
 
 
 class PlacedRecord(NamedTuple):
-    """A serialized record and where it belongs."""
+    """A serialized record and where it belongs, as `place_digest` says."""
 
-    place: Place
+    digest: bytes
     data: bytes
 
 
@@ -88,18 +87,20 @@ class ShardSlice(NamedTuple):
     data: bytes
 
 
-def pack_part(records: Iterable[PlacedRecord], num_shards: int) -> bytes:
+def pack_part(records: list[PlacedRecord], num_shards: int) -> bytes:
     """Builds the bytes of a part file."""
-    ordered = sorted((record.place.shard(num_shards), record) for record in records)
-    frames = [frame(record.data) for _, record in ordered]
+    high, low = np.frombuffer(b"".join(r.digest for r in records), ">u8").reshape(-1, 2).T
+    shards = high % np.uint64(num_shards)
+    order = np.lexsort((low, high, shards))
+    frames = [frame(records[i].data) for i in order.tolist()]
     rows = np.empty(len(frames), ROW)
-    rows["high"] = [record.place.high for _, record in ordered]
-    rows["low"] = [record.place.low for _, record in ordered]
+    rows["high"] = high[order]
+    rows["low"] = low[order]
     rows["length"] = [len(f) for f in frames]
     ends = np.cumsum(rows["length"])
     start = len(MAGIC) + num_shards * HEAD.itemsize + rows.nbytes
     rows["offset"] = ends - rows["length"] + np.uint64(start)
-    bounds = np.searchsorted([shard for shard, _ in ordered], np.arange(num_shards + 1))
+    bounds = np.searchsorted(shards[order], np.arange(num_shards + 1, dtype=np.uint64))
     heads = np.zeros(num_shards, HEAD)
     for shard, (first, stop) in enumerate(itertools.pairwise(bounds.tolist())):
         data = b"".join(frames[first:stop])

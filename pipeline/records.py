@@ -91,9 +91,14 @@ class Place(NamedTuple):
         return self.high % num_shards
 
 
-def place_of(key: bytes, view: str) -> Place:
+def place_digest(key: bytes, view: str) -> bytes:
     """Hashes key and view to 128 bits, the same on every machine and for ever."""
-    digest = hashlib.blake2b(key + b"\0" + view.encode(), digest_size=16).digest()
+    return hashlib.blake2b(key + b"\0" + view.encode(), digest_size=16).digest()
+
+
+def place_of(key: bytes, view: str) -> Place:
+    """Returns the place of a record; its two halves are those of `place_digest`."""
+    digest = place_digest(key, view)
     return Place(int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big"))
 
 

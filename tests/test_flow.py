@@ -22,7 +22,7 @@ from pipeline.job import Job
 from pipeline.parts import PlacedRecord, pack_part, read_shard_slice
 from pipeline.plan import make_plan
 from pipeline.read import token_dataset
-from pipeline.records import Place, place_of
+from pipeline.records import Place, place_digest, place_of
 from pipeline.tfrecord import frame
 
 MakeConfig = Callable[..., TokenizeConfig]
@@ -144,11 +144,11 @@ def test_a_run_that_failed_goes_on_and_ends_in_the_same_bytes(
     encode_unit = pipeline.encode.encode_unit
     encoded = []
 
-    def failing(unit, job, tokenizer):
+    def failing(unit, *rest):
         encoded.append(unit.name)
         if unit.name in ("unit-000003", "unit-000007"):
             raise OSError(5, "Input/output error", unit.path)
-        return encode_unit(unit, job, tokenizer)
+        return encode_unit(unit, *rest)
 
     monkeypatch.setattr(pipeline.encode, "encode_unit", failing)
     config = make_config("disturbed")
@@ -161,7 +161,7 @@ def test_a_run_that_failed_goes_on_and_ends_in_the_same_bytes(
     monkeypatch.setattr(
         pipeline.encode,
         "encode_unit",
-        lambda unit, job, tokenizer: encoded.append(unit.name) or encode_unit(unit, job, tokenizer),
+        lambda unit, *rest: encoded.append(unit.name) or encode_unit(unit, *rest),
     )
     assert tokenize(config).units_resumed == 11
     assert sorted(encoded) == ["unit-000003", "unit-000007"]
@@ -400,11 +400,12 @@ def test_the_shuffle_is_a_fixed_hash_of_key_and_view():
 @pytest.mark.parametrize("num_shards", [1, 2, 7])
 def test_the_slices_of_a_part_are_the_part(tmp_path: Path, num_shards: int):
     records = [
-        PlacedRecord(place_of(b"%d" % n, "center"), b"record %d" % n * (n % 5)) for n in range(50)
+        PlacedRecord(place_digest(b"%d" % n, "center"), b"record %d" % n * (n % 5))
+        for n in range(50)
     ]
     path = tmp_path / "unit.part"
     path.write_bytes(pack_part(records, num_shards))
-    expected = sorted((record.place, frame(record.data)) for record in records)
+    expected = sorted((place_of(b"%d" % n, "center"), frame(r.data)) for n, r in enumerate(records))
     found = []
     for shard in range(num_shards):
         rows, data = read_shard_slice(str(path), shard, num_shards)
@@ -423,7 +424,7 @@ def test_an_empty_part_has_empty_slices(tmp_path: Path):
 
 
 def test_a_flipped_byte_in_a_part_is_found_by_the_shard_it_belongs_to(tmp_path: Path):
-    records = [PlacedRecord(place_of(b"%d" % n, "center"), b"record %d" % n) for n in range(12)]
+    records = [PlacedRecord(place_digest(b"%d" % n, "center"), b"record %d" % n) for n in range(12)]
     path = tmp_path / "unit.part"
     data = pack_part(records, 2)
     for position in range(len(data)):
