@@ -179,7 +179,8 @@ class _Batch:
         self._clock.stop("decode")
         with self._turn.passed_on():
             tokens = self._tokenizer.encode_batch(self._pixels[: len(self._waiting)])
-        self._clock.stop("encode")
+            self._clock.stop("encode")
+        self._clock.stop("wait")
         tokens = tokens.reshape(len(tokens), -1)
         keys = [key for key, _, _ in self._waiting]
         self._check(tokens, keys)

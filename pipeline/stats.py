@@ -10,11 +10,14 @@ from fsq.usage import usage_of_counts
 from pipeline.job import Job
 from pipeline.parts import UnitStatus
 
-STAGES = ("read", "decode", "encode", "write")
+STAGES = ("read", "decode", "encode", "write", "wait")
 
 
 def collect_stats(job: Job, statuses: list[UnitStatus]) -> dict[str, Any]:
-    """Adds up the units: codebook usage, and seconds by stage, all workers together."""
+    """Adds up the units: codebook usage, and seconds by stage, all workers together.
+
+    'wait' is the time in which a worker let another one go first.
+    """
     counts: Counter[int] = Counter()
     for status in statuses:
         counts.update(status.token_counts)
@@ -29,5 +32,5 @@ def collect_stats(job: Job, statuses: list[UnitStatus]) -> dict[str, Any]:
         "usage": dataclasses.asdict(usage),
         "token_counts": {str(token): counts[token] for token in sorted(counts)},
         "worker_seconds": seconds,
-        "slowest_stage": max(seconds, key=lambda stage: seconds[stage]),
+        "slowest_stage": max(STAGES[:-1], key=lambda stage: seconds[stage]),
     }
