@@ -192,6 +192,12 @@ def main() -> None:
     except click.ClickException as error:
         click.echo(f"fsq: {error.format_message()}", err=True)
         sys.exit(RequestError.exit_code)
+    except OSError as error:
+        # A disk that is full or gone, wherever it shows; with its path it is no bug of ours.
+        if error.filename is None:
+            raise
+        click.echo(f"fsq: {error.filename}: {error.strerror}.", err=True)
+        sys.exit(DataError.exit_code)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):

@@ -2,17 +2,16 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from fsq.errors import DataError
 from pipeline import storage
 from pipeline.close import FAILURE_FILE, close_dataset, settle_units
 from pipeline.config import TokenizeConfig
 from pipeline.encode import TokenizeUnits
+from pipeline.engine import engine_options
 from pipeline.job import Job
 from pipeline.manifest import read_manifest
 from pipeline.plan import Plan, begin, clear_output, is_finished, make_plan
@@ -70,6 +69,7 @@ def tokenize(
 def run(plan: Plan, *, overwrite: bool = False, beam_options: Sequence[str] = ()) -> Summary:
     """Runs a plan; see `tokenize`."""
     job = plan.job
+    options = engine_options(beam_options)
     if overwrite:
         clear_output(job.output)
     resumed = job.num_units
@@ -77,7 +77,7 @@ def run(plan: Plan, *, overwrite: bool = False, beam_options: Sequence[str] = ()
         units = begin(plan)
         storage.remove(storage.join(job.work, FAILURE_FILE))
         resumed = sum(storage.exists(job.part_status(unit.name)) for unit in units)
-        with beam.Pipeline(options=PipelineOptions(_with_runner(beam_options))) as pipeline:
+        with beam.Pipeline(options=options) as pipeline:
             build(pipeline, job, units)
         if storage.exists(storage.join(job.work, FAILURE_FILE)):
             failure = json.loads(storage.read(storage.join(job.work, FAILURE_FILE)))
@@ -125,16 +125,3 @@ class Gather(beam.PTransform):
             | "Group" >> beam.GroupByKey()
             | "Values" >> beam.Map(lambda pair: list(pair[1]))
         )
-
-
-def _with_runner(options: Sequence[str]) -> list[str]:
-    if any(option.startswith("--runner") for option in options):
-        return list(options)
-    # Not DirectRunner: that name means "try to download another runner first".
-    workers = len(os.sched_getaffinity(0)) + 1
-    return [
-        "--runner=FnApiRunner",
-        "--direct_running_mode=multi_threading",
-        f"--direct_num_workers={workers}",
-        *options,
-    ]

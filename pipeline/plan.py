@@ -171,7 +171,21 @@ def describe_plan(plan: Plan, *, overwrite: bool) -> list[tuple[str, str]]:
 
 
 def begin(plan: Plan) -> list[Unit]:
-    """Lays the work folder out and returns the units with their final paths."""
+    """Lays the work folder out and returns the units with their final paths.
+
+    Raises:
+      RequestError: The output cannot be written.
+    """
+    try:
+        return _begin(plan)
+    except OSError as error:
+        raise RequestError(
+            f"{plan.job.output}: expected a directory that can be written, "
+            f"got: {error.strerror or error}. Choose another."
+        ) from error
+
+
+def _begin(plan: Plan) -> list[Unit]:
     work = plan.job.work
     storage.write(storage.join(work, CONTRACT_FILE), plan.contract_data)
     storage.write(storage.join(work, WEIGHTS_FILE), plan.weights_data)

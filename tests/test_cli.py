@@ -188,6 +188,11 @@ def test_spoilt_records_fail_the_run_unless_tolerated(checkout: Path, root: Path
         (["tokenize", "no_source.yaml"], "source.directory: expected images"),
         (["tokenize", "good.yaml", "--limit", "0"], "Invalid value for '--limit'"),
         (["tokenize", "good.yaml", "--fast"], "No such option"),
+        (["tokenize", "good.yaml", "--output", "file"], "file: expected a directory that can be"),
+        (["tokenize", "good.yaml", "--output", "file/x"], "file/x: expected a directory that can"),
+        (["tokenize", "good.yaml", "--", "--runner=Fast"], "Unexpected pipeline runner: Fast."),
+        (["tokenize", "good.yaml", "--", "--fast=1"], "options that Beam knows, got '--fast=1'."),
+        (["tokenize", "good.yaml", "--", "--direct_num_workers=x"], "invalid int value: 'x'."),
         (["train", "good.yaml"], "good.yaml.views: unknown key"),
         (["verify", "nowhere"], "nowhere: expected a finished dataset, found no manifest.json"),
         (["inspect", "nowhere"], "nowhere: expected a dataset or a tokenizer, found no tokenizer"),
@@ -213,6 +218,7 @@ def test_a_bad_request_is_one_line_and_exit_code_2(
     }
     for name, config in configs.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "file").touch()
     check_refused(run(*arguments, cwd=tmp_path), message)
     assert not (tmp_path / "out").exists()
 

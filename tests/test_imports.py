@@ -28,7 +28,7 @@ FLOORS = [
     ["pipeline.sources"],
     ["pipeline.decode", "pipeline.job"],
     ["pipeline.parts"],
-    ["pipeline.encode", "pipeline.plan", "pipeline.stats"],
+    ["pipeline.encode", "pipeline.engine", "pipeline.plan", "pipeline.stats"],
     ["pipeline.shards"],
     ["pipeline.metadata"],
     ["pipeline.close"],
