@@ -8,6 +8,7 @@ unless it is S x S already, when its pixels stay untouched.
 """
 
 import io
+import math
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -43,6 +44,14 @@ class ImageSpec(pydantic.BaseModel):
     channels: Literal[1, 3]
     pixel_range: tuple[float, float] = (-1.0, 1.0)
     resize: Literal["bicubic", "lanczos"] = "bicubic"
+
+    @pydantic.field_validator("pixel_range")
+    @classmethod
+    def _range_rises(cls, pixel_range: tuple[float, float]) -> tuple[float, float]:
+        low, high = pixel_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"expected two finite values, the lower first, got {pixel_range}")
+        return pixel_range
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -32,7 +32,7 @@ def parse_contract(data: bytes, where: str) -> TokenContract:
     """
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"{where}: expected JSON, got: {error}.") from error
     return parse(TokenContract, content, where)
 

@@ -65,13 +65,15 @@ def tokenize(
     again, and ends in the same bytes. Options after -- go to Beam; without a
     --runner among them the job runs on this machine.
     """
-    from pipeline.config import TokenizeConfig, load_config
+    from fsq.schema import parse
+    from pipeline.config import OutputConfig, TokenizeConfig, load_config
     from pipeline.plan import describe_plan, is_finished, make_plan
 
     loaded = load_config(config, TokenizeConfig)
     if output is not None:
-        moved = loaded.output.model_copy(update={"directory": output})
-        loaded = loaded.model_copy(update={"output": moved})
+        moved = {**loaded.output.model_dump(), "directory": output}
+        checked = parse(OutputConfig, moved, "--output")
+        loaded = loaded.model_copy(update={"output": checked})
     with quiet_start():
         plan = make_plan(loaded, limit=limit)
     if dry_run:
@@ -155,6 +157,11 @@ def print_pairs(pairs: list[tuple[str, str]]) -> None:
         click.echo(f"{name:<{width}}  {value}")
 
 
+def one_line(message: str) -> str:
+    """Shows the line breaks of a key or a file name instead of making them."""
+    return message.replace("\r", "\\r").replace("\n", "\\n")
+
+
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
     """Holds back what native libraries write to stderr while they are loaded.
@@ -187,10 +194,10 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except FsqError as error:
-        click.echo(f"fsq: {error}", err=True)
+        click.echo(f"fsq: {one_line(str(error))}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        click.echo(f"fsq: {error.format_message()}", err=True)
+        click.echo(f"fsq: {one_line(error.format_message())}", err=True)
         sys.exit(RequestError.exit_code)
     except OSError as error:
         # A disk that is full or gone, wherever it shows; with its path it is no bug of ours.

@@ -76,6 +76,9 @@ def close_dataset(results: Iterable[ShardResult], job: Job) -> None:
     storage.write(storage.join(job.output, STATS_FILE), json.dumps(stats, indent=2).encode())
     write_rejects(job, statuses)
     write_metadata(job, shards)
+    for entry in storage.list_files(job.output):
+        if entry.name.startswith("."):  # what an interrupted run was just writing
+            storage.remove(storage.join(job.output, entry.name))
     write_manifest(job.output, _manifest(job, statuses, shards))
     storage.remove(job.work)
 
@@ -128,7 +131,8 @@ def fail(job: Job, message: str) -> None:
 def _manifest(job: Job, statuses: list[UnitStatus], shards: list[ShardResult]) -> dict[str, Any]:
     shard_names = {job.shard_name(shard.index) for shard in shards}
     # All that stands there, so that what tensorflow-datasets writes besides is covered too.
-    files = [e.name for e in storage.list_files(job.output) if e.name not in shard_names]
+    entries = [entry.name for entry in storage.list_files(job.output)]
+    files = [name for name in entries if name not in shard_names]
     fields = json.loads(storage.read(storage.join(job.work, JOB_FILE)))
     reasons = Counter(f"{r.stage}: {r.reason}" for s in statuses for r in s.rejects)
     return {

@@ -11,8 +11,8 @@ from fsq.errors import RequestError
 from fsq.recipe import TrainingSpec
 from fsq.schema import parse
 
-Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Path_ = Annotated[str, pydantic.Field(min_length=1)]
+Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
+Path_ = Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 
 class _Frozen(pydantic.BaseModel):
@@ -29,6 +29,13 @@ class TfdsSource(_Frozen):
     split: str
     image: str = "image"
     carry: tuple[str, ...] = ()
+
+    @pydantic.field_validator("carry")
+    @classmethod
+    def _carry_differs(cls, carry: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(carry)) != len(carry):
+            raise ValueError(f"expected each feature once, got {list(carry)}")
+        return carry
 
     @pydantic.model_validator(mode="after")
     def _one_place(self) -> "TfdsSource":
@@ -70,6 +77,22 @@ class OutputConfig(_Frozen):
     split: Name = "train"
     num_shards: Annotated[int, pydantic.Field(ge=1, le=100_000)] | None = None
     tokens: Literal["bytes", "int64_list"] = "bytes"
+
+    @pydantic.field_validator("directory")
+    @classmethod
+    def _not_the_root(cls, directory: str) -> str:
+        if not directory.strip("/ "):
+            raise ValueError(f"expected a directory below the root, got {directory!r}")
+        return directory
+
+    @pydantic.field_validator("split")
+    @classmethod
+    def _not_reserved(cls, split: str) -> str:
+        if split == "all":
+            raise ValueError(
+                "expected another name, 'all' means every split in tensorflow-datasets"
+            )
+        return split
 
 
 class TokenizeConfig(_Frozen):
@@ -117,6 +140,9 @@ def load_config(path: str, model: type[Config]) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RequestError(f"{path}: expected a config file, got: {reason}.") from error
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise RequestError(f"{path}: expected a config that can be read, got: {reason}.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

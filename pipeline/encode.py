@@ -12,13 +12,13 @@ import apache_beam as beam
 import numpy as np
 
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
-from fsq.errors import DataError, FsqError
+from fsq.errors import DataError, FsqError, RequestError
 from fsq.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.decode import decode_record
 from pipeline.example import ExampleWriter
 from pipeline.job import Job
-from pipeline.parts import PlacedRecord, UnitStatus, commit_part
+from pipeline.parts import PlacedRecord, UnitStatus, commit_part, is_done
 from pipeline.records import (
     BadRecord,
     Carried,
@@ -70,9 +70,9 @@ class _Slot(NamedTuple):
 
 def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
     """Does one unit and commits its part, unless that was done before."""
-    if storage.exists(job.part_status(unit.name)):
-        return UnitResult(unit.name)
     try:
+        if is_done(job, unit.name):
+            return UnitResult(unit.name)
         tokenizer = shared_tokenizer(job)
         with _Turn() as turn:
             records, status = encode_unit(unit, job, tokenizer, turn)
@@ -130,14 +130,33 @@ def shared_tokenizer(job: Job) -> Tokenizer:
     name = (job.fingerprint, job.batch_size)
     with _lock:
         if name not in _tokenizers:
-            _tokenizers.clear()  # one job at a time; an old model would only take memory
-            _tokenizers[name] = Tokenizer.from_bytes(
+            _keep(
+                job,
                 storage.read(storage.join(job.work, CONTRACT_FILE)),
                 storage.read(storage.join(job.work, WEIGHTS_FILE)),
-                where=job.work,
-                batch_size=job.batch_size,
+                job.work,
             )
         return _tokenizers[name]
+
+
+def load_tokenizer(job: Job, contract_data: bytes, weights_data: bytes, where: str) -> None:
+    """Loads the job's tokenizer in this process before the job begins.
+
+    Raises:
+      RequestError: Contract and weights do not fit together.
+    """
+    with _lock:
+        try:
+            _keep(job, contract_data, weights_data, where)
+        except DataError as error:
+            raise RequestError(f"{where}: {error}") from error
+
+
+def _keep(job: Job, contract_data: bytes, weights_data: bytes, where: str) -> None:
+    _tokenizers.clear()  # one job at a time; an old model would only take memory
+    _tokenizers[job.fingerprint, job.batch_size] = Tokenizer.from_bytes(
+        contract_data, weights_data, where=where, batch_size=job.batch_size
+    )
 
 
 def describe(error: Exception, where: str) -> str:

@@ -10,11 +10,11 @@ from fsq.errors import DataError
 from pipeline import storage
 from pipeline.close import FAILURE_FILE, close_dataset, settle_units
 from pipeline.config import TokenizeConfig
-from pipeline.encode import TokenizeUnits
+from pipeline.encode import TokenizeUnits, load_tokenizer
 from pipeline.engine import engine_options
 from pipeline.job import Job
 from pipeline.manifest import read_manifest
-from pipeline.plan import Plan, begin, clear_output, is_finished, make_plan
+from pipeline.plan import Plan, begin, clear_output, count_done, is_finished, make_plan
 from pipeline.records import Unit
 from pipeline.shards import WriteShards
 
@@ -74,9 +74,11 @@ def run(plan: Plan, *, overwrite: bool = False, beam_options: Sequence[str] = ()
         clear_output(job.output)
     resumed = job.num_units
     if not is_finished(plan):
+        resumed = count_done(plan)
+        if resumed < job.num_units:
+            load_tokenizer(job, plan.contract_data, plan.weights_data, plan.tokenizer)
         units = begin(plan)
         storage.remove(storage.join(job.work, FAILURE_FILE))
-        resumed = sum(storage.exists(job.part_status(unit.name)) for unit in units)
         with beam.Pipeline(options=options) as pipeline:
             build(pipeline, job, units)
         if storage.exists(storage.join(job.work, FAILURE_FILE)):

@@ -29,7 +29,7 @@ def read_manifest(directory: str) -> dict[str, Any]:
             f"{directory}: expected a finished dataset, found no {MANIFEST_FILE}. "
             "Finish it with 'fsq tokenize'."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected JSON that can be read, got: {error}.") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
@@ -37,12 +37,25 @@ def read_manifest(directory: str) -> dict[str, Any]:
             f"{path}: expected format version {FORMAT_VERSION}, got {version}. "
             "Read it with the version of fsq-tokenizer that wrote it."
         )
+    if content.get("sha256") != sign(content)["sha256"]:
+        raise DataError(
+            f"{path}: expected the content that it was written with, got another. "
+            "The dataset is damaged; tokenize it again."
+        )
     return content
+
+
+def sign(content: dict[str, Any]) -> dict[str, Any]:
+    """Adds the sha256 of all the rest, so that an edited manifest shows."""
+    rest = {name: value for name, value in content.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return {**rest, "sha256": digest}
 
 
 def write_manifest(directory: str, content: dict[str, Any]) -> None:
     """Writes the manifest; from then on the directory is a dataset."""
-    text = json.dumps({"format_version": FORMAT_VERSION, **content}, indent=2) + "\n"
+    signed = sign({"format_version": FORMAT_VERSION, **content})
+    text = json.dumps(signed, indent=2) + "\n"
     storage.write(storage.join(directory, MANIFEST_FILE), text.encode())
 
 

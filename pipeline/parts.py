@@ -20,6 +20,7 @@ import numpy as np
 from fsq.errors import DataError
 from pipeline import storage
 from pipeline.job import Job
+from pipeline.manifest import sha256_of
 from pipeline.records import Reject
 from pipeline.tfrecord import frame
 
@@ -161,6 +162,22 @@ def commit_part(job: Job, unit_name: str, records: list[PlacedRecord], status: U
 
 
 def read_status(job: Job, unit_name: str) -> UnitStatus | None:
-    """Returns the status of a finished unit, None for one that is still to be done."""
-    path = job.part_status(unit_name)
-    return UnitStatus.from_json(storage.read(path)) if storage.exists(path) else None
+    """Returns the status of a finished unit, None for one that is still to be done.
+
+    A status that cannot be read commits nothing: the unit is still to be done.
+    """
+    try:
+        return UnitStatus.from_json(storage.read(job.part_status(unit_name)))
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def is_done(job: Job, unit_name: str) -> bool:
+    """Says whether a unit has a status and the very part that the status speaks of."""
+    status = read_status(job, unit_name)
+    if status is None:
+        return False
+    try:
+        return sha256_of(job.part(unit_name)) == status.part_sha256
+    except FileNotFoundError:
+        return False

@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import json
 import math
+import re
 from typing import Any
 
 from fsq import lattice
@@ -15,7 +16,14 @@ from fsq.version import __version__
 from pipeline import storage
 from pipeline.config import TokenizeConfig, dump_config
 from pipeline.job import WORK_FOLDER, Job, describe_source
-from pipeline.manifest import CONFIG_FILE, MANIFEST_FILE, read_manifest
+from pipeline.manifest import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    REJECTS_FILE,
+    STATS_FILE,
+    read_manifest,
+)
+from pipeline.parts import is_done
 from pipeline.records import Unit
 from pipeline.sources import Listing, open_source
 from pipeline.sources.listing import cut_units, place_text
@@ -38,6 +46,7 @@ class Plan:
       weights_data: The tokenizer's weights.
       config_text: The resolved config, YAML.
       fields: What the fingerprint is made of.
+      tokenizer: Where contract and weights were read, for messages.
     """
 
     job: Job
@@ -47,6 +56,7 @@ class Plan:
     weights_data: bytes
     config_text: str
     fields: dict[str, Any]
+    tokenizer: str
 
 
 def make_plan(config: TokenizeConfig, *, limit: int | None = None) -> Plan:
@@ -101,7 +111,9 @@ def make_plan(config: TokenizeConfig, *, limit: int | None = None) -> Plan:
         max_reject_fraction=config.max_reject_fraction,
         fingerprint=hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest(),
     )
-    return Plan(job, units, listing, contract_data, weights_data, dump_config(config), fields)
+    return Plan(
+        job, units, listing, contract_data, weights_data, dump_config(config), fields, where
+    )
 
 
 def is_finished(plan: Plan) -> bool:
@@ -114,16 +126,62 @@ def is_finished(plan: Plan) -> bool:
     if storage.exists(storage.join(output, MANIFEST_FILE)):
         refuse_other(plan, read_manifest(output)["fingerprint"]["fields"], "a dataset")
         return True
-    job_file = storage.join(plan.job.work, JOB_FILE)
-    if storage.exists(job_file):
-        refuse_other(plan, json.loads(storage.read(job_file)), "parts")
-        return False
-    strangers = [entry.name for entry in storage.list_files(output)]
+    fields = read_job_fields(output)
+    if fields is not None:
+        refuse_other(plan, fields, "parts")
+    strangers = find_strangers(output, fields)
     if strangers:
         raise RequestError(
-            f"{output}: expected an empty directory, found {strangers[0]!r}. Choose another."
+            f"{output}: expected no files but this job's, found {strangers[0]!r}. "
+            "Choose another directory."
         )
     return False
+
+
+def count_done(plan: Plan) -> int:
+    """Counts the units that an interrupted run of this job has done."""
+    if read_job_fields(plan.job.output) is None:
+        return 0
+    return sum(is_done(plan.job, unit.name) for unit in plan.units)
+
+
+def read_job_fields(output: str) -> dict[str, Any] | None:
+    """Reads what the fingerprint of an unfinished job is made of; None if there is no job.
+
+    Raises:
+      RequestError: It is damaged.
+    """
+    path = storage.join(output, WORK_FOLDER, JOB_FILE)
+    if not storage.exists(path):
+        return None
+    try:
+        fields = json.loads(storage.read(path))
+        shard_pattern(fields)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise RequestError(
+            f"{path}: expected the description of a job, got something else. "
+            f"Remove {storage.join(output, WORK_FOLDER)} and run again."
+        ) from error
+    return fields
+
+
+def find_strangers(output: str, fields: dict[str, Any] | None) -> list[str]:
+    """Lists the files of an output that a job with these fields does not write."""
+    ours = {MANIFEST_FILE, CONFIG_FILE, STATS_FILE, REJECTS_FILE, CONTRACT_FILE, WEIGHTS_FILE}
+    ours |= {"features.json", "dataset_info.json"}
+    pattern = shard_pattern(fields) if fields else None
+    return [
+        name
+        for name, _ in storage.list_files(output)
+        # What was being written when the job was killed bears the name of what it would become.
+        if (plain := re.sub(r"^\.(.*)\.tmp$", r"\1", name)) not in ours
+        and not (pattern and (re.fullmatch(pattern, plain) or plain.endswith(".labels.txt")))
+    ]
+
+
+def shard_pattern(fields: dict[str, Any]) -> str:
+    """A regular expression for the names of a job's shards."""
+    return rf"{re.escape(fields['name'])}-{re.escape(fields['split'])}\.tfrecord-\d+-of-\d+"
 
 
 def refuse_other(plan: Plan, fields: dict[str, Any], what: str) -> None:
@@ -149,7 +207,7 @@ def describe_plan(plan: Plan, *, overwrite: bool) -> list[tuple[str, str]]:
     elif is_finished(plan):
         state = "finished already"
     else:
-        done = sum(storage.exists(job.part_status(unit.name)) for unit in plan.units)
+        done = count_done(plan)
         state = f"to go on, {done} of {job.num_units} units done" if done else "new"
     return [
         ("source", f"{describe_source(job)}, {job.num_records:,} images"),
@@ -187,6 +245,8 @@ def begin(plan: Plan) -> list[Unit]:
 
 def _begin(plan: Plan) -> list[Unit]:
     work = plan.job.work
+    if read_job_fields(plan.job.output) is None:
+        storage.remove(work)  # parts without their job could be anybody's
     storage.write(storage.join(work, CONTRACT_FILE), plan.contract_data)
     storage.write(storage.join(work, WEIGHTS_FILE), plan.weights_data)
     # Not part of the fingerprint (a tolerance may change), so the last one counts.
@@ -204,18 +264,19 @@ def clear_output(output: str) -> None:
     Raises:
       RequestError: The directory holds no job of ours but other files.
     """
-    ours = storage.exists(storage.join(output, MANIFEST_FILE)) or storage.exists(
-        storage.join(output, WORK_FOLDER, JOB_FILE)
-    )
-    entries = storage.list_files(output)
-    if entries and not ours:
+    if storage.exists(storage.join(output, MANIFEST_FILE)):
+        fields = read_manifest(output)["fingerprint"]["fields"]
+    else:
+        fields = read_job_fields(output)
+    strangers = find_strangers(output, fields)
+    if strangers:
         raise RequestError(
-            f"{output}: expected a dataset of ours to overwrite, found {entries[0].name!r}. "
-            "Choose another directory."
+            f"{output}: expected nothing but a dataset of ours to overwrite, "
+            f"found {strangers[0]!r}. Choose another directory."
         )
     # The manifest first: what remains after an interruption is then no dataset.
     storage.remove(storage.join(output, MANIFEST_FILE))
-    for entry in entries:
+    for entry in storage.list_files(output):
         storage.remove(storage.join(output, entry.name))
     storage.remove(storage.join(output, WORK_FOLDER))
 

@@ -54,6 +54,8 @@ def draw_sheet(directory: str, count: int, *, originals: bool) -> Image.Image:
     """
     contract = read_contract_of_dataset(directory)
     records = list(first_records(directory, contract, count))
+    if not records:
+        raise RequestError(f"{directory}: expected at least one record, got an empty dataset.")
     tokens = np.stack([record.tokens for record in records]).reshape(-1, *contract.grid)
     tokenizer = Tokenizer.load(directory)
     rows = [("decoded", list(tokenizer.decode(tokens)))]
@@ -123,8 +125,6 @@ def find_originals(
 def arrange(rows: list[tuple[str, list[np.ndarray]]]) -> Image.Image:
     """Lays rows of equally many images out, line by line, their names at the left."""
     count = len(rows[0][1])
-    if count == 0:
-        raise RequestError("decode: expected at least one record, got an empty dataset.")
     columns = min(count, MAX_COLUMNS)
     side = rows[0][1][0].shape[0]
     tile = side * max(1, math.ceil(TILE_PIXELS / side)) if side < TILE_PIXELS else side

@@ -4,11 +4,14 @@ Local paths go straight to the operating system: Beam's matching would read
 brackets in a path as a pattern, and importing it takes a second.
 """
 
+import contextlib
 import os
 import re
 import shutil
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
+
+from fsq.errors import RequestError
 
 
 class FileEntry(NamedTuple):
@@ -37,7 +40,7 @@ def open_read(path: str) -> BinaryIO:
         return open(path, "rb")
     from apache_beam.io.filesystem import CompressionTypes
 
-    return _filesystems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return _filesystems(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def read(path: str) -> bytes:
@@ -55,7 +58,7 @@ def write(path: str, data: bytes) -> None:
     else:
         from apache_beam.io.filesystem import CompressionTypes
 
-        with _filesystems().create(
+        with _filesystems(temporary).create(
             temporary, compression_type=CompressionTypes.UNCOMPRESSED
         ) as file:
             file.write(data)
@@ -73,11 +76,11 @@ def rename(source: str, target: str) -> None:
     if is_local(source):
         os.replace(source, target)
     else:
-        _filesystems().rename([source], [target])
+        _filesystems(source).rename([source], [target])
 
 
 def exists(path: str) -> bool:
-    return os.path.exists(path) if is_local(path) else _filesystems().exists(path)
+    return os.path.exists(path) if is_local(path) else _filesystems(path).exists(path)
 
 
 def list_files(folder: str, *, recursive: bool = False) -> list[FileEntry]:
@@ -109,7 +112,7 @@ def remove(path: str) -> None:
     if not exists(path):
         return
     if not is_local(path):
-        _filesystems().delete([path])
+        _filesystems(path).delete([path])
     elif os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
     else:
@@ -125,16 +128,27 @@ def _walk(folder: str, prefix: str, recursive: bool) -> Iterator[FileEntry]:
                 if recursive:
                     yield from _walk(entry.path, f"{prefix}{entry.name}/", recursive)
             elif entry.is_file():
-                yield FileEntry(prefix + entry.name, entry.stat().st_size)
+                # A temporary file may be renamed under our eyes.
+                with contextlib.suppress(FileNotFoundError):
+                    yield FileEntry(prefix + entry.name, entry.stat().st_size)
 
 
 def _match(folder: str, recursive: bool) -> Iterator[FileEntry]:
     root = folder.rstrip("/") + "/"
-    for metadata in _filesystems().match([root + ("**" if recursive else "*")])[0].metadata_list:
+    for metadata in (
+        _filesystems(root).match([root + ("**" if recursive else "*")])[0].metadata_list
+    ):
         yield FileEntry(metadata.path.removeprefix(root), metadata.size_in_bytes)
 
 
-def _filesystems():
+def _filesystems(path: str) -> Any:
     from apache_beam.io.filesystems import FileSystems
 
+    try:
+        FileSystems.get_filesystem(path)
+    except ValueError as error:
+        raise RequestError(
+            f"{path}: expected a path that Beam reaches, got an unknown kind. "
+            "Install apache-beam with the extra for it (gcp, aws, azure), or correct the path."
+        ) from error
     return FileSystems

@@ -24,6 +24,7 @@ from pipeline.plan import make_plan
 from pipeline.read import token_dataset
 from pipeline.records import Place, place_digest, place_of
 from pipeline.tfrecord import frame
+from pipeline.verify import verify_dataset
 
 MakeConfig = Callable[..., TokenizeConfig]
 
@@ -222,11 +223,124 @@ def test_files_of_somebody_else_are_neither_mixed_with_nor_removed(make_config: 
     directory = Path(config.output.directory)
     directory.mkdir()
     (directory / "thesis.txt").write_text("precious")
-    with pytest.raises(RequestError, match=r"expected an empty directory, found 'thesis.txt'"):
+    with pytest.raises(RequestError, match=r"expected no files but this job's, found 'thesis.txt'"):
         tokenize(config)
-    with pytest.raises(RequestError, match=r"expected a dataset of ours to overwrite, found 'th"):
+    with pytest.raises(
+        RequestError, match=r"nothing but a dataset of ours to overwrite, found 'th"
+    ):
         tokenize(config, overwrite=True)
     assert [path.name for path in directory.iterdir()] == ["thesis.txt"]
+
+
+def test_a_strange_manifest_does_not_make_a_directory_ours(make_config: MakeConfig):
+    config = make_config()
+    directory = Path(config.output.directory)
+    directory.mkdir()
+    (directory / "manifest.json").write_text('{"app": "somebody else"}')
+    (directory / "thesis.txt").write_text("precious")
+    with pytest.raises(DataError, match="expected format version 1, got None"):
+        tokenize(config, overwrite=True)
+    assert (directory / "thesis.txt").read_text() == "precious"
+
+
+def interrupt(config: TokenizeConfig, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Leaves a job behind in which every unit but one is done."""
+    import pipeline.encode
+
+    with monkeypatch.context() as patch:
+        encode_unit = pipeline.encode.encode_unit
+
+        def failing(unit, *rest):
+            if unit.name == "unit-000003":
+                raise OSError(5, "Input/output error", unit.path)
+            return encode_unit(unit, *rest)
+
+        patch.setattr(pipeline.encode, "encode_unit", failing)
+        with pytest.raises(DataError):
+            tokenize(config)
+    return make_plan(config).job
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "a part cut off": lambda job: cut(Path(job.part("unit-000005"))),
+    "a part flipped": lambda job: flip(Path(job.part("unit-000005"))),
+    "a part gone": lambda job: Path(job.part("unit-000005")).unlink(),
+    "a part swapped": lambda job: shutil.copy(job.part("unit-000004"), job.part("unit-000005")),
+    "an empty status": lambda job: Path(job.part_status("unit-000005")).write_bytes(b""),
+    "a status that is no mapping": lambda job: Path(job.part_status("unit-000005")).write_bytes(
+        b"[]"
+    ),
+    "leftovers of a kill": lambda job: [
+        Path(job.output, name).write_bytes(b"half")
+        for name in (".manifest.json.tmp", ".stats.json.tmp", ".work/parts/.unit-000005.part.tmp")
+    ],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_what_an_interruption_may_leave_damaged_is_done_again(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Job], object]
+):
+    undisturbed = make_config("undisturbed")
+    tokenize(undisturbed)
+    config = make_config()
+    damage(interrupt(config, monkeypatch))
+    assert tokenize(config).units_resumed in (11, 12)
+    assert contents(config.output.directory) == contents(undisturbed.output.directory)
+    assert list(verify_dataset(config.output.directory)) == []
+
+
+def test_parts_without_their_job_are_not_taken_over(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+):
+    config = make_config()
+    job = interrupt(config, monkeypatch)
+    Path(job.work, "job.json").unlink()
+    other = make_config(views=["center_flipped"])
+    assert tokenize(other).units_resumed == 0
+    fresh = make_config("fresh", views=["center_flipped"])
+    tokenize(fresh)
+    assert contents(other.output.directory) == contents(fresh.output.directory)
+
+
+def test_a_damaged_job_and_files_that_came_in_between_are_refused(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+):
+    config = make_config()
+    job = interrupt(config, monkeypatch)
+    stranger = Path(job.output, "hello.txt")
+    stranger.touch()
+    with pytest.raises(RequestError, match=r"no files but this job's, found 'hello\.txt'"):
+        tokenize(config)
+    stranger.unlink()
+    for content in ("", "[]", "{}"):
+        Path(job.work, "job.json").write_text(content)
+        with pytest.raises(RequestError, match=r"job\.json: expected the description of a job"):
+            tokenize(config)
+
+
+def test_weights_that_do_not_fit_are_refused_before_the_job_begins(
+    make_config: MakeConfig, tokenizer_directory: Path, tmp_path: Path
+):
+    misfit = tmp_path / "misfit"
+    shutil.copytree(tokenizer_directory, misfit)
+    contract = json.loads((misfit / "tokenizer.json").read_text())
+    contract["network"]["decoder_blocks"] = 2
+    (misfit / "tokenizer.json").write_text(json.dumps(contract))
+    config = make_config(tokenizer=str(misfit))
+    with pytest.raises(RequestError, match="The weights belong to another network"):
+        tokenize(config)
+    assert not Path(config.output.directory).exists()
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fsq.errors import RequestError
+from fsq.errors import DataError, RequestError
 from pipeline.config import TokenizeConfig
 from pipeline.flow import tokenize
+from pipeline.manifest import sha256_of, sign
 from pipeline.tfrecord import frame, read_records
 from pipeline.verify import verify_dataset
 
@@ -83,6 +84,11 @@ def edit_the_counts(dataset: Path) -> None:
     edit_manifest(dataset, images_read=101)
 
 
+def edit_the_manifest(dataset: Path) -> None:
+    path = dataset / "manifest.json"
+    path.write_text(path.read_text().replace('"name": "pets"', '"name": "cats"', 1))
+
+
 def edit_the_contract(dataset: Path) -> None:
     contract = json.loads((dataset / "tokenizer.json").read_text())
     (dataset / "tokenizer.json").write_text(json.dumps({**contract, "preset": "official"}))
@@ -112,12 +118,10 @@ def swap_the_weights(dataset: Path) -> None:
 
 def edit_manifest(dataset: Path, **changes: object) -> None:
     path = dataset / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps(sign({**json.loads(path.read_text()), **changes})))
 
 
 def sign_anew(dataset: Path, name: str) -> None:
-    from pipeline.manifest import sha256_of
-
     files = json.loads((dataset / "manifest.json").read_text())["files"]
     edit_manifest(dataset, files={**files, name: sha256_of(str(dataset / name))})
 
@@ -158,6 +162,12 @@ def test_every_single_flipped_byte_of_a_shard_is_found(dataset: Path):
         damaged[position] ^= 0x10
         (dataset / SHARD).write_bytes(damaged)
         assert list(verify_dataset(str(dataset))) != []
+
+
+def test_an_edited_manifest_is_found(dataset: Path):
+    edit_the_manifest(dataset)
+    with pytest.raises(DataError, match="expected the content that it was written with"):
+        list(verify_dataset(str(dataset)))
 
 
 def test_a_directory_without_manifest_is_no_dataset(dataset: Path):

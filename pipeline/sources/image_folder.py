@@ -47,6 +47,13 @@ class ImageFolder:
                     "class, found one outside. Move it, or set source.labels to false."
                 )
             classes = tuple(sorted({_class_of(entry.name) for entry in entries}))
+            for name in classes:
+                # tensorflow-datasets keeps the names in a text file, one per line.
+                if "\n" in name or encode_key(name) != name.encode("utf-8", "replace"):
+                    raise RequestError(
+                        f"{storage.join(folder, name)!a}: expected the name of a class in UTF-8 "
+                        "and on one line. Rename the folder, or set source.labels to false."
+                    )
         numbers = {name: number for number, name in enumerate(classes)}
         lines = [
             b"%d %d %s\n"

@@ -72,11 +72,13 @@ class Tfds:
             return read_only_builder.builder_from_files(
                 self.config.name, data_dir=self.config.data_dir
             )
-        except tfds.core.DatasetNotFoundError as error:
-            where = self.config.data_dir or "the default data_dir"
+        except (tfds.core.DatasetNotFoundError, ValueError) as error:
+            place = self.config.data_dir
+            option = f" --data_dir {place}" if place else ""
             raise RequestError(
-                f"source.name: expected a prepared dataset {self.config.name!r} in {where}, found "
-                f"none. Prepare it with 'tfds build {self.config.name} --data_dir {where}'."
+                f"source.name: expected a prepared dataset {self.config.name!r} in "
+                f"{place or 'the default data_dir'}, found none. "
+                f"Prepare it with 'tfds build {self.config.name}{option}'."
             ) from error
 
     def _features(self, builder: Any) -> tuple[CarriedFeature, ...]:

@@ -48,6 +48,11 @@ class Tfrecord:
                 f"source.image: expected a field of bytes, got {kinds[self.config.image]} "
                 f"in {self.config.image!r}. Name the field that holds the encoded image."
             )
+        if self.config.key and kinds[self.config.key] != "bytes":
+            raise RequestError(
+                f"source.key: expected a field of bytes, got {kinds[self.config.key]} "
+                f"in {self.config.key!r}. Name another, or leave the key out."
+            )
         check_names(self.config.carry)
         features = tuple(
             CarriedFeature(name, field, kinds[field]) for name, field in self.config.carry.items()
