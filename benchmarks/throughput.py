@@ -151,7 +151,7 @@ def main(config: str, repeats: int, json_path: str | None) -> None:
     for name in medians:
         cells = [m[name] for m in [*measured, medians]]
         table.add_row(name, *(f"{c:.2f}" if name == "ratio" else f"{c:,.0f}" for c in cells))
-    Console().print(table)
+    Console(width=140).print(table)
     if json_path:
         Path(json_path).write_text(
             json.dumps({"config": config, "cores": CORES, "rounds": measured, **medians}, indent=2)

@@ -6,13 +6,16 @@ one 8-bit grey or RGB picture, whole by its own checksums, has only one possible
 meaning; any other is left to Pillow, the reasons for refusing one included.
 """
 
+import functools
 import zlib
+from typing import Any
 
 import numpy as np
 
 _BEGIN = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _END = b"\0\0\0\0IEND\xaeB`\x82"
-_COLOUR_TYPES = {1: 0, 3: 2}  # by channels, as PNG numbers them
+# By channels: 8 bits, the number of the colour type, and the only methods there are.
+_KINDS = {1: bytes((8, 0, 0, 0, 0)), 3: bytes((8, 2, 0, 0, 0))}
 
 
 def decode_plain_png(data: bytes, channels: int) -> np.ndarray | None:
@@ -28,18 +31,24 @@ def decode_plain_png(data: bytes, channels: int) -> np.ndarray | None:
     """
     if not _is_plain(data, channels):
         return None
-    import cv2
-
+    cv2 = _load_cv2()
     mode = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     return None if pixels is None else pixels.reshape(*pixels.shape[:2], channels)
+
+
+@functools.cache
+def _load_cv2() -> Any:
+    import cv2
+
+    return cv2
 
 
 def _is_plain(data: bytes, channels: int) -> bool:
     # 57 bytes are all but the pixels: signature 8, header 25, two chunks' frames 12 each.
     return (
         data[:16] == _BEGIN
-        and data[24:29] == bytes((8, _COLOUR_TYPES[channels], 0, 0, 0))
+        and data[24:29] == _KINDS[channels]
         and data[37:41] == b"IDAT"
         and len(data) == int.from_bytes(data[33:37]) + 57
         and data[-12:] == _END

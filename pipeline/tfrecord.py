@@ -51,7 +51,10 @@ def scan(file: BinaryIO, size_bytes: int, where: str) -> np.ndarray:
     offset = 0
     while offset < size_bytes:
         file.seek(offset)
-        length = _read_length(file.read(HEADER_BYTES), f"{where}: record {len(offsets)}")
+        try:
+            length = _read_length(file.read(HEADER_BYTES))
+        except DataError as error:
+            raise DataError(f"{where}: record {len(offsets)}: {error}") from error
         offsets.append(offset)
         offset += HEADER_BYTES + length + FOOTER_BYTES
     if offset != size_bytes:
@@ -70,23 +73,25 @@ def read_records(file: BinaryIO, where: str) -> Iterator[bytes]:
     """
     number = 0
     while header := file.read(HEADER_BYTES):
-        place = f"{where}: record {number}"
-        length = _read_length(header, place)
-        data = file.read(length)
-        footer = file.read(FOOTER_BYTES)
-        if len(data) != length or len(footer) != FOOTER_BYTES:
-            raise DataError(f"{place}: expected {length:,} bytes, got the end of the file.")
-        if _CHECKSUM.unpack(footer)[0] != _masked(data):
-            raise DataError(f"{place}: expected data with its checksum, got damaged data.")
+        try:
+            length = _read_length(header)
+            body = file.read(length + FOOTER_BYTES)
+            if len(body) != length + FOOTER_BYTES:
+                raise DataError(f"expected {length:,} bytes, got the end of the file.")
+            data = body[:length]
+            if _CHECKSUM.unpack_from(body, length)[0] != _masked(data):
+                raise DataError("expected data with its checksum, got damaged data.")
+        except DataError as error:
+            raise DataError(f"{where}: record {number}: {error}") from error
         yield data
         number += 1
 
 
-def _read_length(header: bytes, place: str) -> int:
+def _read_length(header: bytes) -> int:
     if len(header) != HEADER_BYTES:
-        raise DataError(f"{place}: expected a record, got the end of the file.")
+        raise DataError("expected a record, got the end of the file.")
     if _CHECKSUM.unpack_from(header, 8)[0] != _masked(header[:8]):
-        raise DataError(f"{place}: expected a TFRecord, got a damaged header. Copy the file anew.")
+        raise DataError("expected a TFRecord, got a damaged header. Copy the file anew.")
     return _LENGTH.unpack_from(header)[0]
 
 
