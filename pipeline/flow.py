@@ -70,13 +70,14 @@ def run(plan: Plan, *, overwrite: bool = False, beam_options: Sequence[str] = ()
     """Runs a plan; see `tokenize`."""
     job = plan.job
     options = engine_options(beam_options)
+    finished = not overwrite and is_finished(plan)
+    resumed = job.num_units if finished else 0 if overwrite else count_done(plan)
+    # Before anything is removed or written: a tokenizer that does not fit must cost nothing.
+    if resumed < job.num_units:
+        load_tokenizer(job, plan.contract_data, plan.weights_data, plan.tokenizer)
     if overwrite:
         clear_output(job.output)
-    resumed = job.num_units
-    if not is_finished(plan):
-        resumed = count_done(plan)
-        if resumed < job.num_units:
-            load_tokenizer(job, plan.contract_data, plan.weights_data, plan.tokenizer)
+    if not finished:
         units = begin(plan)
         storage.remove(storage.join(job.work, FAILURE_FILE))
         with beam.Pipeline(options=options) as pipeline:

@@ -341,6 +341,10 @@ def test_weights_that_do_not_fit_are_refused_before_the_job_begins(
     with pytest.raises(RequestError, match="The weights belong to another network"):
         tokenize(config)
     assert not Path(config.output.directory).exists()
+    tokenize(make_config())
+    with pytest.raises(RequestError, match="The weights belong to another network"):
+        tokenize(config, overwrite=True)
+    assert list(verify_dataset(config.output.directory)) == []
 
 
 @pytest.fixture
