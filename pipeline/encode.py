@@ -1,6 +1,5 @@
 """Tokenizing one unit: read, decode, views, batches, encode, tokens, part."""
 
-import contextlib
 import dataclasses
 import threading
 import time
@@ -29,9 +28,8 @@ from pipeline.records import (
     place_digest,
 )
 from pipeline.sources import open_source
+from pipeline.turn import Turn
 from pipeline.views import View
-
-SECONDS_TO_WAIT_FOR_TURN = 0.05
 
 _lock = threading.Lock()
 _tokenizers: dict[tuple[str, int], Tokenizer] = {}
@@ -74,7 +72,7 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
         if is_done(job, unit.name):
             return UnitResult(unit.name)
         tokenizer = shared_tokenizer(job)
-        with _Turn() as turn:
+        with Turn() as turn:
             records, status = encode_unit(unit, job, tokenizer, turn)
             commit_part(job, unit.name, records, status)
     except (OSError, FsqError) as error:
@@ -83,7 +81,7 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
 
 
 def encode_unit(
-    unit: Unit, job: Job, tokenizer: Tokenizer, turn: "_Turn"
+    unit: Unit, job: Job, tokenizer: Tokenizer, turn: Turn
 ) -> tuple[list[PlacedRecord], UnitStatus]:
     """Reads, decodes and encodes one unit.
 
@@ -176,7 +174,7 @@ class _Batch:
     """
 
     def __init__(
-        self, job: Job, tokenizer: Tokenizer, slots: list[_Slot], clock: "_Clock", turn: "_Turn"
+        self, job: Job, tokenizer: Tokenizer, slots: list[_Slot], clock: "_Clock", turn: Turn
     ):
         self.lost: dict[str, None] = {}
         self.writer = ExampleWriter(job.contract.vocab_size, job.features, job.token_format)
@@ -231,40 +229,6 @@ class _Batch:
                 f"{keys[0]}: expected tokens below {vocab_size} in the batch that begins here, "
                 f"got {tokens.max()}. The encoder's runtime is at fault."
             )
-
-
-class _Turn:
-    """Lets one thread read, decode and serialize while the others encode.
-
-    Decoders let go of the interpreter for some microseconds per small image;
-    threads that all decode small images then pass it to and fro, and lose a
-    third of their speed (measured at 28 x 28). It is a courtesy, no lock: a
-    thread whose turn does not come soon, because another waits for a disk or
-    decodes large images, goes ahead. Nothing depends on it but speed.
-    """
-
-    _only_one = threading.Lock()
-
-    def __init__(self) -> None:
-        self._held = False
-
-    def __enter__(self) -> "_Turn":
-        self._held = self._only_one.acquire(timeout=SECONDS_TO_WAIT_FOR_TURN)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._held:
-            self._only_one.release()
-        self._held = False
-
-    @contextlib.contextmanager
-    def passed_on(self) -> Iterator[None]:
-        """Gives the turn away inside, and takes one again afterwards."""
-        self.__exit__()
-        try:
-            yield
-        finally:
-            self.__enter__()
 
 
 class _Clock:
