@@ -6,7 +6,7 @@ from typing import Literal
 from fsq.contract import TokenContract
 from pipeline import storage
 from pipeline.config import SourceConfig
-from pipeline.records import CarriedFeature
+from pipeline.records import CarriedFeature, unit_name
 
 WORK_FOLDER = ".work"
 
@@ -73,10 +73,6 @@ class Job:
 
     def shard(self, index: int) -> str:
         return storage.join(self.output, self.shard_name(index))
-
-
-def unit_name(number: int) -> str:
-    return f"unit-{number:06d}"
 
 
 def describe_source(job: Job) -> str:

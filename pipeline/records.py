@@ -50,6 +50,11 @@ class Unit:
     num_records: int
 
 
+def unit_name(number: int) -> str:
+    """Returns the stable id of the unit with this number; it is also the name of its part."""
+    return f"unit-{number:06d}"
+
+
 class ImageRecord(NamedTuple):
     """One image as the source holds it: undecoded bytes, with what is carried along."""
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from pipeline import storage
-from pipeline.records import BadRecord, CarriedFeature, ImageRecord, Unit
+from pipeline.records import BadRecord, CarriedFeature, ImageRecord, Unit, unit_name
 
 # Units are alike on every machine: their size follows from the input alone.
 UNITS_WANTED = 64
@@ -108,7 +108,7 @@ def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> li
         for first in range(0, count, size):
             units.append(
                 Unit(
-                    name=f"unit-{len(units):06d}",
+                    name=unit_name(len(units)),
                     path=file.path,
                     offset=int(file.offsets[first]),
                     first=first,
@@ -122,7 +122,7 @@ def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> li
 def one_unit_per_file(listing: Listing) -> list[Unit]:
     """Returns the whole input, for a reader that keeps no parts."""
     return [
-        Unit(f"unit-{number:06d}", file.path, 0, 0, len(file.offsets))
+        Unit(unit_name(number), file.path, 0, 0, len(file.offsets))
         for number, file in enumerate(listing.files)
         if len(file.offsets)
     ]
