@@ -6,46 +6,11 @@ from typing import Annotated, Literal, Self
 import pydantic
 
 from fsq import lattice
+from fsq.architecture import NetworkSpec
 from fsq.images import ImageSpec
 
 CONTRACT_FILE = "tokenizer.json"
 WEIGHTS_FILE = "tokenizer.safetensors"
-
-Width = Annotated[int, pydantic.Field(ge=1, le=4096)]
-
-
-class NetworkSpec(pydantic.BaseModel):
-    """A convolutional encoder and decoder.
-
-    Attributes:
-      encoder_widths: Channels after each stride-2 stage; as many stages as the
-        downsampling has factors of 2.
-      encoder_blocks: Residual blocks at the encoder's lowest resolution.
-      decoder_widths: Channels before each upsampling stage, lowest resolution first.
-      decoder_blocks: Residual blocks at the decoder's lowest resolution.
-    """
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["conv"] = "conv"
-    encoder_widths: Annotated[tuple[Width, ...], pydantic.Field(min_length=1, max_length=6)]
-    encoder_blocks: Annotated[int, pydantic.Field(ge=0, le=64)] = 0
-    decoder_widths: Annotated[tuple[Width, ...], pydantic.Field(min_length=1, max_length=6)]
-    decoder_blocks: Annotated[int, pydantic.Field(ge=0, le=64)] = 2
-
-    @pydantic.model_validator(mode="after")
-    def _stages_match(self) -> Self:
-        if len(self.encoder_widths) != len(self.decoder_widths):
-            raise ValueError(
-                f"expected as many decoder_widths as encoder_widths, "
-                f"got {len(self.decoder_widths)} and {len(self.encoder_widths)}"
-            )
-        return self
-
-    @property
-    def downsampling(self) -> int:
-        """Pixels per token along each side."""
-        return 2 ** len(self.encoder_widths)
 
 
 class TokenizerSpec(pydantic.BaseModel):
@@ -71,8 +36,8 @@ class TokenizerSpec(pydantic.BaseModel):
     def _image_divides(self) -> Self:
         if self.image.size_pixels % self.network.downsampling:
             raise ValueError(
-                f"expected image.size_pixels to be a multiple of {self.network.downsampling} "
-                f"({len(self.network.encoder_widths)} stages), got {self.image.size_pixels}"
+                f"expected image.size_pixels as a multiple of {self.network.downsampling} "
+                f"(its network), got {self.image.size_pixels}"
             )
         return self
 

@@ -24,8 +24,9 @@ def tokenizer_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tokenizer for 16 x 16 RGB images with 4 x 4 tokens of 60; its weights are random."""
     import keras
 
+    from fsq.architecture import ConvNetwork
     from fsq.autoencoder import build_autoencoder
-    from fsq.contract import NetworkSpec, TokenizerSpec
+    from fsq.contract import TokenizerSpec
     from fsq.images import ImageSpec
     from fsq.tokenizer import Tokenizer
 
@@ -33,7 +34,7 @@ def tokenizer_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = TokenizerSpec(
         levels=(3, 5, 4),
         image=ImageSpec(size_pixels=16, channels=3),
-        network=NetworkSpec(encoder_widths=(8, 8), decoder_widths=(8, 8), decoder_blocks=1),
+        network=ConvNetwork(encoder_widths=(8, 8), decoder_widths=(8, 8), decoder_blocks=1),
     )
     directory = tmp_path_factory.mktemp("tokenizer")
     Tokenizer.of(build_autoencoder(spec)).save(directory)

@@ -20,7 +20,7 @@ TRAIN = {
     "tokenizer": {
         "levels": [8, 5, 5, 5],
         "image": {"size_pixels": 28, "channels": 1},
-        "network": {"encoder_widths": [8, 8], "decoder_widths": [8, 8]},
+        "network": {"kind": "conv", "encoder_widths": [8, 8], "decoder_widths": [8, 8]},
     },
     "training": {"epochs": 1},
     "output": "tokenizers/x",
@@ -96,7 +96,7 @@ def test_a_mistake_in_a_tokenize_config_is_one_line(tmp_path: Path, path, value,
         (
             "tokenizer.image.size_pixels",
             30,
-            "tokenizer: expected image.size_pixels to be a multiple of 4 (2 stages), got 30",
+            "tokenizer: expected image.size_pixels as a multiple of 4 (its network), got 30",
         ),
         (
             "tokenizer.network.decoder_widths",

@@ -10,7 +10,7 @@ import pytest
 # A module may import those above it, never one below. Modules in one row stand side by side.
 FLOORS = [
     ["fsq.version", "fsq.errors"],
-    ["fsq.lattice", "fsq.png", "fsq.recipe", "fsq.schema"],
+    ["fsq.lattice", "fsq.png", "fsq.recipe", "fsq.schema", "fsq.architecture"],
     ["fsq.usage", "fsq.images", "fsq.ops"],
     ["fsq.layers", "fsq.contract"],
     ["fsq.networks"],

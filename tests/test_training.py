@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsq.contract import NetworkSpec, TokenizerSpec
+from fsq.architecture import ConvNetwork
+from fsq.contract import TokenizerSpec
 from fsq.errors import RequestError
 from fsq.images import ImageSpec
 from fsq.recipe import TrainingSpec
@@ -15,7 +16,7 @@ from fsq.training import evaluate, train
 SPEC = TokenizerSpec(
     levels=(5, 5, 5),
     image=ImageSpec(size_pixels=16, channels=1),
-    network=NetworkSpec(encoder_widths=(16, 16), decoder_widths=(16, 16), decoder_blocks=1),
+    network=ConvNetwork(encoder_widths=(16, 16), decoder_widths=(16, 16), decoder_blocks=1),
 )
 TRAINING = TrainingSpec(
     epochs=6, batch_size=32, learning_rate=3e-3, warmup_steps=5, checkpoint_steps=10

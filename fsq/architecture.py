@@ -1,0 +1,84 @@
+"""What an encoder and a decoder look like: the part of a recipe that names the networks."""
+
+from typing import Annotated, Literal, Self
+
+import pydantic
+
+Width = Annotated[int, pydantic.Field(ge=1, le=4096)]
+Widths = Annotated[tuple[Width, ...], pydantic.Field(min_length=1, max_length=6)]
+Blocks = Annotated[int, pydantic.Field(ge=0, le=64)]
+
+
+class _Network(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class ConvNetwork(_Network):
+    """The small size: strided convolutions, as in the tutorials; cheap enough for a CPU.
+
+    Attributes:
+      encoder_widths: Channels after each stride-2 stage; as many stages as the
+        downsampling has factors of 2.
+      encoder_blocks: Residual blocks at the encoder's lowest resolution.
+      decoder_widths: Channels before each upsampling stage, lowest resolution first.
+      decoder_blocks: Residual blocks at the decoder's lowest resolution.
+    """
+
+    kind: Literal["conv"] = "conv"
+    encoder_widths: Widths
+    encoder_blocks: Blocks = 0
+    decoder_widths: Widths
+    decoder_blocks: Blocks = 2
+
+    @pydantic.model_validator(mode="after")
+    def _stages_match(self) -> Self:
+        if len(self.encoder_widths) != len(self.decoder_widths):
+            raise ValueError(
+                f"expected as many decoder_widths as encoder_widths, "
+                f"got {len(self.decoder_widths)} and {len(self.encoder_widths)}"
+            )
+        return self
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels per token along each side."""
+        return 2 ** len(self.encoder_widths)
+
+
+class ResidualNetwork(_Network):
+    """The middle and the large size: residual blocks with normalisation and swish.
+
+    The shape of the networks of VQGAN (Esser et al. 2021, arXiv:2012.09841),
+    which most image tokenizers have kept; the decoder mirrors the encoder.
+
+    Attributes:
+      widths: Channels at each resolution, full resolution first; one more than
+        the downsampling has factors of 2.
+      blocks: Residual blocks per resolution; the decoder has one more.
+      attention: The large size: self-attention at the lowest resolution.
+      norm: 'group' (groups of the channels, over all positions) or 'layer' (all
+        channels, each position by itself). Neither looks at the batch.
+      groups: Groups of 'group'; must divide every width.
+    """
+
+    kind: Literal["residual"]
+    widths: Annotated[tuple[Width, ...], pydantic.Field(min_length=2, max_length=7)]
+    blocks: Annotated[int, pydantic.Field(ge=1, le=64)] = 2
+    attention: bool = False
+    norm: Literal["group", "layer"] = "group"
+    groups: Annotated[int, pydantic.Field(ge=1)] = 8
+
+    @pydantic.model_validator(mode="after")
+    def _groups_divide(self) -> Self:
+        odd = [width for width in self.widths if width % self.groups]
+        if self.norm == "group" and odd:
+            raise ValueError(f"expected widths that {self.groups} groups divide, got {odd[0]}")
+        return self
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels per token along each side."""
+        return 2 ** (len(self.widths) - 1)
+
+
+NetworkSpec = Annotated[ConvNetwork | ResidualNetwork, pydantic.Field(discriminator="kind")]
