@@ -94,7 +94,8 @@ class VQ(keras.layers.Layer):
         rest = 1.0 - self.decay
         self._counts.assign(self._counts * self.decay + counts * rest)
         self._sums.assign(self._sums * self.decay + sums * rest)
-        # Laplace smoothing, so that a code nobody chooses is never divided by zero.
-        total = ops.sum(self._counts)
-        smooth = (self._counts + 1e-5) / (total + self.codebook_size * 1e-5) * total
-        self.codebook.assign(self._sums / ops.expand_dims(smooth, 1))
+        # Sums and counts fade alike, so a code that nobody chooses stays where it is; and is left
+        # there before both fade to nothing.
+        alive = ops.expand_dims(self._counts > 1e-6, 1)
+        means = self._sums / ops.expand_dims(ops.maximum(self._counts, 1e-6), 1)
+        self.codebook.assign(ops.where(alive, means, self.codebook))
