@@ -21,12 +21,13 @@ Sources: Mentzer et al. 2023, arXiv:2309.15505, section 3.1 and appendix A;
 vector-quantize-pytorch 1.32; stable-codec, arXiv:2411.19842, appendix.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from fsq.lattice import check_levels
+from fsq.lattice import Levels, check_levels
 
 Preset = Literal["atanh", "official", "torch", "symmetric", "ifsq"]
 PRESETS: tuple[str, ...] = get_args(Preset)
@@ -115,8 +116,15 @@ def bound_constants(
     >>> bound_constants((8, 5), "atanh").lowest
     array([-4., -2.])
     """
+    return _bound_constants(check_levels(levels), preset, eps, hard_clamp, dtype)
+
+
+@functools.lru_cache(maxsize=256)  # asked for at every eager call
+def _bound_constants(
+    levels: Levels, preset: str, eps: float, hard_clamp: bool, dtype: str
+) -> BoundConstants:
     # Float64 throughout: in float32, L = 1001 loses its outermost digit.
-    level = np.array(check_levels(levels), np.float64)
+    level = np.array(levels, np.float64)
     zero = np.zeros_like(level)
     match preset:
         case "symmetric":
