@@ -55,11 +55,13 @@ def codes_to_digits(codes: Any, levels: Levels, *, symmetric: bool) -> Any:
     return ops.where(valid, digits, -1.0)
 
 
-def digits_to_codes(digits: Any, levels: Levels, *, symmetric: bool) -> Any:
-    """Places digits [..., D] on [-1, 1], in float32; a negative digit gives NaN."""
+def digits_to_codes(
+    digits: Any, levels: Levels, *, symmetric: bool, scale: np.ndarray | float = 1.0
+) -> Any:
+    """Places digits [..., D] on [-1, 1], times a scale, in float32; a negative one gives NaN."""
     digits = ops.cast(digits, "float32")
     centers = lattice.code_centers(levels, symmetric=symmetric)
-    codes = divide(digits - constant(centers, "float32"), centers)
+    codes = divide(digits - constant(centers, "float32"), np.array(centers) / scale)
     return ops.where(digits >= 0, codes, float("nan"))
 
 

@@ -102,15 +102,18 @@ def noisy_steps(x: Any, preset: str, share: float, seed: Any) -> Any:
     return ops.where(noisy, middle + noise, round_straight_through(x, preset))
 
 
-def codes_of_steps(steps: Any, levels: Sequence[int], preset: str) -> Any:
-    """Places rounded bound values [..., D] on [-1, 1]."""
+def codes_of_steps(
+    steps: Any, levels: Sequence[int], preset: str, scale: np.ndarray | float = 1.0
+) -> Any:
+    """Places rounded bound values [..., D] on [-1, 1], times a scale per channel."""
     symmetric = preset == "symmetric"
     centers = code_centers(levels, symmetric=symmetric)
     # Symmetric steps are digits; the others are counted from the center already.
-    return divide(steps - constant(centers, steps.dtype) if symmetric else steps, centers)
+    moved = steps - constant(centers, steps.dtype) if symmetric else steps
+    return divide(moved, np.array(centers) / scale)
 
 
-def divide(x: Any, divisors: Sequence[float]) -> Any:
+def divide(x: Any, divisors: Any) -> Any:
     """Divides whole and half numbers below 1024 by constants, rounded once however compiled.
 
     Graph optimisers turn a division by a constant into a product with its reciprocal, which
@@ -120,7 +123,7 @@ def divide(x: Any, divisors: Sequence[float]) -> Any:
     """
     dtype = keras.backend.standardize_dtype(x.dtype)
     reciprocals = 1 / np.asarray(divisors, np.float64)
-    unit = 2.0 ** (np.ceil(np.log2(reciprocals)) - (40 if dtype == "float64" else 12))
+    unit = 2.0 ** (np.ceil(np.log2(np.abs(reciprocals))) - (40 if dtype == "float64" else 12))
     leading = np.ceil(reciprocals / unit) * unit
     # In float64 the rest is beyond NumPy's reciprocal; a residual of the product gives it.
     rest = (leading * np.asarray(divisors) - 1) / np.asarray(divisors)
