@@ -11,10 +11,10 @@ import pytest
 FLOORS = [
     ["fsq.version", "fsq.errors"],
     ["fsq.lattice", "fsq.png", "fsq.recipe", "fsq.schema"],
-    ["fsq.usage", "fsq.images", "fsq.presets"],
+    ["fsq.usage", "fsq.images", "fsq.presets", "fsq.level_sets"],
     ["fsq.ops", "fsq.channels", "fsq.contract"],
     ["fsq.indexing"],
-    ["fsq.layers"],
+    ["fsq.layers", "fsq.residual"],
     ["fsq.networks"],
     ["fsq.autoencoder"],
     ["fsq.runtimes"],
