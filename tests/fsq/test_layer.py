@@ -93,9 +93,9 @@ def test_the_bound_of_zero_is_zero(preset):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
-@pytest.mark.parametrize("preset", ["atanh", "torch", "ifsq"])
+@pytest.mark.parametrize("preset", ["atanh", "torch"])
 def test_the_bound_of_zero_is_zero_in_float32_compiled_or_not(preset, jit_compile):
-    lattices = sixes(levels_of(preset))
+    lattices = sixes(range(4, 1002, 2))  # odd levels have no shift
     values = lambda zeros: [bound(zeros[: len(levels)], levels, preset) for levels in lattices]
     zeros = tf.zeros([6])
     for found in (values(zeros), tf.function(values, jit_compile=jit_compile)(zeros)):
