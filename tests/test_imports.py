@@ -12,7 +12,7 @@ FLOORS = [
     ["fsq.version", "fsq.errors"],
     ["fsq.lattice", "fsq.png", "fsq.recipe", "fsq.schema"],
     ["fsq.usage", "fsq.images", "fsq.presets", "fsq.level_sets"],
-    ["fsq.ops", "fsq.channels", "fsq.contract"],
+    ["fsq.ops", "fsq.channels", "fsq.contract", "fsq.latents"],
     ["fsq.indexing"],
     ["fsq.layers", "fsq.residual"],
     ["fsq.networks"],
@@ -96,6 +96,8 @@ def test_fsq_knows_neither_beam_nor_the_pipeline(root: Path):
     "statement",
     [
         "import fsq",
+        "from fsq import levels_for",
+        "import fsq.usage, fsq.latents, fsq.presets",
         "from pipeline.config import load_config, TokenizeConfig",
         "import pipeline.plan",
         "import pipeline.cli",
