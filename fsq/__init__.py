@@ -1,22 +1,26 @@
 """Finite Scalar Quantization: images to integer tokens and back.
 
-`from fsq import FSQ` gives the Keras layer. It is loaded on first use, so that
-`import fsq` stays light: neither TensorFlow nor Keras is imported before.
+`from fsq import FSQ` gives the Keras layer, `ResidualFSQ` its staged kind, `levels_for` the
+levels for a vocabulary size. They are loaded on first use, so that `import fsq` stays light:
+neither TensorFlow nor Keras is imported before.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from fsq.version import __version__
 
 if TYPE_CHECKING:
     from fsq.layers import FSQ
+    from fsq.level_sets import levels_for
+    from fsq.residual import ResidualFSQ
 
-__all__ = ["FSQ", "__version__"]
+__all__ = ["FSQ", "ResidualFSQ", "__version__", "levels_for"]
+
+_MODULES = {"FSQ": "fsq.layers", "ResidualFSQ": "fsq.residual", "levels_for": "fsq.level_sets"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "FSQ":
-        from fsq.layers import FSQ
-
-        return FSQ
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'fsq' has no attribute '{name}'")

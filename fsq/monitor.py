@@ -6,9 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from fsq.autoencoder import Autoencoder, floats_to_pixels, pixels_to_floats
+from fsq.contract import TokenizerSpec
 from fsq.errors import RequestError
-from fsq.lattice import tokens_to_digits
-from fsq.usage import usage_of_counts
+from fsq.latents import latent_statistics
+from fsq.usage import usage_of_tokens
 
 Monitor = Callable[[int, dict[str, float]], None]
 STEPS_BETWEEN_PICTURES = 100
@@ -19,8 +20,8 @@ def open_monitor(directory: str | None, autoencoder: Autoencoder, images: np.nda
     """Returns monitor(step, losses by name), which writes events for TensorBoard.
 
     The losses come at each call; every hundred steps also originals above
-    reconstructions, and of the same images' tokens the share of codes used,
-    the perplexity, and the share of digits at the ends of their channel.
+    reconstructions, and of the same images the share of codes used, the
+    perplexity, and the shares of latents that are saturated or near a boundary.
 
     Args:
       directory: Where to write; nothing is written if None.
@@ -40,17 +41,15 @@ def open_monitor(directory: str | None, autoencoder: Autoencoder, images: np.nda
             "or leave the key 'tensorboard' out."
         ) from error
     writer = tf.summary.create_file_writer(directory)
-    encode = tf.function(lambda pixels: _tokens(autoencoder, pixels), autograph=False)
-    decode = tf.function(lambda tokens: _decode(autoencoder, tokens), autograph=False)
+    run = tf.function(lambda pixels: _run(autoencoder, pixels), autograph=False)
 
     def monitor(step: int, losses: dict[str, float]) -> None:
         with writer.as_default(step=step):
             for name, value in losses.items():
                 tf.summary.scalar(f"training/{name}", value)
             if step % STEPS_BETWEEN_PICTURES == 0:
-                tokens = encode(tf.constant(images))
-                _write_usage(autoencoder, tokens.numpy())
-                pictures = decode(tokens[:PICTURES])
+                latents, tokens, pictures = run(tf.constant(images))
+                _write_codes(autoencoder.spec, latents.numpy(), tokens.numpy())
                 pairs = tf.concat([images[:PICTURES], pictures], axis=1)
                 tf.summary.image("originals above reconstructions", pairs, max_outputs=PICTURES)
         writer.flush()
@@ -58,22 +57,19 @@ def open_monitor(directory: str | None, autoencoder: Autoencoder, images: np.nda
     return monitor
 
 
-def _tokens(autoencoder: Autoencoder, pixels: tf.Tensor) -> tf.Tensor:
-    images = pixels_to_floats(pixels, autoencoder.spec.image)
-    return autoencoder.quantizer.latents_to_indices(autoencoder.encoder(images, training=False))
+def _run(autoencoder: Autoencoder, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Latents and tokens of all images, and the first few decoded."""
+    spec, quantizer = autoencoder.spec.image, autoencoder.quantizer
+    latents = autoencoder.encoder(pixels_to_floats(pixels, spec), training=False)
+    tokens = quantizer.latents_to_indices(latents)
+    decoded = autoencoder.decoder(quantizer.indices_to_codes(tokens[:PICTURES]), training=False)
+    return latents, tokens, floats_to_pixels(decoded, spec)
 
 
-def _decode(autoencoder: Autoencoder, tokens: tf.Tensor) -> tf.Tensor:
-    codes = autoencoder.quantizer.indices_to_codes(tokens)
-    return floats_to_pixels(autoencoder.decoder(codes, training=False), autoencoder.spec.image)
-
-
-def _write_usage(autoencoder: Autoencoder, tokens: np.ndarray) -> None:
-    spec = autoencoder.spec
-    counts = np.unique(tokens[tokens >= 0], return_counts=True)[1]
-    usage = usage_of_counts(counts, spec.vocab_size)
-    digits = tokens_to_digits(tokens[tokens >= 0], spec.levels)
-    saturated = (digits == 0) | (digits == np.array(spec.levels) - 1)
+def _write_codes(spec: TokenizerSpec, latents: np.ndarray, tokens: np.ndarray) -> None:
+    usage = usage_of_tokens(tokens[tokens >= 0], spec.vocab_size)
+    shares = latent_statistics(latents, spec.levels, spec.preset, spec.eps)
     tf.summary.scalar("codes/usage", usage.usage)
     tf.summary.scalar("codes/perplexity", usage.perplexity)
-    tf.summary.scalar("codes/saturated digits", float(saturated.mean()) if saturated.size else 0.0)
+    tf.summary.scalar("latents/saturated", shares.saturated)
+    tf.summary.scalar("latents/near a boundary", shares.near_boundary)

@@ -10,9 +10,11 @@ import pytest
 # A module may import those above it, never one below. Modules in one row stand side by side.
 FLOORS = [
     ["fsq.version", "fsq.errors"],
-    ["fsq.lattice", "fsq.png", "fsq.recipe", "fsq.schema", "fsq.architecture"],
-    ["fsq.usage", "fsq.images", "fsq.ops", "fsq.batches", "fsq.losses", "fsq.devices"],
-    ["fsq.layers", "fsq.contract", "fsq.vq"],
+    ["fsq.lattice", "fsq.png", "fsq.recipe", "fsq.schema", "fsq.architecture", "fsq.batches"],
+    ["fsq.usage", "fsq.images", "fsq.presets", "fsq.level_sets", "fsq.losses", "fsq.devices"],
+    ["fsq.ops", "fsq.channels", "fsq.contract", "fsq.latents", "fsq.vq"],
+    ["fsq.indexing"],
+    ["fsq.layers", "fsq.residual"],
     ["fsq.networks"],
     ["fsq.autoencoder"],
     ["fsq.runtimes"],
@@ -96,6 +98,8 @@ def test_fsq_knows_neither_beam_nor_the_pipeline(root: Path):
     "statement",
     [
         "import fsq",
+        "from fsq import levels_for",
+        "import fsq.usage, fsq.latents, fsq.presets",
         "from pipeline.config import load_config, TokenizeConfig",
         "import pipeline.plan",
         "import pipeline.cli",

@@ -276,10 +276,11 @@ def test_tensorboard_gets_curves_pictures_and_usage(tmp_path: Path):
     assert len(values("training/mse")) == 11
     assert values("training/mse")[-1] < values("training/mse")[0]
     (usage,), (perplexity,) = values("codes/usage"), values("codes/perplexity")
-    (saturated,) = values("codes/saturated digits")
+    (saturated,), (near,) = values("latents/saturated"), values("latents/near a boundary")
     assert 1 / 125 < usage <= 1
     assert 1 < perplexity <= 125
     assert 0 <= saturated <= 1
+    assert 0 <= near < 0.1
     (picture,) = events.Tensors("originals above reconstructions")
     width, height, *encoded = picture.tensor_proto.string_val
     assert (int(width), int(height), len(encoded)) == (16, 32, 8)

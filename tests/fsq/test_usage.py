@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsq.usage import Usage, usage_of_counts
+from fsq.lattice import digits_to_tokens
+from fsq.usage import Usage, channel_entropy_bits, usage_of_counts, usage_of_tokens
 
 some_counts = st.lists(st.integers(0, 10**6), min_size=1, max_size=300).map(np.array)
 
@@ -58,3 +59,34 @@ def test_perplexity_lies_between_one_and_the_codes_in_use(counts):
 def test_codes_that_do_not_occur_may_be_left_out(counts):
     present = counts[counts > 0]
     assert usage_of_counts(present, vocab_size=len(counts)) == usage_of_counts(counts)
+
+
+@given(st.lists(st.integers(0, 59), min_size=1, max_size=50))
+def test_tokens_say_what_their_histogram_says(tokens):
+    counts = np.bincount(tokens, minlength=60)
+    assert usage_of_tokens(tokens, 60) == usage_of_counts(counts)
+
+
+def test_uniform_tokens_fill_every_channel():
+    entropy = channel_entropy_bits(np.tile(np.arange(240), 3), (8, 6, 5))
+    assert entropy == pytest.approx((3, np.log2(6), np.log2(5)), abs=TOLERANCE)
+
+
+def test_a_constant_channel_carries_nothing():
+    digits = np.stack([np.arange(100) % 8, np.full(100, 2), np.arange(100) // 50], axis=-1)
+    entropy = channel_entropy_bits(digits_to_tokens(digits, (8, 5, 4)), (8, 5, 4))
+    # 100 tokens over 8 digits: four of them occur 13 times, four 12 times.
+    share = np.array([0.13, 0.12])
+    assert entropy == pytest.approx((-4 * (share * np.log2(share)).sum(), 0, 1), abs=TOLERANCE)
+
+
+def test_no_tokens_have_no_entropy():
+    assert channel_entropy_bits(np.zeros((0, 7), int), (8, 5)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "use", [usage_of_tokens, lambda tokens, _: channel_entropy_bits(tokens, (8, 5))]
+)
+def test_tokens_outside_the_vocabulary_are_refused(use):
+    with pytest.raises(ValueError, match=r"tokens: expected values in \[0, 40\), got 1 outside"):
+        use(np.array([0, 40]), 40)
