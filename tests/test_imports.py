@@ -10,13 +10,18 @@ import pytest
 # A module may import those above it, never one below. Modules in one row stand side by side.
 FLOORS = [
     ["fsq.version", "fsq.errors"],
-    ["fsq.lattice", "fsq.png", "fsq.recipe", "fsq.schema", "fsq.architecture"],
+    ["fsq.lattice", "fsq.png", "fsq.recipe", "fsq.schema", "fsq.architecture", "fsq.adopted"],
     ["fsq.usage", "fsq.images", "fsq.ops"],
     ["fsq.layers", "fsq.contract"],
     ["fsq.networks"],
     ["fsq.autoencoder"],
+    ["fsq.adopted.safe_ops", "fsq.adopted.layouts", "fsq.adopted.reference"],
+    ["fsq.adopted.frozen", "fsq.adopted.onnx_file"],
+    ["fsq.adopted.model"],
+    ["fsq.adopted.remedy"],
+    ["fsq.adopted.adopt"],
     ["fsq.runtimes"],
-    ["fsq.runtimes.tensorflow_graph"],
+    ["fsq.runtimes.tensorflow_graph", "fsq.runtimes.onnx_runtime"],
     ["fsq.tokenizer"],
     ["fsq.training"],
     [
@@ -41,6 +46,7 @@ FLOORS = [
     ["pipeline.flow"],
     ["pipeline.read", "pipeline.watch"],
     ["pipeline.verify", "pipeline.sheet", "pipeline.inspect", "pipeline.train"],
+    ["pipeline.adopt"],
     ["pipeline.cli"],
 ]
 FLOOR_OF = {module: number for number, floor in enumerate(FLOORS) for module in floor}
