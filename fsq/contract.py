@@ -8,6 +8,7 @@ import pydantic
 from fsq import lattice
 from fsq.architecture import AdoptedNetwork, ConvNetwork, NetworkSpec, ResidualNetwork
 from fsq.images import ImageSpec
+from fsq.presets import Preset, check_preset
 
 CONTRACT_FILE = "tokenizer.json"
 WEIGHTS_FILE = "tokenizer.safetensors"
@@ -19,17 +20,19 @@ class QuantizerSpec(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     levels: tuple[int, ...]
-    preset: Literal["atanh", "official"] = "atanh"
+    preset: Preset = "atanh"
     eps: Annotated[float, pydantic.Field(gt=0, le=1e-3)] = 1e-3
     image: ImageSpec
 
     @pydantic.field_validator("levels", mode="before")
     @classmethod
     def _levels_are_a_lattice(cls, levels: object) -> lattice.Levels:
-        checked = lattice.check_levels(levels)  # type: ignore[arg-type]
-        if 2 in checked:
-            raise ValueError("two levels need a symmetric bound; use 3 or more")
-        return checked
+        return lattice.check_levels(levels)  # type: ignore[arg-type]
+
+    @pydantic.model_validator(mode="after")
+    def _preset_places_levels(self) -> Self:
+        check_preset(self.preset, self.levels)
+        return self
 
     @property
     def vocab_size(self) -> int:
@@ -75,7 +78,7 @@ class TokenContract(pydantic.BaseModel):
 
     format_version: Literal[1] = 1
     levels: tuple[int, ...]
-    preset: Literal["atanh", "official"]
+    preset: Preset
     eps: float
     basis_order: Literal["first_channel_fastest"] = "first_channel_fastest"
     vocab_size: int

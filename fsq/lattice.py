@@ -49,6 +49,13 @@ def check_levels(levels: Sequence[int]) -> Levels:
     return checked
 
 
+def check_count(name: str, count: int) -> int:
+    """Returns the count; raises a ValueError unless it is an integer of at least 1."""
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+        raise ValueError(f"{name}: expected an integer of at least 1, got {count!r}.")
+    return int(count)
+
+
 def vocab_size(levels: Sequence[int]) -> int:
     """Returns the number of tokens: the product of the levels.
 
@@ -140,32 +147,44 @@ def digits_to_tokens(digits: Any, levels: Sequence[int]) -> np.ndarray:
     return (integers.astype(np.int64) * np.array(basis(checked))).sum(axis=-1)
 
 
-def digits_to_codes(digits: Any, levels: Sequence[int]) -> np.ndarray:
+def digits_to_codes(digits: Any, levels: Sequence[int], *, symmetric: bool = False) -> np.ndarray:
     """Places digits on [-1, 1], the real vectors that the decoder sees.
 
     Args:
       digits: Integers, shape [..., D].
       levels: Values per channel, length D.
+      symmetric: See `code_centers`.
 
     Returns:
-      float32 codes, shape [..., D]: (digit - L // 2) / (L // 2).
+      float32 codes, shape [..., D]: (digit - center) / center.
     """
-    half = np.array(half_widths(levels))
-    return ((np.asarray(digits) - half) / half).astype(np.float32)
+    center = np.array(code_centers(levels, symmetric=symmetric))
+    return ((np.asarray(digits) - center) / center).astype(np.float32)
 
 
-def half_widths(levels: Sequence[int]) -> tuple[int, ...]:
-    """Returns L // 2 per channel: the digit of the code 0, and a code's denominator."""
-    return tuple(level // 2 for level in check_levels(levels))
+def code_centers(levels: Sequence[int], *, symmetric: bool = False) -> tuple[float, ...]:
+    """Returns, per channel, the digit of the code 0, which is also a code's denominator.
+
+    That is L // 2, so that 0 is a code, and with an even L the code 1 is missing. A symmetric
+    lattice has (L - 1) / 2: evenly spaced, both ends there, with an even L no code 0.
+
+    >>> code_centers((8, 5)), code_centers((8, 5), symmetric=True)
+    ((4.0, 2.0), (3.5, 2.0))
+    """
+    checked = check_levels(levels)
+    return tuple((level - 1) / 2 if symmetric else float(level // 2) for level in checked)
 
 
-def codebook(levels: Sequence[int], start: int = 0, stop: int | None = None) -> np.ndarray:
+def codebook(
+    levels: Sequence[int], start: int = 0, stop: int | None = None, *, symmetric: bool = False
+) -> np.ndarray:
     """Lists the codes of the tokens in [start, stop).
 
     Args:
       levels: Values per channel, length D.
       start: First token.
       stop: One past the last token; the vocabulary size if None.
+      symmetric: See `code_centers`.
 
     Returns:
       float32 codes, shape [stop - start, D].
@@ -187,7 +206,8 @@ def codebook(levels: Sequence[int], start: int = 0, stop: int | None = None) -> 
             f"codebook: expected at most 2**24 codes at once, got {stop - start}. "
             "Ask for slices with codebook_chunk(start, stop)."
         )
-    return digits_to_codes(tokens_to_digits(np.arange(start, stop), levels), levels)
+    digits = tokens_to_digits(np.arange(start, stop), levels)
+    return digits_to_codes(digits, levels, symmetric=symmetric)
 
 
 def check_tokens(tokens: Any, size: int) -> np.ndarray:

@@ -7,8 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from fsq import lattice
-from fsq.ops import bound, check_preset, round_straight_through
+from fsq import indexing, lattice
+from fsq.channels import Channels
+from fsq.ops import bound, codes_of_steps, noisy_steps, round_bound, round_straight_through
+from fsq.presets import DEFAULT_EPS, bound_constants, check_hard_clamp, check_preset
 
 
 @keras.saving.register_keras_serializable(package="fsq")
@@ -16,20 +18,34 @@ class FSQ(keras.layers.Layer):
     """Quantizes each channel of a latent to a few values (Finite Scalar Quantization).
 
     Bound and rounding are computed in float32 under every policy (float64 for
-    float64), index arithmetic in integers. Codes leave in the compute dtype.
+    float64), index arithmetic exactly. Codes leave in the compute dtype.
 
     Where values are concrete, bad ones raise. In a compiled graph nothing can
     raise, so they are marked instead of wrapped: latents or codes outside the
     lattice, NaN among them, give the token -1, and such a token decodes to NaN.
 
+    With `num_codebooks=c` the channels are c groups of D, each with a token of
+    its own: token shape [..., c], as c separate layers would give. With `dim`,
+    learned linear maps lead from dim channels to c * D and back.
+
     Args:
-      levels: Values per channel, length D, each in [3, 1001]. The paper's sets
-        are [8, 6, 5] for 2^8 tokens, [8, 5, 5, 5] for 2^10, [7, 5, 5, 5, 5] for 2^12.
-      preset: Bound preset, see `fsq.ops`: 'atanh' or 'official'.
-      eps: Margin of the bound.
+      levels: Values per channel, length D, each in [3, 1001]; with the preset 'symmetric' from 2,
+        with 'ifsq' odd. The paper's sets are [8, 6, 5] for 2^8 tokens, [8, 5, 5, 5] for 2^10,
+        [7, 5, 5, 5, 5] for 2^12; `fsq.levels_for(size)` finds others.
+      preset: Bound preset: 'atanh', 'official', 'torch', 'symmetric' or 'ifsq', see `fsq.presets`.
+      eps: Margin of the bound; 'symmetric' and 'ifsq' have none.
+      hard_clamp: Clips instead of tanh; 'torch' and 'symmetric' only, see `fsq.presets`.
+      num_codebooks: Groups of channels, c.
+      dim: Channels of input and output, mapped to c * D and back; None for c * D and no maps.
+      data_format: 'channels_last', or 'channels_first' for inputs, codes and outputs [B, D, ...].
+      noise_dropout: Share of values that get uniform noise, one step wide, instead of rounding
+        while training. Tokens are never noisy. Source: arXiv:2411.19842.
+      seed: Seed of the noise.
+      raise_on_nan: Looks for NaN in latents and raises, naming how many. In a compiled graph,
+        and without the switch, NaN stays NaN in codes, and the token is -1.
 
     Raises:
-      ValueError: A bad level, preset or eps.
+      ValueError: A bad level, preset, eps, or option.
 
     Source: Mentzer et al. 2023, arXiv:2309.15505.
 
@@ -40,19 +56,48 @@ class FSQ(keras.layers.Layer):
     """
 
     def __init__(
-        self, levels: Sequence[int], *, preset: str = "atanh", eps: float = 1e-3, **kwargs: Any
+        self,
+        levels: Sequence[int],
+        *,
+        preset: str = "atanh",
+        eps: float = DEFAULT_EPS,
+        hard_clamp: bool = False,
+        num_codebooks: int = 1,
+        dim: int | None = None,
+        data_format: str = "channels_last",
+        noise_dropout: float = 0.0,
+        seed: int | None = None,
+        raise_on_nan: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.levels = lattice.check_levels(levels)
         self.preset = check_preset(preset, self.levels)
-        if not 0 < eps <= 1e-3:
+        if not 0 < eps <= DEFAULT_EPS:
             raise ValueError(f"eps: expected a value in (0, 0.001], got {eps}.")
         self.eps = float(eps)
+        self.hard_clamp = check_hard_clamp(hard_clamp, preset)
+        self.num_codebooks = lattice.check_count("num_codebooks", num_codebooks)
+        self.dim = None if dim is None else lattice.check_count("dim", dim)
+        self.data_format = data_format
+        self._channels = Channels(self.levels, self.num_codebooks, data_format)
+        if not 0 <= noise_dropout <= 1:
+            raise ValueError(f"noise_dropout: expected a share in [0, 1], got {noise_dropout}.")
+        self.noise_dropout = float(noise_dropout)
+        self.seed = seed
+        self.raise_on_nan = bool(raise_on_nan)
+        # A generator is a weight; without noise the layer has none.
+        self._noise = keras.random.SeedGenerator(seed) if noise_dropout else None
 
     @property
     def num_dimensions(self) -> int:
-        """Channels of a code, D."""
+        """Channels of one codebook's code, D."""
         return len(self.levels)
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of all codebooks' codes together, c * D."""
+        return self._channels.count
 
     @property
     def codebook_size(self) -> int:
@@ -62,47 +107,76 @@ class FSQ(keras.layers.Layer):
     @property
     def codebook(self) -> np.ndarray:
         """All codes, float32 [codebook_size, D]; made on demand, at most 2**24 of them."""
-        return lattice.codebook(self.levels)
+        return lattice.codebook(self.levels, symmetric=self._symmetric)
 
     def codebook_chunk(self, start: int, stop: int) -> np.ndarray:
         """Returns the codes of the tokens in [start, stop), float32 [stop - start, D]."""
-        return lattice.codebook(self.levels, start, stop)
+        return lattice.codebook(self.levels, start, stop, symmetric=self._symmetric)
 
     def build(self, input_shape: Any) -> None:
-        lattice.check_channels(input_shape, self.levels)
+        self._channels.check(input_shape, self.dim)
+        if self.dim is not None:
+            # Weights of the layer itself, and never cast to half precision: tokens must not move
+            # when a model is quantized to int8, or computes in bfloat16.
+            for name, shape in (
+                ("project_in", (self.dim, self.num_channels)),
+                ("project_out", (self.num_channels, self.dim)),
+            ):
+                kernel = self.add_weight(shape, name=f"{name}_kernel", autocast=False)
+                bias = self.add_weight(shape[1:], "zeros", name=f"{name}_bias", autocast=False)
+                setattr(self, f"_{name}", (kernel, bias))
         super().build(input_shape)
 
-    def call(self, z: Any) -> Any:
-        """Quantizes latents [..., D] to codes [..., D] in [-1, 1]; NaN stays NaN."""
-        # Again here, not only in build(): a single channel would be broadcast in silence.
-        lattice.check_channels(z.shape, self.levels)
-        steps = round_straight_through(self._bound(z))
-        return ops.cast(steps / self._constant(self._halves(), steps.dtype), self.compute_dtype)
+    def call(self, z: Any, training: bool | None = None) -> Any:
+        """Quantizes latents [..., dim or c * D]: codes in [-1, 1], mapped back to dim if given.
+
+        NaN stays NaN.
+        """
+        bounded = self._bound(self._enter(z))
+        if training and self._noise is not None:
+            steps = noisy_steps(bounded, self.preset, self.noise_dropout, self._noise)
+        else:
+            steps = round_straight_through(bounded, self.preset)
+        codes = codes_of_steps(steps, self.levels, self.preset)
+        return self._leave(self._map("project_out", self._channels.join(codes)))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
+
+    def project_in(self, z: Any) -> Any:
+        """Maps inputs [..., dim] to latents [..., c * D]; without `dim` as they are."""
+        z = ops.convert_to_tensor(z)
+        return self._leave(self._enter(ops.cast(z, self.compute_dtype)))
+
+    def project_out(self, codes: Any) -> Any:
+        """Maps codes [..., c * D] to outputs [..., dim]; without `dim` as they are."""
+        codes = ops.convert_to_tensor(codes)
+        self._channels.check(codes.shape)
+        codes = ops.cast(codes, indexing.float_dtype(codes))
+        return self._leave(self._map("project_out", self._channels.to_last(codes)))
 
     def latents_to_indices(self, z: Any) -> Any:
         """Turns latents into tokens without the detour over codes.
 
         Args:
-          z: Floats, shape [..., D].
+          z: What the layer is called with: floats [..., D], [..., c * D] or [..., dim].
 
         Returns:
-          Integers in [0, codebook_size), shape [...]; int32 up to 2**31 - 1
-          codes, else int64. A latent with a NaN in it gives -1.
+          Integers in [0, codebook_size), shape [...], with several codebooks
+          [..., c]; int32 up to 2**31 - 1 codes, else int64. A latent with a NaN
+          in it gives -1. Always of clean codes, noise or not.
         """
         z = ops.convert_to_tensor(z)
-        lattice.check_channels(z.shape, self.levels)
         # What `layer(z)` would see: Keras casts a layer's input to the compute dtype.
-        steps = ops.round(self._bound(ops.cast(z, self.compute_dtype)))
-        return self._steps_to_indices(steps)
+        bounded = self._bound(self._enter(ops.cast(z, self.compute_dtype)))
+        lowest = bound_constants(self.levels, self.preset, self.eps).lowest
+        return indexing.steps_to_indices(round_bound(bounded, self.preset), lowest, self.levels)
 
     def codes_to_indices(self, codes: Any) -> Any:
         """Turns codes into tokens.
 
         Args:
-          codes: Floats on the lattice, shape [..., D], in any float type that
+          codes: Floats on the lattice, shape [..., D] or [..., c * D], in any float type that
             can tell the levels apart.
 
         Returns:
@@ -113,17 +187,20 @@ class FSQ(keras.layers.Layer):
             dimension is not D, or the float type is too coarse for the levels.
         """
         codes = ops.convert_to_tensor(codes)
-        lattice.check_channels(codes.shape, self.levels)
-        self._check_precision(keras.backend.standardize_dtype(codes.dtype))
-        codes = ops.cast(codes, _float_dtype(codes))
-        indices = self._steps_to_indices(
-            ops.round(codes * self._constant(self._halves(), codes.dtype))
+        self._channels.check(codes.shape)
+        indexing.check_float_precision(
+            keras.backend.standardize_dtype(codes.dtype), self.levels, symmetric=self._symmetric
         )
-        concrete = _concrete(indices)
-        if concrete is not None and (concrete < 0).any():
+        codes = self._channels.to_last(ops.cast(codes, indexing.float_dtype(codes)))
+        digits = indexing.codes_to_digits(
+            self._channels.split(codes), self.levels, symmetric=self._symmetric
+        )
+        indices = indexing.digits_to_indices(digits, self.levels)
+        values = indexing.concrete(indices)
+        if values is not None and (values < 0).any():
             raise ValueError(
                 f"codes_to_indices: expected codes on the lattice of {list(self.levels)}, "
-                f"got {int((concrete < 0).sum())} outside it or NaN."
+                f"got {int((values < 0).sum())} outside it or NaN."
             )
         return indices
 
@@ -131,11 +208,11 @@ class FSQ(keras.layers.Layer):
         """Turns tokens into codes; the inverse of `codes_to_indices`.
 
         Args:
-          indices: Integers in [0, codebook_size), shape [...].
+          indices: Integers in [0, codebook_size), shape [...], with several codebooks [..., c].
 
         Returns:
-          Codes in the compute dtype, shape [..., D]. In a compiled graph a
-          token outside the range gives NaN.
+          Codes in the compute dtype, shape [..., D] or [..., c * D]. In a compiled
+          graph a token outside the range gives NaN.
 
         Raises:
           ValueError: A token outside the range, or not an integer.
@@ -145,23 +222,15 @@ class FSQ(keras.layers.Layer):
     def indices_to_digits(self, indices: Any) -> Any:
         """Splits tokens [...] into digits [..., D], digit d in [0, levels[d]).
 
-        In a compiled graph a token outside the range gives the digits -1.
+        Several codebooks: tokens [..., c], digits [..., c, D]. Digits keep their
+        channel last in either data format. In a compiled graph a token outside
+        the range gives the digits -1.
 
         Raises:
           ValueError: A token outside the range, or not an integer.
         """
-        concrete = _concrete(indices)
-        if concrete is not None:
-            # Also keeps 64-bit tokens whole where the backend would convert them to 32.
-            indices = lattice.check_tokens(concrete, self.codebook_size)
-        indices = ops.convert_to_tensor(indices)
-        if "int" not in keras.backend.standardize_dtype(indices.dtype):
-            raise ValueError(f"tokens: expected integers, got {indices.dtype}.")
-        indices = ops.expand_dims(ops.cast(indices, self._token_dtype()), -1)
-        basis = self._constant(lattice.basis(self.levels), self._token_dtype())
-        digits = (indices // basis) % self._constant(self.levels, self._token_dtype())
-        valid = (indices >= 0) & (indices < self.codebook_size)
-        return ops.cast(ops.where(valid, digits, -1), "int32")
+        self._channels.check_tokens(getattr(indices, "shape", np.shape(indices)))
+        return indexing.indices_to_digits(indices, self.levels)
 
     def digits_to_indices(self, digits: Any) -> Any:
         """Joins digits [..., D] into tokens [...]; the inverse of `indices_to_digits`.
@@ -171,23 +240,17 @@ class FSQ(keras.layers.Layer):
         Raises:
           ValueError: A digit outside its range, or not an integer.
         """
-        concrete = _concrete(digits)
-        if concrete is not None:
-            lattice.digits_to_tokens(concrete, self.levels)
+        values = indexing.concrete(digits)
+        if values is not None:
+            lattice.digits_to_tokens(values, self.levels)
         digits = ops.convert_to_tensor(digits)
         lattice.check_channels(digits.shape, self.levels)
-        digits = ops.cast(digits, self._token_dtype())
-        levels = self._constant(self.levels, self._token_dtype())
-        valid = ops.all((digits >= 0) & (digits < levels), axis=-1)
-        tokens = ops.sum(digits * self._constant(lattice.basis(self.levels), digits.dtype), axis=-1)
-        return ops.where(valid, ops.cast(tokens, self._token_dtype()), -1)
+        return indexing.digits_to_indices(digits, self.levels)
 
     def digits_to_codes(self, digits: Any) -> Any:
-        """Places digits [..., D] on [-1, 1]; a negative digit gives NaN."""
-        digits = ops.cast(digits, "float32")
-        half = self._constant(self._halves(), "float32")
-        codes = ops.where(digits >= 0, (digits - half) / half, float("nan"))
-        return ops.cast(codes, self.compute_dtype)
+        """Places digits [..., D] or [..., c, D] on [-1, 1]; a negative digit gives NaN."""
+        codes = indexing.digits_to_codes(digits, self.levels, symmetric=self._symmetric)
+        return self._leave(self._channels.join(codes))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -195,52 +258,47 @@ class FSQ(keras.layers.Layer):
             "levels": list(self.levels),
             "preset": self.preset,
             "eps": self.eps,
+            "hard_clamp": self.hard_clamp,
+            "num_codebooks": self.num_codebooks,
+            "dim": self.dim,
+            "data_format": self.data_format,
+            "noise_dropout": self.noise_dropout,
+            "seed": self.seed,
+            "raise_on_nan": self.raise_on_nan,
         }
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "FSQ":
+        # First, because Keras buries an error of the constructor under the whole config.
+        check_preset(config.get("preset", "atanh"), lattice.check_levels(config["levels"]))
+        return super().from_config(config)
+
+    def _enter(self, z: Any) -> Any:
+        """Inputs to float latents, channels last."""
+        # Checked again here, not only in build(): a single channel would be broadcast in silence.
+        self._channels.check(z.shape, self.dim)
+        if self.dim is not None and not self.built:
+            self.build(z.shape)
+        if self.raise_on_nan:
+            indexing.refuse_nan(z)
+        z = self._channels.to_last(ops.cast(z, indexing.float_dtype(z)))
+        return self._map("project_in", z)
+
+    def _leave(self, x: Any) -> Any:
+        return ops.cast(self._channels.from_last(x), self.compute_dtype)
+
+    def _map(self, name: str, x: Any) -> Any:
+        """A linear map, in the type of the bound."""
+        if self.dim is None:
+            return x
+        kernel, bias = getattr(self, f"_{name}")
+        return ops.matmul(x, ops.cast(kernel, x.dtype)) + ops.cast(bias, x.dtype)
+
     def _bound(self, z: Any) -> Any:
-        return bound(ops.cast(z, _float_dtype(z)), self.levels, self.preset, self.eps)
+        """Bounds latents [..., c * D], split into codebooks."""
+        z = self._channels.split(z)
+        return bound(z, self.levels, self.preset, self.eps, hard_clamp=self.hard_clamp)
 
-    def _steps_to_indices(self, steps: Any) -> Any:
-        """Rounded bound values, 0 in the middle, to tokens."""
-        half = self._constant(self._halves(), steps.dtype)
-        digits = steps + half
-        # Compared as floats, so that NaN and values beyond the integers fail too.
-        valid = (digits >= 0) & (digits < self._constant(self.levels, steps.dtype))
-        digits = ops.cast(ops.where(valid, digits, -1.0), self._token_dtype())
-        basis = self._constant(lattice.basis(self.levels), self._token_dtype())
-        tokens = ops.sum(digits * basis, axis=-1)
-        # A sum may be promoted to a wider type; the token type is fixed.
-        return ops.where(ops.all(valid, axis=-1), ops.cast(tokens, self._token_dtype()), -1)
-
-    def _check_precision(self, dtype: str) -> None:
-        """A code next to 1 is stored with an error of at most half a unit in the last place."""
-        bits = {"bfloat16": 8, "float16": 11}.get(dtype)
-        if bits is not None and max(self._halves()) >= 2**bits:
-            raise ValueError(
-                f"codes_to_indices: {dtype} cannot tell {max(self.levels)} levels apart. "
-                "Keep the codes in float32, or take tokens from latents_to_indices."
-            )
-
-    def _halves(self) -> tuple[int, ...]:
-        return lattice.half_widths(self.levels)
-
-    def _token_dtype(self) -> str:
-        return lattice.token_dtype(self.codebook_size)
-
-    def _constant(self, values: Sequence[int], dtype: Any) -> Any:
-        return ops.convert_to_tensor(np.array(values), dtype=dtype)
-
-
-def _float_dtype(x: Any) -> str:
-    """float64 stays; everything else is computed in float32, whatever the policy says."""
-    return "float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32"
-
-
-def _concrete(x: Any) -> np.ndarray | None:
-    """Returns the values where they are known, None while a graph is traced."""
-    if not keras.utils.is_keras_tensor(x):
-        try:
-            return ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
-        except (NotImplementedError, TypeError, AttributeError):  # symbolic, each backend's way
-            return None
-    return None
+    @property
+    def _symmetric(self) -> bool:
+        return self.preset == "symmetric"

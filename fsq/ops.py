@@ -1,86 +1,134 @@
-"""Bound presets and straight-through rounding, in backend-neutral Keras ops.
+"""The bound and straight-through rounding, in backend-neutral Keras ops.
 
-A preset fixes how an unbounded latent is squeezed onto the lattice. Published
-implementations differ in it, and about one token in a hundred with them, so
-the preset is part of every saved tokenizer.
-
-| preset     | shift   | half factor | whose                                    |
-|------------|---------|-------------|------------------------------------------|
-| `official` | tan     | 1 - eps     | the paper's notebook                     |
-| `atanh`    | arctanh | 1 - eps     | what the paper meant: bound(0) = 0       |
+The presets and their numbers are in `fsq.presets`.
 
 Source: Mentzer et al. 2023, arXiv:2309.15505, section 3.1 and appendix A.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+import keras
+import numpy as np
 from keras import ops
 
-from fsq.lattice import check_levels
-
-PRESETS = ("atanh", "official")
-
-
-def check_preset(preset: str, levels: Sequence[int]) -> str:
-    """Returns the preset.
-
-    Raises:
-      ValueError: The preset is unknown, or cannot place two levels.
-    """
-    if preset not in PRESETS:
-        raise ValueError(f"preset: expected one of {list(PRESETS)}, got {preset!r}.")
-    if 2 in levels:
-        raise ValueError(
-            f"levels: two levels need the preset 'symmetric', got {list(levels)} with {preset!r}: "
-            "an asymmetric bound hardly ever reaches the lower of two codes. Use 3 or more levels."
-        )
-    return preset
+from fsq.lattice import code_centers
+from fsq.presets import DEFAULT_EPS, bound_constants
 
 
-def bound(z: Any, levels: Sequence[int], preset: str, eps: float) -> Any:
+def bound(
+    z: Any,
+    levels: Sequence[int],
+    preset: str,
+    eps: float = DEFAULT_EPS,
+    *,
+    hard_clamp: bool = False,
+) -> Any:
     """Squeezes latents so that rounding gives one of L integers per channel.
 
     Args:
       z: float32 or float64 latents, shape [..., D].
       levels: Values per channel, length D.
-      preset: One of `PRESETS`.
-      eps: How far the bound stays inside (`1 - eps`) the outermost half step.
+      preset: One of `fsq.presets.PRESETS`.
+      eps: How far the bound stays inside, or for `torch` reaches beyond, the outermost half step.
+      hard_clamp: Clips to [-1, 1] instead of tanh, see `fsq.presets`.
 
     Returns:
-      Values of z's dtype, shape [..., D]. Rounded, channel d lies in
-      [-(L // 2), (L - 1) // 2].
+      Values of z's dtype, shape [..., D]. Rounded by `round_bound`, channel d lies in
+      [lowest, lowest + levels[d] - 1] with the preset's `lowest`: 0 for `symmetric`,
+      -(levels[d] // 2) for the others.
     """
-    # Constants in Python's float64: in float32, L = 1001 loses its outermost digit.
-    halves, offsets, shifts = [], [], []
-    for level in check_levels(levels):
-        half = (level - 1) * (1 - eps) / 2
-        offset = 0.0 if level % 2 else 0.5
-        halves.append(half)
-        offsets.append(offset)
-        shifts.append(
-            math.tan(offset / half) if preset == "official" else math.atanh(offset / half)
-        )
-    constant = lambda values: ops.convert_to_tensor(values, dtype=z.dtype)
-    return ops.tanh(z + constant(shifts)) * constant(halves) - constant(offsets)
+    dtype = keras.backend.standardize_dtype(z.dtype)
+    constants = bound_constants(levels, preset, eps, hard_clamp=hard_clamp, dtype=dtype)
+    if constants.gain != 1:
+        z = z * constants.gain
+    # A shift or offset of all zeros changes nothing and costs a pass over the latents.
+    if constants.shift.any():
+        z = z + constant(constants.shift, dtype)
+    squeezed = ops.clip(z, -1, 1) if hard_clamp else ops.tanh(z)
+    wide = squeezed * constant(constants.half, dtype)
+    return wide - constant(constants.offset, dtype) if constants.offset.any() else wide
 
 
-@ops.custom_gradient
-def round_straight_through(x: Any) -> Any:
-    """Rounds half to even; the gradient passes as if nothing had been done.
+def round_bound(x: Any, preset: str) -> Any:
+    """Rounds what `bound` returns as the preset asks; no gradient of its own."""
+    return ops.floor(x) if preset == "symmetric" else ops.round(x)
 
-    A custom gradient rather than `x + stop_gradient(round(x) - x)`: that sum
-    is not always the rounded value, bit for bit, and an infinity becomes NaN.
+
+def round_straight_through(x: Any, preset: str) -> Any:
+    """Rounds as `round_bound`; the gradient passes as if nothing had been done.
 
     Args:
       x: Floats, any shape.
+      preset: One of `fsq.presets.PRESETS`.
 
     Returns:
       Rounded floats of the same shape and dtype.
     """
+    return pass_gradient(x, round_bound(x, preset))
+
+
+@ops.custom_gradient
+def pass_gradient(x: Any, value: Any) -> Any:
+    """Returns the value; all of its gradient goes to x.
+
+    A custom gradient rather than `x + stop_gradient(value - x)`: that sum is
+    not always the value, bit for bit, and an infinity becomes NaN.
+    """
 
     def gradient(*args: Any, upstream: Any = None) -> Any:
-        return args[0] if upstream is None else upstream
+        upstream = args[0] if upstream is None else upstream
+        return upstream, ops.zeros_like(upstream)
 
-    return ops.round(x), gradient
+    return value, gradient
+
+
+def noisy_steps(x: Any, preset: str, share: float, seed: Any) -> Any:
+    """Rounds what `bound` returns, but for a random share, which gets noise one step wide.
+
+    Args:
+      x: Bounded latents.
+      preset: One of `fsq.presets.PRESETS`.
+      share: How many values get noise instead, in [0, 1].
+      seed: A keras.random.SeedGenerator.
+
+    Source: arXiv:2411.19842, appendix.
+    """
+    shape = ops.shape(x)
+    noisy = keras.random.uniform(shape, seed=seed) < share
+    noise = keras.random.uniform(shape, -0.5, 0.5, dtype=x.dtype, seed=seed)
+    # What is rounded down lies half a step above the middle of its step.
+    middle = x - 0.5 if preset == "symmetric" else x
+    return ops.where(noisy, middle + noise, round_straight_through(x, preset))
+
+
+def codes_of_steps(steps: Any, levels: Sequence[int], preset: str) -> Any:
+    """Places rounded bound values [..., D] on [-1, 1]."""
+    symmetric = preset == "symmetric"
+    centers = code_centers(levels, symmetric=symmetric)
+    # Symmetric steps are digits; the others are counted from the center already.
+    return divide(steps - constant(centers, steps.dtype) if symmetric else steps, centers)
+
+
+def divide(x: Any, divisors: Sequence[float]) -> Any:
+    """Divides whole and half numbers below 1024 by constants, rounded once however compiled.
+
+    Graph optimisers turn a division by a constant into a product with its reciprocal, which
+    is another last bit than eager mode's. So the reciprocal is split: the product with its
+    leading bits is exact, the product with the rest is too small for its error to matter. The
+    two are subtracted, because a sum would be gathered into one product again.
+    """
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    reciprocals = 1 / np.asarray(divisors, np.float64)
+    unit = 2.0 ** (np.ceil(np.log2(reciprocals)) - (40 if dtype == "float64" else 12))
+    leading = np.ceil(reciprocals / unit) * unit
+    # In float64 the rest is beyond NumPy's reciprocal; a residual of the product gives it.
+    rest = (leading * np.asarray(divisors) - 1) / np.asarray(divisors)
+    if not rest.any():
+        return x * constant(leading, dtype)
+    return x * constant(leading, dtype) - x * constant(rest, dtype)
+
+
+def constant(values: Any, dtype: str) -> Any:
+    """Returns numbers as a tensor; float64 until the last moment."""
+    return ops.convert_to_tensor(np.asarray(values), dtype=dtype)

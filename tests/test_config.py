@@ -90,7 +90,7 @@ def test_a_mistake_in_a_tokenize_config_is_one_line(tmp_path: Path, path, value,
     ("path", "value", "message"),
     [
         ("tokenizer.levels", [8, 1], "tokenizer.levels: levels: expected values in [2, 1001], "),
-        ("tokenizer.levels", [2, 2], "tokenizer.levels: two levels need a symmetric bound"),
+        ("tokenizer.levels", [2, 2], "tokenizer: levels: two levels need the preset 'symmetric'"),
         ("tokenizer.levels", "8,5", "tokenizer.levels: levels: expected a list of integers"),
         ("tokenizer.image.channels", 2, "tokenizer.image.channels: expected 1 or 3, got 2."),
         (
@@ -105,7 +105,12 @@ def test_a_mistake_in_a_tokenize_config_is_one_line(tmp_path: Path, path, value,
         ),
         ("training.epochs", 0, "training.epochs: expected greater than or equal to 1, got 0."),
         ("training.epoch", 3, "training.epoch: unknown key (did you mean 'epochs'?)"),
-        ("tokenizer.preset", "tan", "tokenizer.preset: expected 'atanh' or 'official', got 'tan'."),
+        (
+            "tokenizer.preset",
+            "tan",
+            "tokenizer.preset: expected 'atanh', 'official', 'torch', 'symmetric' or 'ifsq', "
+            "got 'tan'.",
+        ),
     ],
 )
 def test_a_mistake_in_a_train_config_is_one_line(tmp_path: Path, path, value, message):

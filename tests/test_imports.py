@@ -11,8 +11,10 @@ import pytest
 FLOORS = [
     ["fsq.version", "fsq.errors"],
     ["fsq.lattice", "fsq.png", "fsq.recipe", "fsq.schema", "fsq.architecture", "fsq.adopted"],
-    ["fsq.usage", "fsq.images", "fsq.ops"],
-    ["fsq.layers", "fsq.contract"],
+    ["fsq.usage", "fsq.images", "fsq.presets"],
+    ["fsq.ops", "fsq.channels", "fsq.contract"],
+    ["fsq.indexing"],
+    ["fsq.layers"],
     ["fsq.networks"],
     ["fsq.autoencoder"],
     ["fsq.adopted.safe_ops", "fsq.adopted.layouts", "fsq.adopted.reference"],

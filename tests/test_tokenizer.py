@@ -121,7 +121,7 @@ def test_other_weights_than_the_contracts_are_refused(tokenizer_directory: Path,
     ("field", "value", "message"),
     [
         ("vocab_size", 61, "vocab_size: expected 60, got 61"),
-        ("preset", "tan", "preset: expected 'atanh' or 'official', got 'tan'."),
+        ("preset", "tan", "preset: expected 'atanh', 'official', 'torch', 'symmetric' or 'ifsq', "),
         ("format_version", 2, "format_version: expected 1, got 2."),
         ("levles", [3], "levles: unknown key (did you mean 'levels'?)"),
     ],

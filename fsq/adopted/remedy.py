@@ -15,7 +15,7 @@ from fsq.adopted.model import Adopted
 from fsq.adopted.reference import Agreement, compare
 from fsq.autoencoder import pixels_to_floats
 from fsq.layers import FSQ
-from fsq.ops import PRESETS
+from fsq.presets import PRESETS
 
 BATCH_IMAGES = 32
 JUDGED_IMAGES = 64  # enough to tell a cause from an accident

@@ -1,4 +1,4 @@
-"""The layer against the published notebook; see goldens/official.json for its origin."""
+"""The layer against published code; see goldens/official.json and torch.json for their origin."""
 
 import json
 import pathlib
@@ -10,7 +10,9 @@ import tensorflow as tf
 from fsq import FSQ, lattice
 from fsq.ops import bound
 
-GOLDEN = json.loads((pathlib.Path(__file__).parent / "goldens" / "official.json").read_text())
+GOLDENS = pathlib.Path(__file__).parent / "goldens"
+GOLDEN = json.loads((GOLDENS / "official.json").read_text())
+TORCH = json.loads((GOLDENS / "torch.json").read_text())
 CONFIG = GOLDEN["config"]
 
 # Results are written to 7 decimals (5e-8) and both sides are float32, which rounds
@@ -78,6 +80,46 @@ def test_gradients_are_those_of_the_notebook(golden):
     np.testing.assert_allclose(
         tape.gradient(codes, z)[:, 0], golden["gradients"], rtol=0, atol=GRADIENT_TOLERANCE
     )
+
+
+def test_the_torch_golden_file_covers_both_lattices_and_both_clamps():
+    configs = [golden["config"] for golden in TORCH["results"]]
+    assert len(configs) == 38
+    assert {(c["preset"], c["hard_clamp"]) for c in configs} == {
+        (preset, hard) for preset in ("torch", "symmetric") for hard in (False, True)
+    }
+
+
+@pytest.mark.parametrize(
+    "golden",
+    TORCH["results"],
+    ids=lambda golden: "{levels} {preset} hard={hard_clamp}".format(**golden["config"]),
+)
+def test_codes_and_tokens_are_those_of_vector_quantize_pytorch_away_from_ties(golden):
+    z = np.array(TORCH["z"], np.float32)[:, None]
+    exact = published_clamped_bound(z, **golden["config"])
+    clear = (np.abs(exact - np.floor(exact) - 0.5) > 1e-5)[:, 0]
+    # Of 61: at least 1 is a tie with symmetric and an even L, 10 at most with a hard clamp.
+    assert clear.sum() >= 51
+    layer = FSQ(**golden["config"])
+    codes = layer(z).numpy()[:, 0]
+    np.testing.assert_allclose(
+        codes[clear], np.array(golden["codes"])[clear], rtol=0, atol=TOLERANCE
+    )
+    tokens = np.array(golden["tokens"])[clear]
+    np.testing.assert_array_equal(layer.codes_to_indices(codes[:, None])[clear], tokens)
+    np.testing.assert_array_equal(layer.latents_to_indices(z)[clear], tokens)
+
+
+def published_clamped_bound(z, levels, preset, eps, hard_clamp):
+    """What vector-quantize-pytorch rounds, in float64; 0 for digit 0 or for digit L // 2."""
+    squeeze = (lambda x: np.clip(x, -1, 1)) if hard_clamp else np.tanh
+    level = levels[0]
+    if preset == "symmetric":
+        return (level - 1) * (squeeze(z.astype(float)) + 1) / 2
+    half, offset = (level - 1) * (1 + eps) / 2, 0 if level % 2 else 0.5
+    shift = offset / half if hard_clamp else np.arctanh(offset / half)
+    return squeeze(z.astype(float) + shift) * half - offset
 
 
 def check_codes_and_tokens(layer, z, golden):

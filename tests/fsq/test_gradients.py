@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from fsq import FSQ
 from fsq.ops import round_straight_through
+from fsq.presets import PRESETS
 
-PRESETS = ("atanh", "official")
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 NUMPY_TYPES = {dtype: tf.dtypes.as_dtype(dtype).as_numpy_dtype for dtype in DTYPES}
 BITS = {"float16": np.uint16, "bfloat16": np.uint16, "float32": np.uint32, "float64": np.uint64}
@@ -58,12 +58,13 @@ def test_gradients_are_those_of_the_bound_as_if_nothing_were_rounded(level, expe
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_gradients_are_the_slope_of_the_published_bound(preset, published_bound):
-    levels = (3, 4, 5, 8, 17, 100, 1001)
+def test_gradients_are_the_slope_of_the_published_bound(preset, published_bound, fit_levels):
+    levels = fit_levels((3, 4, 5, 8, 17, 100, 1001), preset)
     z = np.random.default_rng(0).normal(size=(1000, len(levels)))
     step = 1e-5
     slope = published_bound(z + step, levels, preset) - published_bound(z - step, levels, preset)
-    expected = slope / (2 * step) / (np.array(levels) // 2)
+    width = np.array(levels) - 1 if preset == "symmetric" else np.array(levels) // 2 * 2
+    expected = slope / step / width
     found = gradient_of_codes(FSQ(levels, preset=preset), eager, z.astype(np.float32))
     # float32's 1 - tanh^2 is off by 1.2e-7 per rounding, the central difference by 1e-10.
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
@@ -86,8 +87,8 @@ def test_gradients_scale_with_what_comes_from_above(mode):
 @modes
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("policy", ["float32", "float64", "mixed_bfloat16", "mixed_float16"])
-def test_gradients_are_finite_and_vanish_at_extreme_inputs(preset, policy, mode):
-    layer = FSQ([3, 4, 8, 1001], preset=preset, dtype=policy)
+def test_gradients_are_finite_and_vanish_at_extreme_inputs(preset, policy, mode, fit_levels):
+    layer = FSQ(fit_levels([3, 4, 8, 1001], preset), preset=preset, dtype=policy)
     column = np.array([[1e4], [-1e4], [np.inf], [-np.inf], [50], [-50]])
     z = np.repeat(column, 4, axis=1).astype(NUMPY_TYPES[layer.compute_dtype])
     found = gradient_of_codes(layer, mode, z)
@@ -110,9 +111,19 @@ def test_rounding_is_half_to_even_bit_for_bit(dtype, mode):
     values = values_to_round(dtype)
     # float64 holds every value of the narrower types, and every integer near them.
     expected = np.rint(values.astype(np.float64)).astype(NUMPY_TYPES[dtype])
-    found = mode(round_straight_through)(tf.constant(values)).numpy()
+    found = mode(lambda x: round_straight_through(x, "atanh"))(tf.constant(values)).numpy()
     assert found.dtype == values.dtype
     np.testing.assert_array_equal(found.view(BITS[dtype]), expected.view(BITS[dtype]))
+
+
+@modes
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_symmetric_rounding_is_down_bit_for_bit(dtype, mode):
+    values = values_to_round(dtype)
+    # CPU kernels may take a subnormal for 0.
+    values = values[(values == 0) | (np.abs(values) >= np.finfo(dtype).tiny)]
+    found = mode(lambda x: round_straight_through(x, "symmetric"))(tf.constant(values)).numpy()
+    np.testing.assert_array_equal(found.view(BITS[dtype]), np.floor(values).view(BITS[dtype]))
 
 
 @modes
@@ -124,7 +135,7 @@ def test_the_gradient_of_rounding_is_the_gradient_from_above_bit_for_bit(dtype, 
     def gradient(x, upstream):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            rounded = round_straight_through(x)
+            rounded = round_straight_through(x, "atanh")
         return tape.gradient(rounded, x, output_gradients=upstream)
 
     found = mode(gradient)(tf.constant(values), tf.constant(upstream)).numpy()
