@@ -70,7 +70,7 @@ def find_remedy(adopted: Adopted) -> str:
       that none of the usual causes does.
     """
     inputs = sorted(_inputs(adopted), key=lambda source: len(source.changes))
-    good: list[tuple[int, str]] = []
+    good: list[tuple[int, int, str]] = []
     for source in inputs:
         latents = latents_of(
             adopted,
@@ -85,9 +85,10 @@ def find_remedy(adopted: Adopted) -> str:
             agreement = compare(tokens, wanted)
             if agreement.is_good:
                 changes = [*source.changes, *change, *other]
-                good.append((len(changes), f"{' and '.join(changes)} ({agreement.percent})"))
+                sentence = f"They would agree with {' and '.join(changes)} ({agreement.percent})."
+                good.append((len(changes), -agreement.same, sentence))
     if good:
-        return f"They would agree with {min(good)[1]}."
+        return min(good)[2]
     return (
         "No other preset, usual pixel_range, order of channels or numbering gives them either: "
         "check levels, and that the encoder ends where FSQ begins."
