@@ -59,7 +59,7 @@ def adopt_tokenizer(config: ImportConfig) -> Adoption:
         another shape than the config says.
       DataError: The tokens are not those of the reference.
     """
-    reference = read_reference(config.reference, config.image, config.vocab_size)
+    reference = read_reference(config.reference, config.image)
     from fsq.adopted.adopt import adopt
 
     adopted = adopt(

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from fsq import lattice
 from fsq.adopted import Graph
 from fsq.adopted.layouts import Grid, image_layouts, latent_shapes, place_images
 from fsq.adopted.model import DECODER, ENCODER, Adopted, build_adopted, load_graph
-from fsq.adopted.reference import REFERENCE_IMAGES, REFERENCE_TOKENS, Reference
+from fsq.adopted.reference import REFERENCE_IMAGES, REFERENCE_TOKENS, Reference, place_tokens
 from fsq.adopted.remedy import agreement_of, find_remedy, latents_of
 from fsq.architecture import AdoptedNetwork
 from fsq.autoencoder import pixels_to_floats
@@ -57,7 +58,7 @@ def adopt(
 
     readings = []
     for network in _networks(load_graph(kind, data, encoder), kind, spec, grid, reference, encoder):
-        tokens = _on_grid(reference.tokens, network.grid, reference_path)
+        tokens = place_tokens(reference, network.grid, spec.vocab_size, reference_path)
         adopted = build_adopted(
             AdoptedSpec(
                 levels=spec.levels,
@@ -69,7 +70,9 @@ def adopt(
             {**arrays, REFERENCE_TOKENS: tokens},
             encoder,
         )
-        readings.append((agreement_of(adopted, latents_of(adopted)), adopted))
+        latents = latents_of(adopted)
+        _refuse_codes(latents, spec.levels, encoder)
+        readings.append((agreement_of(adopted, latents), adopted))
     # There are two where a grid has as many rows as there are levels: the batch decides.
     agreement, adopted = max(readings, key=lambda reading: reading[0].same)
     if not agreement.is_good:
@@ -131,7 +134,7 @@ def _networks(
     shape = np.shape(_run(graph, place_images(floats, layout, np), where))
     found = latent_shapes(shape, len(spec.levels), grid, layout) if shape[0] == len(floats) else []
     if not found:
-        wanted = f" on a grid of {grid[0]} x {grid[1]}" if grid else ""
+        wanted = f" on a grid of {grid[0]} x {grid[1]}," if grid else ""
         raise RequestError(
             f"{where}: expected latents with {len(spec.levels)} channels, one per level of "
             f"{list(spec.levels)},{wanted} got the shape {list(shape)} for {len(floats)} images. "
@@ -143,13 +146,16 @@ def _networks(
         )
 
 
-def _on_grid(tokens: np.ndarray, grid: Grid, where: str) -> np.ndarray:
-    if tokens.shape[1:] not in (grid, (grid[0] * grid[1],)):
+def _refuse_codes(latents: np.ndarray, levels: lattice.Levels, where: str) -> None:
+    """Raises a RequestError if the latents are codes: bounded again, some would move."""
+    channels = latents.reshape(-1, len(levels)).T
+    values = [len(np.unique(channel)) for channel in channels]
+    few = all(found <= level for found, level in zip(values, levels, strict=True))
+    if few and channels.shape[1] > 2 * max(levels):
         raise RequestError(
-            f"{where}: expected tokens [{len(tokens)}, {grid[0]}, {grid[1]}] for the encoder's "
-            f"grid, got {list(tokens.shape)}. Save all tokens of each image, row by row."
+            f"{where}: expected latents before FSQ, got just {values} different values per "
+            "channel: they are quantized. Export the encoder up to where FSQ begins."
         )
-    return np.ascontiguousarray(tokens.reshape(-1, *grid))
 
 
 def _try_decoder(adopted: Adopted, where: str) -> None:

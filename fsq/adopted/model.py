@@ -104,5 +104,7 @@ def load_graph(kind: str, data: bytes, where: str) -> Graph:
         return FrozenGraph(data, where)
     from fsq.adopted.onnx_file import OnnxGraph
 
-    # TensorFlow's setting counts for both; 0 leaves the number to the library in both.
-    return OnnxGraph(data, where, tf.config.threading.get_intra_op_parallelism_threads())
+    # One thread unless TensorFlow was told otherwise: a job fills the cores with units, and
+    # threads inside each call would get in their way.
+    threads = max(1, tf.config.threading.get_intra_op_parallelism_threads())
+    return OnnxGraph(data, where, threads)

@@ -24,8 +24,8 @@ class Reference:
 
     Attributes:
       images: uint8 [N, S, S, C].
-      tokens: int64, [N, rows, columns], or [N, rows * columns] before the
-        encoder has said what the grid is.
+      tokens: int64, [N, rows, columns]; as a file holds them also any integers
+        [N, rows * columns].
     """
 
     images: np.ndarray
@@ -62,8 +62,10 @@ def compare(tokens: np.ndarray, expected: np.ndarray) -> Agreement:
     return Agreement(int((tokens == expected).sum()), expected.size)
 
 
-def read_reference(path: str, spec: ImageSpec, vocab_size: int) -> Reference:
+def read_reference(path: str, spec: ImageSpec) -> Reference:
     """Reads a reference batch from an .npz file with `images` and `tokens`.
+
+    The tokens are as they come; see `place_tokens`.
 
     Raises:
       RequestError: The file is missing or another, or its arrays do not fit.
@@ -93,9 +95,26 @@ def read_reference(path: str, spec: ImageSpec, vocab_size: int) -> Reference:
         raise RequestError(
             f"{path}: expected tokens [{len(images)}, rows, columns], got {list(tokens.shape)}."
         )
+    return Reference(images, tokens)
+
+
+def place_tokens(
+    reference: Reference, grid: tuple[int, int], vocab_size: int, where: str
+) -> np.ndarray:
+    """Returns the tokens as int64 [N, rows, columns].
+
+    Raises:
+      RequestError: They are of another grid or vocabulary.
+    """
+    tokens = reference.tokens
+    if tokens.shape[1:] not in (grid, (grid[0] * grid[1],)):
+        raise RequestError(
+            f"{where}: expected tokens [{len(tokens)}, {grid[0]}, {grid[1]}] for the encoder's "
+            f"grid, got {list(tokens.shape)}. Save all tokens of each image, row by row."
+        )
     try:
-        return Reference(images, lattice.check_tokens(tokens, vocab_size))
+        return lattice.check_tokens(tokens, vocab_size).reshape(-1, *grid)
     except ValueError as error:
         raise RequestError(
-            f"{path}: {error} Correct levels, or save the tokens of the original code."
+            f"{where}: {error} Correct levels, or save the tokens of the original code."
         ) from error

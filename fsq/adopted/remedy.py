@@ -112,7 +112,7 @@ def _inputs(adopted: Adopted) -> Iterator[_Input]:
 def _quantized(
     adopted: Adopted, latents: np.ndarray
 ) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Yields tokens by every preset, and those of the latents taken as codes."""
+    """Yields the tokens that every preset gives."""
     spec = adopted.spec
     for preset in PRESETS:
         try:
@@ -121,11 +121,6 @@ def _quantized(
             continue
         change = () if preset == spec.preset else (f"preset: {preset}",)
         yield change, np.asarray(layer.latents_to_indices(latents))
-        try:
-            tokens = np.asarray(layer.codes_to_indices(latents))
-        except ValueError:  # no codes
-            continue
-        yield ("an encoder that ends before FSQ, not behind it",), tokens
 
 
 def _numbered(adopted: Adopted, tokens: np.ndarray) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:

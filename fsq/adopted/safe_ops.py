@@ -52,7 +52,7 @@ _VARIABLES = """
 _SAVED_MODEL_OPS = SAFE_OPS | frozenset(_VARIABLES.split())
 # What TensorFlow rebuilds without running anything.
 _SAVED_MODEL_OBJECTS = frozenset(
-    {"user_object", "function", "bare_concrete_function", "variable", "constant"}
+    {"bare_concrete_function", "captured_tensor", "constant", "function", "user_object", "variable"}
 )
 
 
