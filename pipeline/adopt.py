@@ -25,7 +25,7 @@ class Adoption:
     """A tokenizer that has shown what it does, not yet written.
 
     Attributes:
-      tokenizer: Built from the very bytes that will be written.
+      tokenizer: Built from the very arrays that will be written.
       agreement: With the reference batch.
       psnr_db: Of the reference images, decoded from the reference tokens; None
         without a decoder.

@@ -287,8 +287,11 @@ def test_an_encoder_with_its_quantizer_inside_is_noticed(
         ({"encoder": Path(__file__)}, "expected a .keras file, an .onnx file or the directory of"),
         ({"encoder": TORCH}, f"{TORCH}: expected a SavedModel, found no saved_model.pb"),
         ({"decoder": TORCH / "decoder.onnx"}, "expected tensorflow like the encoder, got onnx."),
-        ({"reference": "nowhere.npz"}, "nowhere.npz: expected an .npz file to read, got: No such"),
-        ({"reference": Path(__file__)}, "expected an .npz file to read, got: another file."),
+        (
+            {"reference": "nowhere.npz"},
+            "nowhere.npz: expected an .npz file of numbers, got: No such",
+        ),
+        ({"reference": Path(__file__)}, "expected an .npz file of numbers, got: another file."),
         ({"reference": TORCH / "reference.npz"}, "images uint8 [N, 16, 16, 3], got uint8 [128, 28"),
         ({"image": {"size_pixels": 16, "channels": 3, "resize": "bicubic"}}, "image.pixel_range"),
         ({"preset": None}, "expected preset, as the encoder was trained with, got none. Add it."),
@@ -319,6 +322,9 @@ def test_reference_tokens_outside_the_vocabulary_are_refused(original, files, tm
     reference = reference_of(tmp_path, original.images, original.tokens + 60)
     message = refusal(make_config(tmp_path, files, reference=reference))
     assert "expected values in [0, 60), got 1280 outside" in message
+    np.save(tmp_path / "one.npy", original.images)
+    message = refusal(make_config(tmp_path, files, reference=tmp_path / "one.npy"))
+    assert message.endswith("one.npy: expected an .npz file of numbers, got: another file.")
     np.savez(tmp_path / "other.npz", images=original.images)
     message = refusal(make_config(tmp_path, files, reference=reference))
     assert "expected the arrays 'images' and 'tokens', got one without the other." in message
@@ -336,6 +342,30 @@ def test_a_decoder_of_another_shape_is_refused(original: Original, files: Path, 
 def test_an_existing_tokenizer_is_not_replaced(files, tokenizer_directory: Path, tmp_path: Path):
     shutil.copytree(tokenizer_directory, tmp_path / "tokenizer")
     assert "expected no tokenizer there, found one." in refusal(make_config(tmp_path, files))
+
+
+def test_a_model_of_tensorflow_is_from_one_tensor_to_one_for_any_batch(files, tmp_path: Path):
+    module = tf.Module()
+    module.f = tf.function(lambda x: x, input_signature=[tf.TensorSpec(None, tf.float32)])
+    tf.saved_model.save(module, str(tmp_path / "other"), signatures={"other": module.f})
+    message = refusal(make_config(tmp_path, files, encoder=tmp_path / "other"))
+    assert "expected a signature 'encoder' or 'serving_default', got ['other']." in message
+
+    twice = tf.function(
+        lambda x: {"a": x, "b": x}, input_signature=[tf.TensorSpec(None, tf.float32)]
+    )
+    module.f = twice
+    tf.saved_model.save(module, str(tmp_path / "two"), signatures={"encoder": twice})
+    message = refusal(make_config(tmp_path, files, encoder=tmp_path / "two"))
+    assert "a signature 'encoder' from one tensor to one, got 1 inputs and 2 outputs." in message
+
+    inputs = keras.Input((16, 16, 3), batch_size=8)
+    for outputs, message in (
+        (keras.layers.AvgPool2D(4)(inputs), "any number of images, got the input shape [8, 16, 16"),
+        ([inputs, inputs], "expected a model from one tensor to one, got 1 inputs and 2 outputs."),
+    ):
+        keras.Model(inputs, outputs).save(tmp_path / "e.keras")
+        assert message in refusal(make_config(tmp_path, files, encoder=tmp_path / "e.keras"))
 
 
 class Unsafe(tf.Module):
@@ -429,6 +459,11 @@ def onnx_variant(folder: Path, change: str) -> Path:
             model.graph.node.add(op_type="RandomNormal", output=["noise"])
         case "uint8":
             model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+            model.graph.node[0].input[0] = "floats"
+            cast = {"inputs": ["images"], "outputs": ["floats"], "to": onnx.TensorProto.FLOAT}
+            model.graph.node.insert(0, onnx.helper.make_node("Cast", **cast))
+        case "edge":
+            model.graph.node[0].input[0] = "nowhere"
         case "outputs":
             model.graph.output.append(model.graph.input[0])
             model.graph.output[1].name = model.graph.node[0].output[0]
@@ -446,7 +481,8 @@ def onnx_variant(folder: Path, change: str) -> Path:
         ("external", "expected all weights in this one file, found some outside. Export again"),
         ("domain", "expected the operations of ONNX alone, got 'Conv' of 'my.company'."),
         ("random", "expected the same output each time, got 'RandomNormal'."),
-        ("uint8", "expected a model that ONNX Runtime"),
+        ("uint8", "expected floats as input, got tensor(uint8). Export the network without the"),
+        ("edge", "expected a model that ONNX Runtime 1."),
         ("outputs", "expected a model from one tensor to one, got inputs ['images'] and outputs"),
         ("bytes", "bytes.onnx: expected an ONNX model, got other bytes."),
     ],
@@ -454,6 +490,8 @@ def onnx_variant(folder: Path, change: str) -> Path:
 def test_an_onnx_file_that_is_not_plain_is_refused(tmp_path: Path, change: str, message: str):
     variant = onnx_variant(tmp_path, change)
     assert message in refusal(torch_config(tmp_path, encoder=variant))
+    message = refusal(torch_config(tmp_path, decoder=variant))
+    assert message.startswith(f"{variant}: expected ")
 
 
 def test_an_onnx_encoder_of_other_images_is_refused(files: Path, tmp_path: Path):

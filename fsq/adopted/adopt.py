@@ -54,6 +54,7 @@ def adopt(
                 f"{decoder}: expected {kind} like the encoder, got {decoder_kind}. "
                 "Export both the same way."
             )
+        load_graph(kind, decoder_data, decoder)  # refused here, under its own name
         arrays[DECODER] = np.frombuffer(decoder_data, np.uint8)
 
     readings = []

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from fsq.adopted.safe_ops import check_graph, check_saved_model
+from fsq.adopted.safe_ops import check_graph, check_saved_model, graph_nodes
 from fsq.errors import RequestError
 
 INPUT, OUTPUT = "input", "output"
@@ -143,9 +143,21 @@ def _freeze(
     def run(values: tf.Tensor) -> tf.Tensor:
         return tf.cast(function(values), tf.float32)
 
-    frozen = convert_variables_to_constants_v2(
-        run.get_concrete_function(), lower_control_flow=False
-    )
+    try:
+        graph = _constants_of(run.get_concrete_function(), shape)
+        data = graph.SerializeToString(deterministic=True)
+    # A resource that cannot become a constant, an output of another kind, more than 2 GB.
+    except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
+        raise RequestError(
+            f"{where}: expected a network that can be frozen, got: {_first(error)}."
+        ) from error
+    check_graph(graph, where)
+    return data
+
+
+def _constants_of(function: Any, shape: tuple[int | None, ...] | None) -> Any:
+    """Copies a function into a GraphDef from `input` to `output`, its variables as constants."""
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     with tf.Graph().as_default() as graph:
         place = tf.compat.v1.placeholder(tf.float32, shape, INPUT)
         (output,) = tf.graph_util.import_graph_def(
@@ -160,8 +172,9 @@ def _freeze(
     kept = [node for node in graph_def.node if node.op != "Placeholder" or node.name == INPUT]
     del graph_def.node[:]
     graph_def.node.extend(kept)
-    check_graph(graph_def, where)
-    return graph_def.SerializeToString(deterministic=True)
+    for node in graph_nodes(graph_def):
+        node.device = ""  # that of the machine it was saved on
+    return graph_def
 
 
 def _first(error: Exception) -> str:

@@ -87,7 +87,7 @@ def build_adopted(spec: AdoptedSpec, arrays: dict[str, np.ndarray], where: str) 
         for name in (ENCODER, DECODER)
         if name in arrays
     }
-    quantizer = FSQ(spec.levels, preset=spec.preset, eps=spec.eps, name="fsq")
+    quantizer = FSQ(spec.levels, preset=spec.preset, eps=spec.eps, dtype="float32", name="fsq")
     quantizer.build((None, *spec.grid, len(spec.levels)))
     return Adopted(spec, quantizer, arrays, graphs[ENCODER], graphs.get(DECODER))
 

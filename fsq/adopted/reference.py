@@ -78,9 +78,9 @@ def read_reference(path: str, spec: ImageSpec) -> Reference:
             f"{path}: expected the arrays 'images' and 'tokens', got one without the other. "
             "Save them with np.savez_compressed(path, images=..., tokens=...)."
         ) from error
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or "another file"
-        raise RequestError(f"{path}: expected an .npz file to read, got: {reason}.") from error
+        raise RequestError(f"{path}: expected an .npz file of numbers, got: {reason}.") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != spec.shape:
         raise RequestError(
             f"{path}: expected images uint8 [N, {', '.join(map(str, spec.shape))}], "
@@ -95,7 +95,7 @@ def read_reference(path: str, spec: ImageSpec) -> Reference:
         raise RequestError(
             f"{path}: expected tokens [{len(images)}, rows, columns], got {list(tokens.shape)}."
         )
-    return Reference(images, tokens)
+    return Reference(np.ascontiguousarray(images), tokens)
 
 
 def place_tokens(

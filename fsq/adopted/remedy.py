@@ -116,7 +116,7 @@ def _quantized(
     spec = adopted.spec
     for preset in PRESETS:
         try:
-            layer = FSQ(spec.levels, preset=preset, eps=spec.eps)
+            layer = FSQ(spec.levels, preset=preset, eps=spec.eps, dtype="float32")
         except ValueError:  # not for these levels
             continue
         change = () if preset == spec.preset else (f"preset: {preset}",)

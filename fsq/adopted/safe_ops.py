@@ -22,6 +22,10 @@ _SHAPES = """
     ReverseV2 Roll ScatterNd Shape ShapeN Size Slice SpaceToBatchND SpaceToDepth Split SplitV
     Squeeze StridedSlice TensorScatterUpdate Tile Transpose Unpack Where ZerosLike
 """
+_LISTS = """
+    TensorListElementShape TensorListFromTensor TensorListGetItem TensorListLength TensorListReserve
+    TensorListSetItem TensorListStack
+"""
 _NUMBERS = """
     Abs Acos Acosh Add AddV2 Asin Asinh Atan Atan2 Atanh Bitcast Cast Ceil ClipByValue Cos Cosh
     Cumprod Cumsum Div DivNoNan Elu Equal Erf Erfc Erfinv Exp Expm1 Floor FloorDiv FloorMod
@@ -42,7 +46,7 @@ _NETWORKS = """
     QuantizeAndDequantizeV4 ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor
     ScaleAndTranslate
 """
-SAFE_OPS = frozenset(" ".join([_STRUCTURE, _SHAPES, _NUMBERS, _SUMS, _NETWORKS]).split())
+SAFE_OPS = frozenset(" ".join([_STRUCTURE, _SHAPES, _LISTS, _NUMBERS, _SUMS, _NETWORKS]).split())
 # What a SavedModel needs besides to keep, save and restore its variables. None of them is left
 # when the variables have become constants.
 _VARIABLES = """
@@ -62,7 +66,7 @@ def check_graph(graph: Any, where: str, allowed: frozenset[str] = SAFE_OPS) -> N
     Raises:
       RequestError: One is not on the list.
     """
-    if unsafe := sorted({node.op for node in _nodes(graph)} - allowed):
+    if unsafe := sorted({node.op for node in graph_nodes(graph)} - allowed):
         raise RequestError(
             f"{where}: expected a graph that only computes, got the operation {unsafe[0]!r}. "
             "Export a network without it."
@@ -94,7 +98,8 @@ def check_saved_model(model: Any, where: str) -> None:
                 )
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
+def graph_nodes(graph: Any) -> Iterator[Any]:
+    """Yields the nodes of a GraphDef and of its functions."""
     yield from graph.node
     for function in graph.library.function:
         yield from function.node_def
