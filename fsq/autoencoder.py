@@ -1,8 +1,9 @@
 """Encoder, quantizer and decoder as one thing."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -15,13 +16,42 @@ from fsq.layers import FSQ
 from fsq.networks import build_decoder, build_encoder
 
 
+class Quantizer(Protocol):
+    """What an autoencoder needs of `FSQ`, or of another quantizer in its place."""
+
+    variables: list[Any]
+    losses: list[Any]
+
+    @property
+    def num_dimensions(self) -> int:
+        """Channels of a latent and of a code, D."""
+        ...
+
+    @property
+    def codebook_size(self) -> int:
+        """How many tokens there are."""
+        ...
+
+    def __call__(self, latents: Any, training: bool | None = None) -> Any:
+        """Quantizes latents [..., D] to codes [..., D]."""
+        ...
+
+    def latents_to_indices(self, z: Any) -> Any:
+        """Turns latents [..., D] into tokens [...]."""
+        ...
+
+    def indices_to_codes(self, indices: Any) -> Any:
+        """Turns tokens [...] into codes [..., D]."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Autoencoder:
     """Images -> latents -> codes -> images, each in its own model."""
 
     spec: TokenizerSpec
     encoder: keras.Model
-    quantizer: FSQ
+    quantizer: Quantizer
     decoder: keras.Model
 
     def variables(self) -> Iterator[tuple[str, keras.Variable]]:
@@ -55,17 +85,31 @@ class Autoencoder:
             variable.assign(weights[name])
 
 
-def build_autoencoder(spec: TokenizerSpec) -> Autoencoder:
-    """Builds a freshly initialised autoencoder."""
-    channels = len(spec.levels)
-    quantizer = FSQ(spec.levels, preset=spec.preset, eps=spec.eps, name="fsq")
-    quantizer.build((None, *spec.grid, channels))
-    return Autoencoder(
-        spec=spec,
-        encoder=build_encoder(spec.network, spec.image.shape, channels),
-        quantizer=quantizer,
-        decoder=build_decoder(spec.network, spec.grid, channels, spec.image.channels),
-    )
+def build_autoencoder(
+    spec: TokenizerSpec,
+    *,
+    seed: int | None = None,
+    precision: str = "float32",
+    quantizer: Quantizer | None = None,
+) -> Autoencoder:
+    """Builds a freshly initialised autoencoder.
+
+    Args:
+      spec: What to build.
+      seed: Of the initial weights; Keras' present state if None.
+      precision: Keras policy of the networks. Latents, codes and images are float32 under each.
+      quantizer: In place of the FSQ that the spec describes.
+    """
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+    if quantizer is None:
+        quantizer = FSQ(spec.levels, preset=spec.preset, eps=spec.eps, dtype="float32", name="fsq")
+        quantizer.build((None, *spec.grid, quantizer.num_dimensions))
+    channels = quantizer.num_dimensions
+    with _policy(precision):
+        encoder = build_encoder(spec.network, spec.image.shape, channels)
+        decoder = build_decoder(spec.network, spec.grid, channels, spec.image.channels)
+    return Autoencoder(spec=spec, encoder=encoder, quantizer=quantizer, decoder=decoder)
 
 
 def pixels_to_floats(images: Any, spec: ImageSpec) -> Any:
@@ -79,3 +123,14 @@ def floats_to_pixels(images: Any, spec: ImageSpec) -> Any:
     low, high = spec.pixel_range
     scaled = (ops.cast(images, "float32") - low) * (255 / (high - low))
     return ops.cast(ops.round(ops.clip(scaled, 0, 255)), "uint8")
+
+
+@contextlib.contextmanager
+def _policy(name: str) -> Iterator[None]:
+    """Layers of a functional model take the global policy, so it is set while they are made."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -118,13 +118,14 @@ class TokenizeConfig(_Frozen):
 
 
 class TrainConfig(_Frozen):
-    """One training run."""
+    """One training run; `tensorboard` is a directory for its curves and pictures."""
 
     source: SourceConfig
     held_out: SourceConfig
     tokenizer: TokenizerSpec
     training: TrainingSpec
     output: Path_
+    tensorboard: Path_ | None = None
 
 
 class ImportConfig(QuantizerSpec):

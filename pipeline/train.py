@@ -1,22 +1,18 @@
 """Training as a job: sources in, a tokenizer with its card out."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fsq.errors import DataError, RequestError
-from fsq.images import ImageSpec
+from fsq.errors import RequestError
 from fsq.version import __version__
-from pipeline.config import SourceConfig, TrainConfig, dump_config
-from pipeline.decode import decode_record
+from pipeline.config import TrainConfig, dump_config
 from pipeline.progress import progress_bar
-from pipeline.records import Reject
 from pipeline.sources import open_source
-from pipeline.sources.listing import materialize, one_unit_per_file
+from pipeline.training_images import open_images, read_batches
 
 CHECKPOINTS = ".checkpoints"
 CARD_FILE = "README.md"
@@ -71,54 +67,40 @@ def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
     """
     check_output(config)
     output = Path(config.output)
-    checkpoints = output / CHECKPOINTS
-    images = load_images(config.source, config.tokenizer.image)
-    held_out = load_images(config.held_out, config.tokenizer.image)
+    spec, training = config.tokenizer, config.training
 
+    from fsq.autoencoder import build_autoencoder
+    from fsq.devices import devices_of_training
+    from fsq.evaluation import evaluate
+    from fsq.monitor import open_monitor
     from fsq.tokenizer import Tokenizer
-    from fsq.training import evaluate, train
+    from fsq.training import count_steps, train
 
-    steps = len(images) // config.training.batch_size * config.training.epochs
-    with progress_bar("train", steps) as update:
-        autoencoder = train(
-            config.tokenizer,
-            config.training,
-            images,
-            checkpoints,
-            lambda done, _, loss: update(done, f"MSE / variance {loss:.4f}"),
-        )
-    tokenizer = Tokenizer.of(autoencoder)
+    held_out = read_batches(config.held_out, spec.image)
+    with contextlib.ExitStack() as stack:
+        images = stack.enter_context(open_images(config.source, spec.image, training))
+        stack.enter_context(devices_of_training())
+        autoencoder = build_autoencoder(spec, seed=training.seed, precision=training.precision)
+        update = stack.enter_context(progress_bar("train", count_steps(len(images), training)))
+        monitor = open_monitor(config.tensorboard, autoencoder, next(held_out))
+
+        def progress(step: int, steps: int, losses: dict[str, float]) -> None:
+            shown = {name: value for name, value in losses.items() if name != "gradient"}
+            update(step, "  ".join(f"{name} {value:.4f}" for name, value in shown.items()))
+            monitor(step, losses)
+
+        train(autoencoder, training, images, output / CHECKPOINTS, progress)
+    # Built anew: on one device, in float32, whatever it was trained on.
+    trained = build_autoencoder(spec)
+    trained.set_weights(autoencoder.weights())
+    tokenizer = Tokenizer.of(trained)
     tokenizer.save(output)
-    evaluation = evaluate(tokenizer, held_out)
+    evaluation = evaluate(tokenizer, read_batches(config.held_out, spec.image))
     (output / CARD_FILE).write_text(
         render_card(config, recipe, len(images), tokenizer.contract.weights_sha256, evaluation)
     )
-    shutil.rmtree(checkpoints)
+    shutil.rmtree(output / CHECKPOINTS)
     return evaluation
-
-
-def load_images(source_config: SourceConfig, spec: ImageSpec) -> np.ndarray:
-    """Decodes a whole source by the image contract: centre crops, as tokenizing sees them.
-
-    Returns:
-      uint8 [N, S, S, C].
-
-    Raises:
-      DataError: An image cannot be decoded.
-    """
-    source = open_source(source_config)
-    listing = source.list()
-    images = np.empty((listing.num_records, *spec.shape), np.uint8)
-    position = 0
-    with materialize(listing) as listing:
-        for unit in one_unit_per_file(listing):
-            for record in source.read(unit, ()):
-                decoded = decode_record(record, spec, ("center",))
-                if isinstance(decoded, Reject):
-                    raise DataError(f"{decoded.key}: {decoded.reason}. Remove it from the source.")
-                images[position] = decoded.pixels[0]
-                position += 1
-    return images
 
 
 def render_card(
@@ -138,6 +120,7 @@ def render_card(
         ("Held-out images", f"{evaluation.images:,}"),
         ("MSE / data variance", f"{evaluation.mse_over_variance:.4f}"),
         ("PSNR", f"{evaluation.psnr_db:.2f} dB"),
+        ("SSIM", f"{evaluation.ssim:.4f}"),
         ("Codes used", f"{usage.used:,} of {spec.vocab_size:,} ({usage.usage:.1%})"),
         ("Perplexity", f"{usage.perplexity:.1f}"),
         ("Weights", f"sha256 `{weights_sha256[:16]}`"),
@@ -161,5 +144,6 @@ def describe_evaluation(evaluation: Any) -> str:
     flat = dataclasses.asdict(evaluation)
     return (
         f"held-out images {flat['images']:,}, MSE / variance {flat['mse_over_variance']:.4f}, "
-        f"PSNR {flat['psnr_db']:.2f} dB, codes used {flat['usage']['usage']:.1%}"
+        f"PSNR {flat['psnr_db']:.2f} dB, SSIM {flat['ssim']:.4f}, "
+        f"codes used {flat['usage']['usage']:.1%}, perplexity {flat['usage']['perplexity']:.1f}"
     )

@@ -46,7 +46,8 @@ def stand_ins(checkout: Path, root: Path, image_folder: Path, small_images: list
     from tools.fashion_mnist import VERSION, write_dataset
 
     for split in ("train", "test"):
-        shutil.copytree(image_folder, checkout / "data" / "cifar10_jpeg" / split)
+        for name in ("cifar10_jpeg", "clothing_photos"):
+            shutil.copytree(image_folder, checkout / "data" / name / split)
     shutil.copytree(image_folder, checkout / "my_images")
     small = (small_images, [0] * len(small_images))
     write_dataset(
@@ -118,6 +119,59 @@ def test_tokenize_verify_inspect_decode(checkout: Path):
 
     (checkout / "out" / "demo" / "manifest.json").unlink()
     check_refused(run("verify", "out/demo", cwd=checkout), "found no manifest.json")
+
+
+def test_train_goes_on_after_a_kill_and_leaves_a_tokenizer_with_its_card(
+    checkout: Path, image_folder: Path
+):
+    (checkout / "tokenizers").unlink()
+    shutil.copytree(image_folder, checkout / "images")
+    source = {"kind": "image_folder", "directory": "images"}
+    config = {
+        "source": source,
+        "held_out": source,
+        "tokenizer": {
+            "levels": [5, 5, 5],
+            "image": {"size_pixels": 16, "channels": 3},
+            "network": {"kind": "conv", "encoder_widths": [8, 8], "decoder_widths": [8, 8]},
+        },
+        "training": {
+            "epochs": 6,
+            "batch_size": 16,
+            "checkpoint_steps": 10,
+            "flip": True,
+            "random_crop": 0.8,
+            "ema": 0.9,
+        },
+        "tensorboard": "logs",
+    }
+    weights = []
+    for name in ("undisturbed", "killed"):
+        recipe = checkout / f"{name}.yaml"
+        recipe.write_text(yaml.safe_dump({**config, "output": f"tokenizers/{name}"}))
+        if name == "killed":
+            process = subprocess.Popen([*FSQ, "train", recipe.name], cwd=checkout)
+            checkpoint = checkout / "tokenizers" / name / ".checkpoints" / "ckpt-10.index"
+            while not checkpoint.exists():
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        done = run("train", recipe.name, cwd=checkout)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"tokenizers/{name}: held-out images 100, MSE / variance ")
+        output = checkout / "tokenizers" / name
+        assert sorted(path.name for path in output.iterdir()) == [
+            "README.md",
+            "tokenizer.json",
+            "tokenizer.safetensors",
+        ]
+        card = (output / "README.md").read_text()
+        for figure in ("MSE / data variance", "PSNR", "SSIM", "Codes used", "Perplexity"):
+            assert f"| {figure} |" in card
+        weights.append((output / "tokenizer.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert list((checkout / "logs").glob("events.out.tfevents.*"))
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(checkout: Path):

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tools.fashion_mnist import DEBIAN, SPOILT, read_idx, write_dataset
+from tools.hold_out import hold_out
 
 needs_debian = pytest.mark.skipif(
     not DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist"
@@ -20,12 +22,12 @@ def data_file(folder: Path) -> bytes:
 def test_the_sample_is_the_first_2000_test_images(root: Path):
     from fsq.images import ImageSpec
     from pipeline.config import TfdsSource
-    from pipeline.train import load_images
+    from pipeline.training_images import read_batches
 
     source = TfdsSource(
         kind="tfds", directory=str(root / "samples" / "fashion_mnist"), split="test"
     )
-    images = load_images(source, ImageSpec(size_pixels=28, channels=1))
+    images = np.concatenate(list(read_batches(source, ImageSpec(size_pixels=28, channels=1))))
     assert (images[..., 0] == read_idx("t10k")[0][:2000]).all()
 
 
@@ -48,3 +50,20 @@ def test_the_spoilt_copy_differs_in_the_spoilt_records_only(root: Path):
         records.append(list(source.read(unit, ())))
     differ = [n for n, pair in enumerate(zip(*records, strict=True)) if pair[0] != pair[1]]
     assert differ == sorted(SPOILT)
+
+
+def test_one_image_in_ten_is_held_out_and_always_the_same(tmp_path: Path):
+    for number in range(300):
+        path = tmp_path / "all" / f"class {number % 3}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(str(number).encode())
+    (tmp_path / "all" / "LICENSE").write_text("no image")
+    counts = hold_out(tmp_path / "all", tmp_path / "one")
+    assert hold_out(tmp_path / "all", tmp_path / "two") == counts
+    files = [
+        sorted(path.relative_to(folder) for path in folder.rglob("*.jpg"))
+        for folder in (tmp_path / "one", tmp_path / "two")
+    ]
+    assert files[0] == files[1]
+    assert sum(counts.values()) == len(files[0]) == 300
+    assert 15 <= counts["test"] <= 45

@@ -1,0 +1,91 @@
+"""What an autoencoder is trained to make small, each without a unit, so that weights compare."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from fsq.errors import RequestError
+from fsq.recipe import AdversarialSpec, PerceptualSpec
+
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def reconstruction_loss(kind: str, variance: float) -> Loss:
+    """Returns decoded, images [B, S, S, C] -> one loss per image, [B].
+
+    Args:
+      kind: 'mse' or 'l1'.
+      variance: Of the training images; a decoder of the mean image has an
+        'mse' of 1.
+    """
+    if kind == "l1":
+        deviation = variance**0.5
+        return lambda decoded, images: _per_image(tf.abs(decoded - images)) / deviation
+    return lambda decoded, images: _per_image(tf.square(decoded - images)) / variance
+
+
+def perceptual_loss(spec: PerceptualSpec, image_shape: tuple[int, int, int]) -> Loss:
+    """Returns the squared distance in a feature model's outputs, one per image, [B].
+
+    Each output counts alike: its distance is divided by the mean square of
+    the original's features.
+
+    Raises:
+      RequestError: The model cannot be loaded, or takes other images.
+    """
+    model = _load_feature_model(spec, image_shape)
+
+    def loss(decoded: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+        found = keras.tree.flatten(model(decoded, training=False))
+        wanted = keras.tree.flatten(model(images, training=False))
+        total = 0.0
+        for ours, theirs in zip(found, wanted, strict=True):
+            ours, theirs = tf.cast(ours, tf.float32), tf.stop_gradient(tf.cast(theirs, tf.float32))
+            scale = tf.reduce_mean(tf.square(theirs)) + 1e-8
+            total += _per_image(tf.square(ours - theirs)) / scale
+        return total / len(wanted)
+
+    return loss
+
+
+def build_discriminator(spec: AdversarialSpec, image_shape: tuple[int, int, int]) -> keras.Model:
+    """Builds images [B, S, S, C] -> one score per patch, [B, h, w, 1]; real is above 0."""
+    x = inputs = keras.Input(image_shape, name="images")
+    for stage, width in enumerate(spec.widths):
+        x = layers.Conv2D(width, 4, strides=2, padding="same", name=f"down_{stage}")(x)
+        if stage:
+            x = layers.GroupNormalization(1, name=f"norm_{stage}")(x)
+        x = layers.LeakyReLU(0.2, name=f"relu_{stage}")(x)
+    scores = layers.Conv2D(1, 4, padding="same", name="scores", dtype="float32")(x)
+    return keras.Model(inputs, scores, name="discriminator")
+
+
+def discriminator_loss(real: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
+    """Hinge loss of the scores of real and decoded images, one per image, [B]."""
+    return _per_image(tf.nn.relu(1.0 - real) + tf.nn.relu(1.0 + decoded)) / 2
+
+
+def _per_image(values: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(values, axis=list(range(1, len(values.shape))))
+
+
+def _load_feature_model(spec: PerceptualSpec, image_shape: tuple[int, int, int]) -> Any:
+    where = "training.perceptual.model"
+    if not os.path.exists(spec.model):
+        raise RequestError(f"{where}: expected a .keras file, found none at {spec.model}.")
+    try:
+        # Safe mode: a file cannot bring code of its own.
+        model = keras.saving.load_model(spec.model, compile=False, safe_mode=True)
+        model.compute_output_spec(keras.KerasTensor((1, *image_shape)))
+    except Exception as error:  # Keras raises many types here; all mean the same to the user
+        reason = " ".join(str(error).split())[:200]
+        raise RequestError(
+            f"{where}: expected a Keras model of images {list(image_shape)}, "
+            f"got {spec.model}: {reason}"
+        ) from error
+    model.trainable = False
+    return model
