@@ -38,6 +38,7 @@ def good(*arguments: str, cwd: Path) -> str:
 def test_an_encoder_from_pytorch_goes_all_the_way(checkout: Path):
     agreement = "6,272 of 6,272 tokens agree (100.00 %)"
     directory = "out/torch_fsq_tokenizer"
+    assert "\n  import " in good("--help", cwd=checkout)
     done = run("import", RECIPE, cwd=checkout)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{directory}: {agreement}\n", "")
     card = (checkout / directory / "README.md").read_text()
@@ -62,7 +63,7 @@ def test_an_encoder_from_pytorch_goes_all_the_way(checkout: Path):
     assert np.square(decoded.astype(float) - original).mean() < 1000
 
 
-def test_without_a_decoder_all_but_decoding_works(checkout: Path):
+def test_without_a_decoder_tokenizing_works_and_decoding_is_one_line(checkout: Path):
     config = yaml.safe_load((checkout / RECIPE).read_text())
     del config["decoder"]
     (checkout / "import.yaml").write_text(yaml.safe_dump(config))
@@ -71,7 +72,6 @@ def test_without_a_decoder_all_but_decoding_works(checkout: Path):
     job["tokenizer"] = config["output"]
     (checkout / "job.yaml").write_text(yaml.safe_dump(job))
     good("tokenize", "job.yaml", "--limit", "128", cwd=checkout)
-    assert good("verify", "out/demo", cwd=checkout) == "out/demo: all is well\n"
     done = run("decode", "out/demo", "--output", "s.png", cwd=checkout)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
@@ -89,6 +89,32 @@ def test_a_wrong_preset_is_bad_data_in_one_line(checkout: Path):
     assert done.stderr.endswith("They would agree with preset: torch (100.00 %).\n")
     assert done.stderr.count("\n") == 1
     assert not (checkout / "out").exists()
+
+
+def test_only_an_adopted_tokenizer_needs_tensorflow_to_be_inspected(root: Path):
+    code = (
+        "import sys; from pipeline.inspect import inspect_directory as inspect; "
+        "inspect('tokenizers/cifar10'); print('tensorflow' in sys.modules, 'keras' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout == "False False\n"
+
+
+def test_what_the_tool_makes_can_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("torch", reason="needs the extra 'torch'")
+    from tools import torch_fsq
+    from tools.fashion_mnist import DEBIAN
+
+    if not DEBIAN.is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    monkeypatch.setattr(torch_fsq, "STEPS", 3)
+    monkeypatch.chdir(tmp_path)
+    files = Path("tests/data/torch_fsq")
+    CliRunner().invoke(torch_fsq.main, [str(files)], catch_exceptions=False)
+    recipe = Path(__file__).parent.parent / RECIPE
+    done = CliRunner().invoke(cli, ["import", str(recipe), "--dry-run"], catch_exceptions=False)
+    assert "6,272 of 6,272 tokens agree" in done.stdout
 
 
 def import_recipes() -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from fsq import FSQ, lattice
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
+from fsq.tokenizer import Tokenizer
 
 LEVELS = [5, 4, 3]
 TORCH = Path(__file__).parent.parent / "data" / "torch_fsq"
@@ -95,6 +96,21 @@ def test_a_fixed_batch_is_run_as_often_as_needed(torch_import, tmp_path: Path):
     tokenizer = torch_import.run(encoder=tmp_path / "three.onnx")
     with np.load(TORCH / "reference.npz") as reference:
         np.testing.assert_array_equal(tokenizer.encode(reference["images"]), reference["tokens"])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_the_tokens_of_an_onnx_model_depend_on_neither_threads_nor_batch(
+    torch_import, monkeypatch: pytest.MonkeyPatch, threads: int
+):
+    import tensorflow as tf
+
+    torch_import.run()
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: threads)
+    with np.load(TORCH / "reference.npz") as reference:
+        images, tokens = reference["images"], reference["tokens"]
+    for batch_size in (8, 50, 256):
+        tokenizer = Tokenizer.load(torch_import.output, batch_size=batch_size)
+        np.testing.assert_array_equal(tokenizer.encode(images), tokens)
 
 
 @pytest.mark.parametrize(
