@@ -77,10 +77,12 @@ def build_adopted(spec: AdoptedSpec, arrays: dict[str, np.ndarray], where: str) 
         )
     images, tokens = arrays[REFERENCE_IMAGES], arrays[REFERENCE_TOKENS]
     shapes = ((len(images), *spec.image.shape), (len(images), *spec.grid))
-    if (images.shape, tokens.shape) != shapes or len(images) == 0:
+    dtypes = (images.dtype, tokens.dtype)
+    if (images.shape, tokens.shape) != shapes or dtypes != (np.uint8, np.int64) or not len(images):
         raise RequestError(
-            f"{where}: expected a reference batch of images and tokens {list(shapes[0][1:])} and "
-            f"{list(shapes[1][1:])}, got {list(images.shape)} and {list(tokens.shape)}."
+            f"{where}: expected a reference batch of uint8 images and int64 tokens, "
+            f"{list(shapes[0][1:])} and {list(shapes[1][1:])}, got {dtypes[0]} "
+            f"{list(images.shape)} and {dtypes[1]} {list(tokens.shape)}."
         )
     graphs = {
         name: load_graph(spec.network.kind, arrays[name].tobytes(), f"{where}: {name}")

@@ -47,6 +47,9 @@ def test_a_tokenizer_that_was_given_an_unsafe_graph_is_refused(keras_import, tmp
         with pytest.raises(RequestError) as error:
             Tokenizer.load(keras_import.output)
         assert message in str(error.value)
+    pack(keras_import.output, {**arrays, "reference/images": arrays["reference/images"] / 255})
+    with pytest.raises(RequestError, match=r"expected a reference batch of uint8 images and int64"):
+        Tokenizer.load(keras_import.output)
     del arrays["reference/tokens"]
     pack(keras_import.output, arrays)
     with pytest.raises(RequestError, match=r"'reference/tokens' is in only one of them"):
