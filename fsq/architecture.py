@@ -1,4 +1,4 @@
-"""What an encoder and a decoder look like: the part of a recipe that names the networks."""
+"""What an encoder and a decoder look like: the part of a contract that names the networks."""
 
 from typing import Annotated, Literal, Self
 
@@ -6,6 +6,9 @@ import pydantic
 
 Width = Annotated[int, pydantic.Field(ge=1, le=4096)]
 Widths = Annotated[tuple[Width, ...], pydantic.Field(min_length=1, max_length=6)]
+Side = Annotated[int, pydantic.Field(ge=1, le=4096)]
+ImageLayout = Literal["channels_last", "channels_first"]
+LatentLayout = Literal["channels_last", "channels_first", "flat"]
 Blocks = Annotated[int, pydantic.Field(ge=0, le=64)]
 
 
@@ -79,6 +82,25 @@ class ResidualNetwork(_Network):
     def downsampling(self) -> int:
         """Pixels per token along each side."""
         return 2 ** (len(self.widths) - 1)
+
+
+class AdoptedNetwork(_Network):
+    """Networks trained elsewhere, which the tokenizer keeps whole, as graphs; see `fsq import`.
+
+    Attributes:
+      kind: A frozen TensorFlow graph, or an ONNX file.
+      grid: Rows and columns of tokens.
+      images: Where images have their channels, [B, S, S, C] or [B, C, S, S].
+      latents: Where latents and codes have theirs: [B, rows, columns, D],
+        [B, D, rows, columns], or 'flat' for [B, rows * columns, D].
+      decoder: Whether there is a decoder too.
+    """
+
+    kind: Literal["tensorflow", "onnx"]
+    grid: tuple[Side, Side]
+    images: ImageLayout
+    latents: LatentLayout
+    decoder: bool
 
 
 NetworkSpec = Annotated[ConvNetwork | ResidualNetwork, pydantic.Field(discriminator="kind")]

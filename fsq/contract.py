@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 
 from fsq import lattice
-from fsq.architecture import NetworkSpec
+from fsq.architecture import AdoptedNetwork, ConvNetwork, NetworkSpec, ResidualNetwork
 from fsq.images import ImageSpec
 from fsq.presets import Preset, check_preset
 
@@ -14,8 +14,8 @@ CONTRACT_FILE = "tokenizer.json"
 WEIGHTS_FILE = "tokenizer.safetensors"
 
 
-class TokenizerSpec(pydantic.BaseModel):
-    """What a tokenizer is built from; the part of the contract that a person writes."""
+class QuantizerSpec(pydantic.BaseModel):
+    """What every tokenizer is told, whatever its networks: images in, lattice out."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -23,7 +23,6 @@ class TokenizerSpec(pydantic.BaseModel):
     preset: Preset = "atanh"
     eps: Annotated[float, pydantic.Field(gt=0, le=1e-3)] = 1e-3
     image: ImageSpec
-    network: NetworkSpec
 
     @pydantic.field_validator("levels", mode="before")
     @classmethod
@@ -34,6 +33,16 @@ class TokenizerSpec(pydantic.BaseModel):
     def _preset_places_levels(self) -> Self:
         check_preset(self.preset, self.levels)
         return self
+
+    @property
+    def vocab_size(self) -> int:
+        return lattice.vocab_size(self.levels)
+
+
+class TokenizerSpec(QuantizerSpec):
+    """What a tokenizer is trained as; the part of the contract that a person writes."""
+
+    network: NetworkSpec
 
     @pydantic.model_validator(mode="after")
     def _image_divides(self) -> Self:
@@ -50,9 +59,16 @@ class TokenizerSpec(pydantic.BaseModel):
         side = self.image.size_pixels // self.network.downsampling
         return (side, side)
 
+
+class AdoptedSpec(QuantizerSpec):
+    """What a tokenizer that was trained elsewhere consists of."""
+
+    network: AdoptedNetwork
+
     @property
-    def vocab_size(self) -> int:
-        return lattice.vocab_size(self.levels)
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens."""
+        return self.network.grid
 
 
 class TokenContract(pydantic.BaseModel):
@@ -69,13 +85,15 @@ class TokenContract(pydantic.BaseModel):
     grid: tuple[int, int]
     raster_order: Literal["row_major"] = "row_major"
     image: ImageSpec
-    network: NetworkSpec
+    network: Annotated[
+        ConvNetwork | ResidualNetwork | AdoptedNetwork, pydantic.Field(discriminator="kind")
+    ]
     weights_sha256: str
     views: tuple[str, ...] | None = None
     dtype: Literal["uint8", "uint16", "uint32", "uint64", "int64_list"] | None = None
 
     @classmethod
-    def of(cls, spec: TokenizerSpec, weights_sha256: str) -> "TokenContract":
+    def of(cls, spec: TokenizerSpec | AdoptedSpec, weights_sha256: str) -> "TokenContract":
         """Spells out all that follows from the spec."""
         return cls(
             levels=spec.levels,
@@ -89,8 +107,10 @@ class TokenContract(pydantic.BaseModel):
         )
 
     @property
-    def spec(self) -> TokenizerSpec:
-        return TokenizerSpec(
+    def spec(self) -> TokenizerSpec | AdoptedSpec:
+        """What the tokenizer is made of; an `AdoptedSpec` if it was trained elsewhere."""
+        model = AdoptedSpec if isinstance(self.network, AdoptedNetwork) else TokenizerSpec
+        return model(
             levels=self.levels,
             preset=self.preset,
             eps=self.eps,
@@ -109,6 +129,15 @@ class TokenContract(pydantic.BaseModel):
     @property
     def tokens_per_image(self) -> int:
         return self.grid[0] * self.grid[1]
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the networks were trained elsewhere; then a reference batch came with them."""
+        return isinstance(self.network, AdoptedNetwork)
+
+    @property
+    def has_decoder(self) -> bool:
+        return not isinstance(self.network, AdoptedNetwork) or self.network.decoder
 
     def to_json(self) -> str:
         """Renders the file's text; the same contract gives the same bytes."""

@@ -16,7 +16,8 @@ import safetensors
 import safetensors.numpy
 
 from fsq import lattice
-from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
+from fsq.adopted.reference import Agreement, Reference, compare
+from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, AdoptedSpec, TokenContract
 from fsq.errors import RequestError
 from fsq.runtimes import Runtime
 from fsq.schema import parse
@@ -103,17 +104,13 @@ class Tokenizer:
         """
         contract = parse_contract(contract_data, f"{where}/{CONTRACT_FILE}")
         check_weights(weights_data, contract, f"{where}/{WEIGHTS_FILE}")
-        from fsq.autoencoder import build_autoencoder
-
         try:
             weights = safetensors.numpy.load(weights_data)
         except safetensors.SafetensorError as error:
             raise RequestError(
                 f"{where}/{WEIGHTS_FILE}: expected safetensors, got: {error}."
             ) from error
-        autoencoder = build_autoencoder(contract.spec)
-        autoencoder.set_weights(weights)
-        return cls(contract, autoencoder, batch_size)
+        return cls(contract, _build(contract, weights, f"{where}/{WEIGHTS_FILE}"), batch_size)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the two files, the contract last: without it there is no tokenizer."""
@@ -127,6 +124,17 @@ class Tokenizer:
         """sha256 of the contract, which holds the sha256 of the weights."""
         return hashlib.sha256(self.contract.to_json().encode()).hexdigest()
 
+    @property
+    def reference(self) -> Reference | None:
+        """The batch that an adopted tokenizer came with; None if it was trained here."""
+        return self._autoencoder.reference if self.contract.adopted else None
+
+    def check_reference(self) -> Agreement | None:
+        """Encodes the reference batch again; None if there is none."""
+        if (reference := self.reference) is None:
+            return None
+        return compare(self._encode(reference.images), reference.tokens)
+
     def encode_batch(self, images: np.ndarray) -> np.ndarray:
         """Encodes one batch of at most `batch_size` images, padded to it.
 
@@ -137,9 +145,7 @@ class Tokenizer:
           Tokens [B, rows, columns], int32 or int64; -1 where a latent was NaN.
         """
         if self._runtime is None:
-            from fsq.runtimes.tensorflow_graph import TensorFlowGraph
-
-            self._runtime = TensorFlowGraph(self._autoencoder, self.batch_size)
+            self._runtime = _make_runtime(self._autoencoder, self.batch_size)
         count = len(images)
         if count < self.batch_size:
             padded = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
@@ -168,15 +174,18 @@ class Tokenizer:
             )
         if len(images) == 0:
             return np.zeros((0, *self.contract.grid), lattice.token_dtype(self.contract.vocab_size))
-        tokens = np.concatenate(
+        tokens = self._encode(images)
+        if (bad := int((tokens < 0).sum())) > 0:
+            raise ValueError(f"encode: expected finite latents, got {bad} of {tokens.size} NaN.")
+        return tokens
+
+    def _encode(self, images: np.ndarray) -> np.ndarray:
+        return np.concatenate(
             [
                 self.encode_batch(images[start : start + self.batch_size])
                 for start in range(0, len(images), self.batch_size)
             ]
         )
-        if (bad := int((tokens < 0).sum())) > 0:
-            raise ValueError(f"encode: expected finite latents, got {bad} of {tokens.size} NaN.")
-        return tokens
 
     def decode(self, tokens: np.ndarray) -> np.ndarray:
         """Decodes tokens to images.
@@ -189,9 +198,15 @@ class Tokenizer:
 
         Raises:
           ValueError: Another shape, or a token outside the range.
+          RequestError: An adopted tokenizer came without a decoder.
         """
         from fsq.autoencoder import floats_to_pixels
 
+        if not self.contract.has_decoder:
+            raise RequestError(
+                "tokenizer: expected one with a decoder, got one that was imported without. "
+                "Import it again and name its decoder."
+            )
         tokens = lattice.check_tokens(tokens, self.contract.vocab_size)
         if tokens.ndim != 3 or tokens.shape[1:] != self.contract.grid:
             raise ValueError(
@@ -206,6 +221,29 @@ class Tokenizer:
             floats = self._autoencoder.decoder(codes, training=False)
             pieces.append(np.asarray(floats_to_pixels(floats, self.contract.image)))
         return np.concatenate(pieces)
+
+
+def _build(contract: TokenContract, weights: dict[str, np.ndarray], where: str) -> Any:
+    spec = contract.spec
+    if isinstance(spec, AdoptedSpec):
+        from fsq.adopted.model import build_adopted
+
+        return build_adopted(spec, weights, where)
+    from fsq.autoencoder import build_autoencoder
+
+    autoencoder = build_autoencoder(spec)
+    autoencoder.set_weights(weights)
+    return autoencoder
+
+
+def _make_runtime(autoencoder: Any, batch_size: int) -> Runtime:
+    if autoencoder.spec.network.kind == "onnx":
+        from fsq.runtimes.onnx_runtime import OnnxRuntime
+
+        return OnnxRuntime(autoencoder, batch_size)
+    from fsq.runtimes.tensorflow_graph import TensorFlowGraph
+
+    return TensorFlowGraph(autoencoder, batch_size)
 
 
 def _pack(autoencoder: Any) -> bytes:

@@ -147,7 +147,34 @@ def inspect(directory: str) -> None:
     """Describe the dataset or the tokenizer in DIR in a few lines."""
     from pipeline.inspect import inspect_directory
 
-    print_pairs(inspect_directory(directory))
+    # An adopted tokenizer is run, and then TensorFlow is loaded.
+    with quiet_start():
+        pairs = inspect_directory(directory)
+    print_pairs(pairs)
+
+
+@cli.command("import", short_help="Adopt an encoder that was trained elsewhere.")
+@click.argument("config")
+@click.option("--dry-run", is_flag=True, help="Check everything, print the result and stop.")
+def import_(config: str, dry_run: bool) -> None:
+    """Adopt by CONFIG an encoder that was trained elsewhere, and its decoder if there is one.
+
+    A Keras model, a TensorFlow SavedModel or an ONNX file becomes a tokenizer
+    like any other, if it gives the tokens of a reference batch that the
+    original code made. Nothing is written before that is known.
+    """
+    from pipeline.adopt import adopt_tokenizer, check_output, describe_adoption, save_adoption
+    from pipeline.config import ImportConfig, load_config
+
+    loaded = load_config(config, ImportConfig)
+    check_output(loaded)
+    with quiet_start():
+        adoption = adopt_tokenizer(loaded)
+    if dry_run:
+        print_pairs(describe_adoption(loaded, adoption))
+        return
+    save_adoption(loaded, config, adoption)
+    click.echo(f"{loaded.output}: {adoption.agreement}")
 
 
 def print_pairs(pairs: list[tuple[str, str]]) -> None:

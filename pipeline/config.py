@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import pydantic
 import yaml
 
-from fsq.contract import TokenizerSpec
+from fsq.architecture import Side
+from fsq.contract import QuantizerSpec, TokenizerSpec
 from fsq.errors import RequestError
 from fsq.recipe import TrainingSpec
 from fsq.schema import parse
@@ -125,6 +126,32 @@ class TrainConfig(_Frozen):
     training: TrainingSpec
     output: Path_
     tensorboard: Path_ | None = None
+
+
+class ImportConfig(QuantizerSpec):
+    """One import: networks trained elsewhere, and what their tokens mean.
+
+    Whatever decides pixels or tokens has to be said: how somebody else trained
+    is not for a default to guess.
+    """
+
+    encoder: Path_
+    decoder: Path_ | None = None
+    grid: tuple[Side, Side] | None = None
+    reference: Path_
+    output: Path_
+
+    @pydantic.model_validator(mode="after")
+    def _nothing_is_guessed(self) -> "ImportConfig":
+        unsaid = {"preset"} - self.model_fields_set
+        unsaid |= {
+            f"image.{name}" for name in {"pixel_range", "resize"} - self.image.model_fields_set
+        }
+        if unsaid:
+            raise ValueError(
+                f"expected {sorted(unsaid)[0]}, as the encoder was trained with, got none. Add it."
+            )
+        return self
 
 
 Config = TypeVar("Config", bound=pydantic.BaseModel)

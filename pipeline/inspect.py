@@ -3,11 +3,14 @@
 import json
 from typing import Any
 
-from fsq.contract import CONTRACT_FILE, TokenContract
-from fsq.errors import RequestError
-from fsq.tokenizer import parse_contract
+from fsq.architecture import AdoptedNetwork
+from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
+from fsq.errors import DataError, RequestError
+from fsq.tokenizer import Tokenizer, parse_contract
 from pipeline import storage
 from pipeline.manifest import MANIFEST_FILE, STATS_FILE, read_manifest
+
+REFERENCE_BATCH_SIZE = 32  # as small as a batch of large images has to be
 
 
 def inspect_directory(directory: str) -> list[tuple[str, str]]:
@@ -15,7 +18,8 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
 
     Raises:
       RequestError: It is neither a finished dataset nor a tokenizer.
-      DataError: Its files cannot be read.
+      DataError: Its files cannot be read, or an adopted tokenizer gives other
+        tokens than it should.
     """
     path = storage.join(directory, CONTRACT_FILE)
     if not storage.exists(path):
@@ -24,7 +28,11 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
         )
     contract = parse_contract(storage.read(path), path)
     if not storage.exists(storage.join(directory, MANIFEST_FILE)):
-        return [("tokenizer", directory), *describe_contract(contract)]
+        return [
+            ("tokenizer", directory),
+            *describe_contract(contract),
+            *check_reference(directory, contract),
+        ]
     manifest = read_manifest(directory)
     stats: dict[str, Any] = json.loads(storage.read(storage.join(directory, STATS_FILE)))
     usage = stats["usage"]
@@ -44,13 +52,45 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
             f"perplexity {usage['perplexity']:.1f}",
         ),
         ("fingerprint", manifest["fingerprint"]["sha256"][:16]),
+        *check_reference(directory, contract),
     ]
+
+
+def check_reference(directory: str, contract: TokenContract) -> list[tuple[str, str]]:
+    """Encodes the reference batch of an adopted tokenizer again; no rows if there is none.
+
+    Raises:
+      RequestError: The tokenizer cannot be loaded.
+      DataError: Too few tokens are the same.
+    """
+    if not contract.adopted:
+        return []
+    contract_data, weights_data = (
+        storage.read(storage.join(directory, name)) for name in (CONTRACT_FILE, WEIGHTS_FILE)
+    )
+    tokenizer = Tokenizer.from_bytes(
+        contract_data, weights_data, where=directory, batch_size=REFERENCE_BATCH_SIZE
+    )
+    agreement = tokenizer.check_reference()
+    assert agreement is not None
+    if not agreement.is_good:
+        raise DataError(
+            f"{directory}: expected at least 99.9 % of the tokens of its reference batch, "
+            f"got {agreement.percent} ({agreement.same:,} of {agreement.total:,}). "
+            "Use the versions of its card, or import it again on this machine."
+        )
+    return [("reference", str(agreement))]
 
 
 def describe_contract(contract: TokenContract) -> list[tuple[str, str]]:
     """Describes what the tokens mean."""
-    image = contract.image
+    image, network = contract.image, contract.network
+    adopted = []
+    if isinstance(network, AdoptedNetwork):
+        decoder = "with" if network.decoder else "without"
+        adopted.append(("adopted", f"as {network.kind}, {decoder} a decoder"))
     return [
+        *adopted,
         (
             "images in",
             f"{image.size_pixels} x {image.size_pixels} x {image.channels}, centre crop, "

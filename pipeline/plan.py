@@ -83,6 +83,7 @@ def make_plan(config: TokenizeConfig, *, limit: int | None = None) -> Plan:
     num_written = num_records * len(config.views)
     num_shards = config.output.num_shards or math.ceil(num_written / RECORDS_PER_SHARD)
     contract_data = contract.to_json().encode()
+    packages = (*PACKAGES, "onnxruntime") if contract.network.kind == "onnx" else PACKAGES
     fields = {
         "tokenizer": hashlib.sha256(contract_data).hexdigest(),
         "source": config.source.model_dump(mode="json", exclude_none=True),
@@ -94,7 +95,7 @@ def make_plan(config: TokenizeConfig, *, limit: int | None = None) -> Plan:
         "batch_size": config.batch_size,
         "versions": {
             "fsq-tokenizer": __version__,
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
+            **{name: _version(name, where) for name in packages},
         },
     }
     job = Job(
@@ -288,6 +289,16 @@ def _read_file(folder: str, name: str) -> bytes:
         raise RequestError(
             f"tokenizer: expected a tokenizer in {folder!r}, found no {name} that can be read. "
             "Train one with 'fsq train', or correct the path."
+        ) from error
+
+
+def _version(package: str, where: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise RequestError(
+            f"{where}: expected {package}, which runs this tokenizer, found it not installed. "
+            "Install the extra: pip install 'fsq-tokenizer[onnx]'."
         ) from error
 
 

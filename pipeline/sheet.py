@@ -49,10 +49,16 @@ def draw_sheet(directory: str, count: int, *, originals: bool) -> Image.Image:
         dataset's config says.
 
     Raises:
-      RequestError: The directory is not a finished dataset, or the source is gone.
+      RequestError: The directory is not a finished dataset, its tokenizer has
+        no decoder, or the source is gone.
       DataError: An original is not in the source any more.
     """
     contract = read_contract_of_dataset(directory)
+    if not contract.has_decoder:
+        raise RequestError(
+            f"{directory}: expected a tokenizer with a decoder, got one that was imported "
+            "without. Import it again with its decoder, and tokenize with that."
+        )
     records = list(first_records(directory, contract, count))
     if not records:
         raise RequestError(f"{directory}: expected at least one record, got an empty dataset.")

@@ -10,15 +10,28 @@ import pytest
 # A module may import those above it, never one below. Modules in one row stand side by side.
 FLOORS = [
     ["fsq.version", "fsq.errors"],
-    ["fsq.lattice", "fsq.png", "fsq.recipe", "fsq.schema", "fsq.architecture", "fsq.batches"],
+    [
+        "fsq.lattice",
+        "fsq.png",
+        "fsq.recipe",
+        "fsq.schema",
+        "fsq.architecture",
+        "fsq.batches",
+        "fsq.adopted",
+    ],
     ["fsq.usage", "fsq.images", "fsq.presets", "fsq.level_sets", "fsq.losses", "fsq.devices"],
     ["fsq.ops", "fsq.channels", "fsq.contract", "fsq.latents", "fsq.vq"],
     ["fsq.indexing"],
     ["fsq.layers", "fsq.residual"],
     ["fsq.networks"],
     ["fsq.autoencoder"],
+    ["fsq.adopted.safe_ops", "fsq.adopted.layouts", "fsq.adopted.reference"],
+    ["fsq.adopted.frozen", "fsq.adopted.onnx_file"],
+    ["fsq.adopted.model"],
+    ["fsq.adopted.remedy"],
+    ["fsq.adopted.adopt"],
     ["fsq.runtimes"],
-    ["fsq.runtimes.tensorflow_graph"],
+    ["fsq.runtimes.tensorflow_graph", "fsq.runtimes.onnx_runtime"],
     ["fsq.tokenizer"],
     ["fsq.evaluation", "fsq.monitor", "fsq.train_step"],
     ["fsq.first_step"],
@@ -45,6 +58,7 @@ FLOORS = [
     ["pipeline.flow"],
     ["pipeline.read", "pipeline.watch"],
     ["pipeline.verify", "pipeline.sheet", "pipeline.inspect", "pipeline.train"],
+    ["pipeline.adopt"],
     ["pipeline.cli"],
 ]
 FLOOR_OF = {module: number for number, floor in enumerate(FLOORS) for module in floor}

@@ -1,0 +1,32 @@
+"""An adopted ONNX encoder in ONNX Runtime, the quantizer behind it in TensorFlow."""
+
+import numpy as np
+import tensorflow as tf
+
+from fsq.adopted.model import Adopted
+from fsq.autoencoder import pixels_to_floats
+
+
+class OnnxRuntime:
+    """Pixels to tokens: a table, ONNX Runtime, one `tf.function` with a fixed signature."""
+
+    def __init__(self, adopted: Adopted, batch_size: int):
+        self.batch_size = batch_size
+        self._adopted = adopted
+        # The very floats of every other runtime, without a copy of the batch in TensorFlow.
+        self._floats = np.asarray(
+            pixels_to_floats(np.arange(256, dtype=np.uint8), adopted.spec.image)
+        )
+        spec = adopted.spec
+        shape = (batch_size, *spec.grid, len(spec.levels))
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
+        def quantize(latents: tf.Tensor) -> tf.Tensor:
+            return adopted.quantizer.latents_to_indices(latents)
+
+        self._quantize = quantize.get_concrete_function()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        assert len(images) == self.batch_size, (images.shape, self.batch_size)
+        latents = self._adopted.encoder(self._floats[images])
+        return self._quantize(tf.constant(latents)).numpy()
