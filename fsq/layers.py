@@ -144,9 +144,12 @@ class FSQ(keras.layers.Layer):
         return input_shape
 
     def project_in(self, z: Any) -> Any:
-        """Maps inputs [..., dim] to latents [..., c * D]; without `dim` as they are."""
+        """Maps inputs [..., dim] to the latents [..., c * D] that are bounded, in float32 or 64.
+
+        Without `dim` they are the inputs.
+        """
         z = ops.convert_to_tensor(z)
-        return self._leave(self._enter(ops.cast(z, self.compute_dtype)))
+        return self._channels.from_last(self._enter(ops.cast(z, self.compute_dtype)))
 
     def project_out(self, codes: Any) -> Any:
         """Maps codes [..., c * D] to outputs [..., dim]; without `dim` as they are."""

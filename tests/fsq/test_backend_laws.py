@@ -24,6 +24,8 @@ only_on_jax = pytest.mark.skipif(BACKEND != "jax", reason="a law about JAX")
 def compiled(mode, function):
     if mode == "eager":
         return function
+    if BACKEND == "torch":
+        pytest.skip("PyTorch runs eagerly")
     if BACKEND == "jax":
         import jax
 
@@ -38,6 +40,10 @@ def gradient_of_codes(layer, z):
         import jax
 
         return np.asarray(jax.grad(lambda z: ops.sum(layer(z)))(ops.convert_to_tensor(z)))
+    if BACKEND == "torch":
+        z = ops.convert_to_tensor(z).requires_grad_()
+        ops.sum(layer(z)).backward()
+        return array(z.grad)
     import tensorflow as tf
 
     z = tf.constant(z)

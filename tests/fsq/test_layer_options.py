@@ -119,6 +119,9 @@ def test_linear_maps_are_computed_in_float32_under_every_policy(policy):
     expected = float32.latents_to_indices(tf.cast(z, tf.float32))
     np.testing.assert_array_equal(layer.latents_to_indices(z), expected)
     assert layer(z).dtype == layer.compute_dtype
+    assert layer.project_in(z).dtype == tf.float32
+    plain = FSQ([8, 5])
+    np.testing.assert_array_equal(plain.latents_to_indices(layer.project_in(z)), expected)
 
 
 def test_a_model_saved_with_every_option_gives_the_same_tokens_again(tmp_path):
