@@ -92,7 +92,7 @@ def test_every_recipe_for_training_passes_a_dry_run(
     assert done.stdout.splitlines()[-1] == "state   new"
 
 
-@pytest.mark.parametrize("recipe", recipes("tokenize") + recipes("train"))
+@pytest.mark.parametrize("recipe", recipes("tokenize") + recipes("train") + recipes("import"))
 def test_every_recipe_begins_with_its_command(root: Path, recipe: str):
     verb = recipe.split("/")[1]
     assert (root / recipe).read_text().startswith(f"# fsq {verb} {recipe}\n")
