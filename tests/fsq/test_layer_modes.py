@@ -29,6 +29,11 @@ modes = pytest.mark.parametrize("mode", [eager, graph, jit])
 presets = pytest.mark.parametrize("preset", PRESETS)
 
 
+def count_for(preset):
+    """Half a million latents for the default preset; the others share all but its constants."""
+    return 500_000 if preset == "atanh" else 50_000
+
+
 # Tokens to codes and back
 
 
@@ -198,7 +203,7 @@ def spec_of(z):
     [through_a_graph, through_predict, through_a_dataset, through_a_saved_model, through_an_export],
 )
 def test_codes_and_tokens_are_exactly_those_of_eager_mode(through, preset, tmp_path, fit_levels):
-    z = tf.random.stateless_normal([400_000, 4], seed=[1, 2])
+    z = tf.random.stateless_normal([count_for(preset), 4], seed=[1, 2])
     layer = FSQ(fit_levels([8, 5, 5, 5], preset), preset=preset)
     found = through(CodesAndTokens(layer), z, str(tmp_path / "model"))
     np.testing.assert_array_equal(found["codes"], layer(z))
@@ -269,7 +274,8 @@ def test_a_graph_takes_any_batch_size():
 def test_tokens_are_those_of_float32_on_the_same_rounded_latents(preset, policy, dtype, fit_levels):
     levels = fit_levels([8, 5, 5, 5], preset)
     layer, float32 = FSQ(levels, preset=preset, dtype=policy), FSQ(levels, preset=preset)
-    z = tf.cast(tf.random.stateless_normal([500_000, 4], [1, 2], dtype=tf.float64), dtype)
+    z = tf.random.stateless_normal([count_for(preset), 4], [1, 2], dtype=tf.float64)
+    z = tf.cast(z, dtype)
     rounded = tf.cast(tf.cast(z, layer.compute_dtype), tf.float32)
     expected = float32.latents_to_indices(rounded)
     codes = layer(z)
