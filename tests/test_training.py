@@ -19,6 +19,7 @@ from fsq.monitor import open_monitor
 from fsq.recipe import TrainingSpec
 from fsq.tokenizer import Tokenizer
 from fsq.training import Progress, train
+from fsq.vq import VQ
 
 SPEC = TokenizerSpec(
     levels=(5, 5, 5),
@@ -112,6 +113,24 @@ def test_an_interrupted_run_ends_in_the_weights_of_an_undisturbed_one(
     assert seen == [30, 40, 48]  # from the checkpoint at step 20
     assert_same_weights(undisturbed, resumed)
     assert losses[-1]["loss"] < losses[0]["loss"]
+
+
+def test_another_quantizer_learns_in_the_place_of_fsq_and_resumes_exactly(tmp_path: Path):
+    def run(directory: Path, progress: Progress) -> tuple[Autoencoder, VQ]:
+        vq = VQ(32, 4)
+        vq.build((None, 4, 4, 4))
+        autoencoder = build_autoencoder(SPEC, seed=0, quantizer=vq)
+        train(autoencoder, TRAINING, ImagesInMemory(blobs(256)), directory, progress)
+        return autoencoder, vq
+
+    losses = []
+    undisturbed, codes = run(tmp_path / "one", lambda step, _, found: losses.append(found["loss"]))
+    with pytest.raises(InterruptedRun):
+        run(tmp_path / "two", stop_after(30))
+    resumed, same_codes = run(tmp_path / "two", lambda *_: None)
+    assert losses[-1] < losses[0] / 2
+    assert_same_weights(undisturbed, resumed)
+    np.testing.assert_array_equal(codes.codebook, same_codes.codebook)
 
 
 def test_the_weights_that_are_kept_are_the_average(tmp_path: Path):
