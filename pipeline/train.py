@@ -4,8 +4,11 @@ import contextlib
 import dataclasses
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fsq.errors import RequestError
 from fsq.version import __version__
@@ -76,13 +79,14 @@ def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
     from fsq.tokenizer import Tokenizer
     from fsq.training import count_steps, train
 
-    held_out = read_batches(config.held_out, spec.image)
+    # Read to the end now: an image that cannot be read is better found before training.
+    first_held_out = _first(read_batches(config.held_out, spec.image))
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(open_images(config.source, spec.image, training))
         stack.enter_context(devices_of_training())
         autoencoder = build_autoencoder(spec, seed=training.seed, precision=training.precision)
         update = stack.enter_context(progress_bar("train", count_steps(len(images), training)))
-        monitor = open_monitor(config.tensorboard, autoencoder, next(held_out))
+        monitor = open_monitor(config.tensorboard, autoencoder, first_held_out)
 
         def progress(step: int, steps: int, losses: dict[str, float]) -> None:
             shown = {name: value for name, value in losses.items() if name != "gradient"}
@@ -101,6 +105,14 @@ def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
     )
     shutil.rmtree(output / CHECKPOINTS)
     return evaluation
+
+
+def _first(batches: Iterator[np.ndarray]) -> np.ndarray:
+    """Reads all batches and returns the first."""
+    first = next(batches)
+    for _ in batches:
+        pass
+    return first
 
 
 def render_card(
