@@ -25,14 +25,14 @@ import numpy as np
 from benchmarks.tradeoff_plot import draw_tradeoff
 from fsq.architecture import ConvNetwork
 from fsq.autoencoder import build_autoencoder
-from fsq.batches import ImagesInMemory, TrainingImages
 from fsq.contract import TokenizerSpec
-from fsq.devices import devices_of_training
 from fsq.evaluation import evaluate
 from fsq.images import ImageSpec
-from fsq.recipe import TrainingSpec
 from fsq.tokenizer import Tokenizer
-from fsq.training import count_steps, train
+from fsq.training.batches import ImagesInMemory, TrainingImages
+from fsq.training.devices import devices_of_training
+from fsq.training.loop import count_steps, train
+from fsq.training.recipe import TrainingSpec
 from fsq.vq import VQ
 from pipeline.config import ImageFolderSource
 from pipeline.progress import progress_bar

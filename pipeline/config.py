@@ -9,8 +9,8 @@ import yaml
 from fsq.architecture import Side
 from fsq.contract import QuantizerSpec, TokenizerSpec
 from fsq.errors import RequestError
-from fsq.recipe import TrainingSpec
 from fsq.schema import parse
+from fsq.training.recipe import TrainingSpec
 
 Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
 Path_ = Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^\x00]*$")]

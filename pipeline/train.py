@@ -62,7 +62,7 @@ def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
       recipe: The config's path, for the card.
 
     Returns:
-      The `fsq.training.Evaluation`.
+      The `fsq.evaluation.Evaluation`.
 
     Raises:
       RequestError: A source is missing, or the output holds another run.
@@ -73,11 +73,11 @@ def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
     spec, training = config.tokenizer, config.training
 
     from fsq.autoencoder import build_autoencoder
-    from fsq.devices import devices_of_training
     from fsq.evaluation import evaluate
-    from fsq.monitor import open_monitor
     from fsq.tokenizer import Tokenizer
-    from fsq.training import count_steps, train
+    from fsq.training.devices import devices_of_training
+    from fsq.training.loop import count_steps, train
+    from fsq.training.monitor import open_monitor
 
     # Read to the end now: an image that cannot be read is better found before training.
     first_held_out = _first(read_batches(config.held_out, spec.image))

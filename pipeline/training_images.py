@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from fsq.batches import ImagesInMemory, TrainingImages
 from fsq.errors import BadImageError, DataError
 from fsq.images import CropBox, ImageSpec, center_crop, decode_image, fit_image
-from fsq.recipe import TrainingSpec
+from fsq.training.batches import ImagesInMemory, TrainingImages
+from fsq.training.recipe import TrainingSpec
 from pipeline.config import SourceConfig
 from pipeline.records import BadRecord, ImageRecord, Unit, unit_name
 from pipeline.sources import Listing, Source, open_source

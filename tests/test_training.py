@@ -10,15 +10,15 @@ import tensorflow as tf
 
 from fsq.architecture import ConvNetwork
 from fsq.autoencoder import Autoencoder, build_autoencoder
-from fsq.batches import ImagesInMemory
 from fsq.contract import TokenizerSpec
 from fsq.errors import RequestError
 from fsq.evaluation import evaluate
 from fsq.images import ImageSpec
-from fsq.monitor import open_monitor
-from fsq.recipe import TrainingSpec
 from fsq.tokenizer import Tokenizer
-from fsq.training import Progress, train
+from fsq.training.batches import ImagesInMemory
+from fsq.training.loop import Progress, train
+from fsq.training.monitor import open_monitor
+from fsq.training.recipe import TrainingSpec
 from fsq.vq import VQ
 
 SPEC = TokenizerSpec(
@@ -241,11 +241,11 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from fsq.architecture import ConvNetwork
 from fsq.autoencoder import build_autoencoder
-from fsq.batches import ImagesInMemory
+from fsq.training.batches import ImagesInMemory
 from fsq.contract import TokenizerSpec
 from fsq.images import ImageSpec
-from fsq.recipe import TrainingSpec
-from fsq.training import train
+from fsq.training.recipe import TrainingSpec
+from fsq.training.loop import train
 spec = TokenizerSpec(
     levels=(5, 5, 5),
     image=ImageSpec(size_pixels=16, channels=1),

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsq.batches import batch_of_step
 from fsq.errors import DataError
 from fsq.images import ImageSpec
-from fsq.recipe import TrainingSpec
 from fsq.tokenizer import Tokenizer
+from fsq.training.batches import batch_of_step
+from fsq.training.recipe import TrainingSpec
 from pipeline.config import ImageFolderSource, OutputConfig, TokenizeConfig
 from pipeline.flow import tokenize
 from pipeline.training_images import open_images, random_crop, read_batches

@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from fsq.autoencoder import Autoencoder
-from fsq.batches import TrainingImages, batch_of_step, variance_of
 from fsq.contract import TokenizerSpec
 from fsq.errors import RequestError
-from fsq.first_step import check_first_step
-from fsq.recipe import TrainingSpec
-from fsq.train_step import TrainStep
+from fsq.training.batches import TrainingImages, batch_of_step, variance_of
+from fsq.training.dead_start import check_first_step
+from fsq.training.recipe import TrainingSpec
+from fsq.training.step import TrainStep
 
 Progress = Callable[[int, int, dict[str, float]], None]
 STEPS_BETWEEN_NEWS = 10

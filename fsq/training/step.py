@@ -6,13 +6,13 @@ import keras
 import tensorflow as tf
 
 from fsq.autoencoder import Autoencoder, pixels_to_floats
-from fsq.losses import (
+from fsq.training.losses import (
     build_discriminator,
     discriminator_loss,
     perceptual_loss,
     reconstruction_loss,
 )
-from fsq.recipe import TrainingSpec
+from fsq.training.recipe import TrainingSpec
 
 
 class TrainStep:

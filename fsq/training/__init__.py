@@ -1,0 +1,1 @@
+"""Training an autoencoder: the recipe, the batches, the step, the loop around it."""
