@@ -73,9 +73,12 @@ class Images:
 def measure(quantizer: str, bits: int, training: TrainingSpec, images: Images) -> dict[str, Any]:
     """Trains one autoencoder and measures it on the held-out images."""
     spec = TokenizerSpec(levels=LEVELS[bits], image=IMAGE, network=NETWORK)
-    vq = VQ(spec.vocab_size, VQ_DIMENSIONS, name="vq") if quantizer == "VQ" else None
-    if vq is not None:
+    vq = None
+    if quantizer == "VQ":
+        vq = VQ(spec.vocab_size, VQ_DIMENSIONS, name="vq")
         vq.build((None, *spec.grid, VQ_DIMENSIONS))
+        # Its latents have no bound to stray from.
+        training = training.model_copy(update={"saturation_weight": 0.0})
     autoencoder = build_autoencoder(spec, seed=training.seed, quantizer=vq)
     began = time.monotonic()
     with (
@@ -89,13 +92,15 @@ def measure(quantizer: str, bits: int, training: TrainingSpec, images: Images) -
             checkpoints,
             lambda step, steps, losses: update(step, f"MSE / variance {losses['mse']:.4f}"),
         )
-    evaluation = evaluate(Tokenizer.of(autoencoder), images.held_out)
+    evaluation = dataclasses.asdict(evaluate(Tokenizer.of(autoencoder), images.held_out))
+    if quantizer == "VQ":
+        del evaluation["channel_bits"]  # its tokens have no digits
     return {
         "quantizer": quantizer,
         "bits": bits,
         "codebook_size": spec.vocab_size,
         "channels": autoencoder.quantizer.num_dimensions,
-        **dataclasses.asdict(evaluation),
+        **evaluation,
         "training_seconds": round(time.monotonic() - began),
     }
 

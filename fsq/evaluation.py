@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from fsq.tokenizer import Tokenizer
-from fsq.usage import Usage, usage_of_counts
+from fsq.usage import Usage, channel_entropy_bits, usage_of_tokens
 
 SSIM_WINDOW = 11
 
@@ -24,6 +24,8 @@ class Evaluation:
       ssim: Mean structural similarity, in [-1, 1] (Wang et al. 2004; a
         Gaussian window of 11, or of the image where it is smaller).
       usage: How the codebook is used.
+      channel_bits: Entropy of each channel's digit, at most log2 of its levels;
+        near 0 where a channel carries nothing.
     """
 
     images: int
@@ -31,6 +33,7 @@ class Evaluation:
     psnr_db: float
     ssim: float
     usage: Usage
+    channel_bits: tuple[float, ...]
 
 
 def evaluate(tokenizer: Tokenizer, batches: Iterable[np.ndarray]) -> Evaluation:
@@ -40,12 +43,13 @@ def evaluate(tokenizer: Tokenizer, batches: Iterable[np.ndarray]) -> Evaluation:
       tokenizer: The tokenizer to measure.
       batches: uint8 [B, S, S, C] each, at least one image altogether.
     """
-    counts = np.zeros(tokenizer.contract.vocab_size, np.int64)
+    contract = tokenizer.contract
+    all_tokens: list[np.ndarray] = []
     images = pixels = 0
     squared_error = total = total_of_squares = ssim = 0.0
     for batch in batches:
         tokens = tokenizer.encode(batch)
-        counts += np.bincount(tokens.ravel(), minlength=counts.size)
+        all_tokens.append(tokens.ravel())
         decoded = tokenizer.decode(tokens)
         original = batch.astype(np.float64)
         squared_error += float(((decoded - original) ** 2).sum())
@@ -54,6 +58,7 @@ def evaluate(tokenizer: Tokenizer, batches: Iterable[np.ndarray]) -> Evaluation:
         ssim += float(tf.reduce_sum(_ssim(batch, decoded)))
         images += len(batch)
         pixels += batch.size
+    counted = np.concatenate(all_tokens)
     mse = squared_error / pixels
     variance = total_of_squares / pixels - (total / pixels) ** 2
     return Evaluation(
@@ -61,7 +66,8 @@ def evaluate(tokenizer: Tokenizer, batches: Iterable[np.ndarray]) -> Evaluation:
         mse_over_variance=mse / max(variance, 1e-12),
         psnr_db=float(10 * np.log10(255**2 / max(mse, 1e-12))),
         ssim=ssim / images,
-        usage=usage_of_counts(counts),
+        usage=usage_of_tokens(counted, contract.vocab_size),
+        channel_bits=channel_entropy_bits(counted, contract.levels),
     )
 
 

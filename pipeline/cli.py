@@ -32,7 +32,12 @@ def train(config: str, dry_run: bool) -> None:
     on the tokenizer's card.
     """
     from pipeline.config import TrainConfig, load_config
-    from pipeline.train import describe_evaluation, describe_training, train_tokenizer
+    from pipeline.train import (
+        dead_channels,
+        describe_evaluation,
+        describe_training,
+        train_tokenizer,
+    )
 
     loaded = load_config(config, TrainConfig)
     if dry_run:
@@ -42,6 +47,12 @@ def train(config: str, dry_run: bool) -> None:
         import tensorflow as _  # noqa: F401
     evaluation = train_tokenizer(loaded, config)
     click.echo(f"{loaded.output}: {describe_evaluation(evaluation)}")
+    if dead := dead_channels(evaluation):
+        click.echo(
+            f"{loaded.output}: channel {', '.join(map(str, dead))} carries next to nothing. "
+            "Train again with a higher saturation_weight or a lower learning_rate.",
+            err=True,
+        )
 
 
 @cli.command(short_help="Tokenize an image dataset: the main job.")

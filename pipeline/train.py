@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.training_images import open_images, read_batches
 
 CHECKPOINTS = ".checkpoints"
 CARD_FILE = "README.md"
+DEAD_BELOW_BITS = 0.1
 
 
 def describe_training(config: TrainConfig) -> list[tuple[str, str]]:
@@ -135,6 +137,7 @@ def render_card(
         ("SSIM", f"{evaluation.ssim:.4f}"),
         ("Codes used", f"{usage.used:,} of {spec.vocab_size:,} ({usage.usage:.1%})"),
         ("Perplexity", f"{usage.perplexity:.1f}"),
+        ("Bits per channel", describe_channels(spec.levels, evaluation.channel_bits)),
         ("Weights", f"sha256 `{weights_sha256[:16]}`"),
         (
             "Made with",
@@ -149,6 +152,23 @@ def render_card(
         f"| | |\n|---|---|\n{table}\n\n"
         f"The recipe, as it was run:\n\n```yaml\n{dump_config(config)}```\n"
     )
+
+
+def describe_channels(levels: Sequence[int], channel_bits: Sequence[float]) -> str:
+    """Renders how much each channel carries of what it could.
+
+    >>> describe_channels((8, 5), (2.5, 0.0))
+    '2.50 of 3.00, 0.00 of 2.32'
+    """
+    pairs = zip(channel_bits, levels, strict=True)
+    return ", ".join(f"{bits:.2f} of {math.log2(level):.2f}" for bits, level in pairs)
+
+
+def dead_channels(evaluation: Any) -> list[int]:
+    """Returns the channels whose digit is nearly always the same."""
+    return [
+        channel for channel, bits in enumerate(evaluation.channel_bits) if bits < DEAD_BELOW_BITS
+    ]
 
 
 def describe_evaluation(evaluation: Any) -> str:

@@ -157,7 +157,7 @@ def test_the_figures_of_a_perfect_reconstruction_and_of_the_mean_image():
     class Echo:
         """Stands for a tokenizer; the law is about the figures."""
 
-        contract = type("Contract", (), {"vocab_size": 4})
+        contract = type("Contract", (), {"vocab_size": 4, "levels": (2, 2)})
 
         def __init__(self, decoded: np.ndarray):
             self.decoded = decoded
@@ -172,11 +172,25 @@ def test_the_figures_of_a_perfect_reconstruction_and_of_the_mean_image():
     perfect = evaluate(Echo(images), [images])
     assert (perfect.mse_over_variance, perfect.ssim) == (0.0, 1.0)
     assert perfect.usage.perplexity == 4.0
+    assert perfect.channel_bits == (1.0, 1.0)
     mean = np.full_like(images, round(images.mean()))
     assert evaluate(Echo(mean), [images]).mse_over_variance == pytest.approx(1, abs=1e-4)
     shifted = np.clip(images, 0, 245) + 10
     mse = ((shifted.astype(float) - images) ** 2).mean()
     assert evaluate(Echo(shifted), [images]).psnr_db == pytest.approx(10 * np.log10(255**2 / mse))
+
+
+@pytest.mark.parametrize(("weight", "revived"), [(0.0, False), (0.01, True)])
+def test_a_channel_that_strayed_comes_back_by_the_saturation_loss_alone(
+    tmp_path: Path, weight: float, revived: bool
+):
+    autoencoder = build_autoencoder(SPEC, seed=0)
+    latents = autoencoder.encoder.get_layer("latents")
+    latents.bias.assign([4.5, 0.0, 0.0])
+    training = TRAINING.model_copy(update={"epochs": 60, "saturation_weight": weight})
+    train(autoencoder, training, ImagesInMemory(blobs(256)), tmp_path)
+    evaluation = evaluate(Tokenizer.of(autoencoder, batch_size=32), [blobs(100, seed=1)])
+    assert (evaluation.channel_bits[0] > 0.1) == revived
 
 
 def test_checkpoints_of_another_run_are_refused(tmp_path: Path):

@@ -11,6 +11,7 @@ from keras import layers
 from fsq.errors import RequestError
 from fsq.training.recipe import AdversarialSpec, PerceptualSpec
 
+FLAT_FROM = 3.0
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
@@ -26,6 +27,15 @@ def reconstruction_loss(kind: str, variance: float) -> Loss:
         deviation = variance**0.5
         return lambda decoded, images: _per_image(tf.abs(decoded - images)) / deviation
     return lambda decoded, images: _per_image(tf.square(decoded - images)) / variance
+
+
+def saturation_loss(latents: tf.Tensor) -> tf.Tensor:
+    """Returns the mean square of what latents [B, ...] exceed +-3 by, one per image, [B].
+
+    There tanh has 1 % of its slope left, so the straight-through gradient of
+    the other losses cannot bring a channel back, and its digit stays what it is.
+    """
+    return _per_image(tf.square(tf.nn.relu(tf.abs(latents) - FLAT_FROM)))
 
 
 def perceptual_loss(spec: PerceptualSpec, image_shape: tuple[int, int, int]) -> Loss:

@@ -49,6 +49,8 @@ class TrainingSpec(_Frozen):
       batch_size: Images per step, over all GPUs together.
       loss: 'mse' over the data's variance, or 'l1' over its standard deviation.
       clip_norm: Largest norm of each variable's gradient.
+      saturation_weight: Of a loss on latents beyond +-3, where the bound is flat: no code needs
+        them, and a channel that strays there gets no gradient to come back by. 0 for none.
       ema: Momentum of a moving average of the weights, which is what is saved.
       flip: Mirror every second image, at random.
       random_crop: Smallest side of a random crop, as a share of the image's
@@ -64,6 +66,7 @@ class TrainingSpec(_Frozen):
     loss: Literal["mse", "l1"] = "mse"
     perceptual: PerceptualSpec | None = None
     adversarial: AdversarialSpec | None = None
+    saturation_weight: Annotated[float, pydantic.Field(ge=0, le=100)] = 0.01
     ema: Annotated[float, pydantic.Field(gt=0, lt=1)] | None = None
     flip: bool = False
     random_crop: Annotated[float, pydantic.Field(gt=0, le=1)] | None = None

@@ -11,6 +11,7 @@ from fsq.training.losses import (
     discriminator_loss,
     perceptual_loss,
     reconstruction_loss,
+    saturation_loss,
 )
 from fsq.training.recipe import TrainingSpec
 
@@ -123,6 +124,9 @@ class TrainStep:
         total = losses[training.loss]
         for loss in autoencoder.quantizer.losses:
             total += loss
+        if training.saturation_weight:
+            losses["saturation"] = saturation_loss(latents)
+            total += training.saturation_weight * losses["saturation"]
         if self._perceptual and training.perceptual:
             losses["perceptual"] = self._perceptual(decoded, images)
             total += training.perceptual.weight * losses["perceptual"]
