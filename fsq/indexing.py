@@ -44,25 +44,37 @@ def steps_to_indices(steps: Any, lowest: np.ndarray, levels: Levels) -> Any:
     return ops.where(valid, ops.cast(tokens, dtype) + constant(first, dtype), constant(-1, dtype))
 
 
-def codes_to_digits(codes: Any, levels: Levels, *, symmetric: bool) -> Any:
-    """Finds the digit of each code [..., D], as floats; -1 where it is NaN or off the lattice."""
+def codes_to_digits(codes: Any, levels: Levels, *, symmetric: bool, tolerance: float) -> Any:
+    """Finds the digit of each code [..., D], as floats; -1 where it is NaN or off the lattice.
+
+    Args:
+      codes: Floats, shape [..., D].
+      levels: Values per channel, length D.
+      symmetric: See `fsq.lattice.code_centers`.
+      tolerance: How far from a digit a code may lie, in steps, up to 0.5.
+    """
     dtype = keras.backend.standardize_dtype(codes.dtype)
     center = constant(lattice.code_centers(levels, symmetric=symmetric), dtype)
     # Where the center is a digit, it is added after rounding: the sum is exact there.
-    digits = ops.round(codes * center + center) if symmetric else ops.round(codes * center) + center
+    wide = codes * center + center if symmetric else codes * center
+    steps = ops.round(wide)
+    digits = steps if symmetric else steps + center
     # Compared as floats, so that NaN and values beyond the integers fail too.
     valid = (digits >= 0) & (digits < constant(levels, dtype))
+    if tolerance < 0.5:
+        valid = valid & (ops.abs(wide - steps) <= tolerance)
     return ops.where(valid, digits, -1.0)
 
 
 def digits_to_codes(
     digits: Any, levels: Levels, *, symmetric: bool, scale: np.ndarray | float = 1.0
 ) -> Any:
-    """Places digits [..., D] on [-1, 1], times a scale, in float32; a negative one gives NaN."""
+    """Places digits [..., D] on [-1, 1], times a scale, in float32; others give NaN."""
     digits = ops.cast(digits, "float32")
     centers = lattice.code_centers(levels, symmetric=symmetric)
     codes = divide(digits - constant(centers, "float32"), np.array(centers) / scale)
-    return ops.where(digits >= 0, codes, float("nan"))
+    valid = (digits >= 0) & (digits < constant(levels, "float32"))
+    return ops.where(valid, codes, float("nan"))
 
 
 def digits_to_indices(digits: Any, levels: Levels) -> Any:
@@ -72,8 +84,12 @@ def digits_to_indices(digits: Any, levels: Levels) -> Any:
     """
     dtype = lattice.token_dtype(lattice.vocab_size(levels))
     check_token_dtype(levels)
+    # Compared before the cast: one to 32 bits would wrap what lies far outside into the range.
+    found = keras.backend.standardize_dtype(digits.dtype)
+    limits = constant(levels, found) if _holds(found, max(levels)) else None
+    valid = digits >= 0 if limits is None else (digits >= 0) & (digits < limits)
+    valid = ops.all(valid, axis=-1)
     digits = ops.cast(digits, dtype)
-    valid = ops.all((digits >= 0) & (digits < constant(levels, dtype)), axis=-1)
     tokens = ops.sum(digits * constant(lattice.basis(levels), dtype), axis=-1)
     return ops.where(valid, ops.cast(tokens, dtype), constant(-1, dtype))
 
@@ -94,10 +110,18 @@ def indices_to_digits(indices: Any, levels: Levels) -> Any:
     indices = ops.convert_to_tensor(indices)
     if "int" not in keras.backend.standardize_dtype(indices.dtype):
         raise ValueError(f"tokens: expected integers, got {indices.dtype}.")
+    # Compared before the cast: one to 32 bits would wrap what lies far outside into the range.
+    found = keras.backend.standardize_dtype(indices.dtype)
+    valid = (indices >= 0) & (indices < size) if _holds(found, size) else indices >= 0
+    valid = ops.expand_dims(valid, -1)
     indices = ops.expand_dims(ops.cast(indices, dtype), -1)
     digits = (indices // constant(lattice.basis(levels), dtype)) % constant(levels, dtype)
-    valid = (indices >= 0) & (indices < size)
     return ops.cast(ops.where(valid, digits, constant(-1, dtype)), "int32")
+
+
+def _holds(dtype: str, number: int) -> bool:
+    """Whether a type can be that large; if not, none of its values needs comparing."""
+    return dtype.startswith(("float", "bfloat")) or number <= np.iinfo(dtype).max
 
 
 def refuse_nan(z: Any) -> None:
@@ -110,10 +134,14 @@ def refuse_nan(z: Any) -> None:
         )
 
 
-def check_float_precision(dtype: str, levels: Levels, *, symmetric: bool) -> None:
-    """Raises a ValueError unless the float type can tell the levels apart.
+def code_tolerance(dtype: str, levels: Levels, *, symmetric: bool) -> float:
+    """Returns how far from its digit a stored code can lie, in steps; a quarter, as a rule.
 
-    A code next to 1 is stored with an error of at most half a unit in the last place.
+    A code next to 1 is stored with an error of at most half a unit in the last place. What lies
+    further off is no code: a latent, say.
+
+    Raises:
+      ValueError: The float type cannot tell the levels apart.
     """
     bits = {"bfloat16": 8, "float16": 11}.get(dtype)
     if bits is not None and max(lattice.code_centers(levels, symmetric=symmetric)) >= 2**bits:
@@ -121,6 +149,8 @@ def check_float_precision(dtype: str, levels: Levels, *, symmetric: bool) -> Non
             f"codes_to_indices: {dtype} cannot tell {max(levels)} levels apart. "
             "Keep the codes in float32, or take tokens from latents_to_indices."
         )
+    widest = max(lattice.code_centers(levels, symmetric=symmetric))
+    return 0.5 if dtype == "bfloat16" and widest >= 128 else 0.25
 
 
 def check_token_dtype(levels: Levels) -> None:

@@ -186,24 +186,27 @@ class FSQ(keras.layers.Layer):
           Integers in [0, codebook_size), shape [...]; see `latents_to_indices`.
 
         Raises:
-          ValueError: A code is NaN or lies outside the lattice, the last
-            dimension is not D, or the float type is too coarse for the levels.
+          ValueError: A code is NaN, lies outside the lattice or far between its
+            points, the last dimension is not D, or the float type is too
+            coarse for the levels.
         """
         codes = ops.convert_to_tensor(codes)
         self._channels.check(codes.shape)
-        indexing.check_float_precision(
-            keras.backend.standardize_dtype(codes.dtype), self.levels, symmetric=self._symmetric
-        )
+        found = keras.backend.standardize_dtype(codes.dtype)
+        tolerance = indexing.code_tolerance(found, self.levels, symmetric=self._symmetric)
         codes = self._channels.to_last(ops.cast(codes, indexing.float_dtype(codes)))
         digits = indexing.codes_to_digits(
-            self._channels.split(codes), self.levels, symmetric=self._symmetric
+            self._channels.split(codes),
+            self.levels,
+            symmetric=self._symmetric,
+            tolerance=tolerance,
         )
         indices = indexing.digits_to_indices(digits, self.levels)
         values = indexing.concrete(indices)
         if values is not None and (values < 0).any():
             raise ValueError(
                 f"codes_to_indices: expected codes on the lattice of {list(self.levels)}, "
-                f"got {int((values < 0).sum())} outside it or NaN."
+                f"got {int((values < 0).sum())} outside it, between its points or NaN."
             )
         return indices
 
@@ -220,7 +223,9 @@ class FSQ(keras.layers.Layer):
         Raises:
           ValueError: A token outside the range, or not an integer.
         """
-        return self.digits_to_codes(self.indices_to_digits(indices))
+        digits = self.indices_to_digits(indices)
+        codes = indexing.digits_to_codes(digits, self.levels, symmetric=self._symmetric)
+        return self._leave(self._channels.join(codes))
 
     def indices_to_digits(self, indices: Any) -> Any:
         """Splits tokens [...] into digits [..., D], digit d in [0, levels[d]).
@@ -251,7 +256,18 @@ class FSQ(keras.layers.Layer):
         return indexing.digits_to_indices(digits, self.levels)
 
     def digits_to_codes(self, digits: Any) -> Any:
-        """Places digits [..., D] or [..., c, D] on [-1, 1]; a negative digit gives NaN."""
+        """Places digits [..., D] or [..., c, D] on [-1, 1].
+
+        In a compiled graph a digit outside its range gives NaN.
+
+        Raises:
+          ValueError: A digit outside its range, or not an integer.
+        """
+        values = indexing.concrete(digits)
+        if values is not None:
+            lattice.digits_to_tokens(values, self.levels)
+        digits = ops.convert_to_tensor(digits)
+        lattice.check_channels(digits.shape, self.levels)
         codes = indexing.digits_to_codes(digits, self.levels, symmetric=self._symmetric)
         return self._leave(self._channels.join(codes))
 

@@ -11,6 +11,7 @@ from fsq import indexing, lattice
 from fsq.ops import bound, codes_of_steps, constant, pass_gradient, round_bound
 from fsq.presets import bound_constants
 
+FINEST = 2**24  # float32's resolution; below it a residual is noise
 PRESET = "symmetric"  # the lattice whose error is at most half a step everywhere, edges included
 
 
@@ -59,6 +60,11 @@ class ResidualFSQ(keras.layers.Layer):
         super().__init__(**kwargs)
         self.levels = lattice.check_levels(levels)
         self.num_quantizers = lattice.check_count("num_quantizers", num_quantizers)
+        if max(self.levels) ** (self.num_quantizers - 1) > FINEST:
+            raise ValueError(
+                f"num_quantizers: expected stages that float32 can tell apart, got "
+                f"{num_quantizers} for levels up to {max(self.levels)}. Use fewer."
+            )
         self.soft_clamp = bool(soft_clamp)
         self.quantize_dropout = bool(quantize_dropout)
         self.seed = seed

@@ -367,7 +367,8 @@ def test_codes_outside_the_lattice_are_refused(codes):
     with pytest.raises(ValueError) as error:
         FSQ([3, 5, 4]).codes_to_indices(np.array(codes, np.float32))
     assert str(error.value) == (
-        "codes_to_indices: expected codes on the lattice of [3, 5, 4], got 1 outside it or NaN."
+        "codes_to_indices: expected codes on the lattice of [3, 5, 4], got 1 outside it, "
+        "between its points or NaN."
     )
 
 
@@ -486,3 +487,11 @@ def test_a_keras_file_gives_the_same_layer_and_the_same_tokens(tmp_path):
     for other in ({"preset": "atanh"}, {"eps": 1e-3}, {"dtype": "float32"}):
         altered = FSQ.from_config(layer.get_config() | other)
         assert (altered.latents_to_indices(z).numpy() != tokens).any()
+
+
+@pytest.mark.parametrize(
+    "digits", [[[9, 0, 0, 0]], [[1]], [[1, 0, 0]], [[1.5, 0, 0, 0]], [[-1] * 4]]
+)
+def test_digits_that_have_no_code_are_refused(digits):
+    with pytest.raises(ValueError, match="expected"):
+        FSQ([8, 5, 5, 5]).digits_to_codes(digits)

@@ -140,6 +140,28 @@ def test_a_compiled_graph_marks_what_lies_outside_the_lattice(mode):
 
 
 @compiled
+def test_64_bit_integers_outside_the_range_are_marked_and_not_wrapped(mode):
+    layer = FSQ([8, 5, 5, 5])
+    tokens = tf.constant([2**32 + 5, 2**40, 5, -(2**40)], tf.int64)
+    digits = tf.constant([[2**32 + 1, 0, 0, 0], [1, 0, 0, 0]], tf.int64)
+    outside = np.isnan(mode(layer.indices_to_codes)(tokens)).all(axis=-1)
+    assert outside.tolist() == [True, True, False, True]
+    assert mode(layer.digits_to_indices)(digits).numpy().tolist() == [-1, 1]
+
+
+@modes
+def test_latents_given_as_codes_are_found_out(mode):
+    layer = FSQ([8, 5, 5, 5])
+    latents = np.random.default_rng(0).uniform(-1, 0.7, (1000, 4)).astype(np.float32)
+    if mode is eager:
+        with pytest.raises(ValueError, match="between its points"):
+            layer.codes_to_indices(latents)
+    else:
+        found = mode(layer.codes_to_indices)(latents).numpy()
+        assert (found == -1).mean() > 0.9
+
+
+@compiled
 @presets
 def test_extreme_latents_give_the_outermost_digits_when_compiled(preset, mode, fit_levels):
     levels = fit_levels((3, 4, 255, 256, 998, 1001), preset)

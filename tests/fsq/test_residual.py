@@ -191,3 +191,9 @@ def test_what_is_no_residual_layer_is_refused():
         ResidualFSQ(LEVELS, 0)
     with pytest.raises(ValueError, match="expected 4 channels in the last dimension"):
         ResidualFSQ(LEVELS, 2)(latents(levels=(5, 3)))
+
+
+def test_more_stages_than_float32_resolves_are_refused():
+    assert ResidualFSQ([8, 8], 9).num_quantizers == 9
+    with pytest.raises(ValueError, match="expected stages that float32 can tell apart, got 10"):
+        ResidualFSQ([8, 8], 10)
