@@ -19,7 +19,7 @@ class Evaluation:
     Attributes:
       images: How many images.
       mse_over_variance: Mean squared error over the variance of the originals;
-        1 is what the mean image reaches.
+        1 is what the mean image reaches; NaN if all pixels are the same.
       psnr_db: 10 log10(255^2 / MSE) of all pixels together.
       ssim: Mean structural similarity, in [-1, 1] (Wang et al. 2004; a
         Gaussian window of 11, or of the image where it is smaller).
@@ -63,7 +63,7 @@ def evaluate(tokenizer: Tokenizer, batches: Iterable[np.ndarray]) -> Evaluation:
     variance = total_of_squares / pixels - (total / pixels) ** 2
     return Evaluation(
         images=images,
-        mse_over_variance=mse / max(variance, 1e-12),
+        mse_over_variance=mse / variance if variance > 0 else float("nan"),
         psnr_db=float(10 * np.log10(255**2 / max(mse, 1e-12))),
         ssim=ssim / images,
         usage=usage_of_tokens(counted, contract.vocab_size),

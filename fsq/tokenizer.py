@@ -135,6 +135,21 @@ class Tokenizer:
             return None
         return compare(self._encode(reference.images), reference.tokens)
 
+    def check_neighbours(self) -> Agreement | None:
+        """Encodes the reference batch once more, each image beside others than before.
+
+        Returns:
+          How many of the tokens are the reference's still; None if there is none.
+        """
+        if (reference := self.reference) is None:
+            return None
+        half = max(1, self.batch_size // 2)
+        tokens = [
+            self.encode_batch(np.concatenate([images, 255 - images]))[: len(images)]
+            for images in np.split(reference.images, range(half, len(reference.images), half))
+        ]
+        return compare(np.concatenate(tokens), reference.tokens)
+
     def encode_batch(self, images: np.ndarray) -> np.ndarray:
         """Encodes one batch of at most `batch_size` images, padded to it.
 

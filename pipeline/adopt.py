@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from fsq.adopted.reference import Agreement, read_reference
-from fsq.contract import CONTRACT_FILE
-from fsq.errors import RequestError
+from fsq.errors import DataError
 from fsq.tokenizer import Tokenizer
 from fsq.version import __version__
 from pipeline import storage
 from pipeline.config import ImportConfig, dump_config
 from pipeline.inspect import REFERENCE_BATCH_SIZE, describe_contract
-from pipeline.train import CARD_FILE
+from pipeline.tokenizer_output import CARD_FILE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,28 +26,15 @@ class Adoption:
     Attributes:
       tokenizer: Built from the very arrays that will be written.
       agreement: With the reference batch.
+      indistinct: Other presets that the reference batch cannot tell from the config's.
       psnr_db: Of the reference images, decoded from the reference tokens; None
         without a decoder.
     """
 
     tokenizer: Tokenizer
     agreement: Agreement
+    indistinct: tuple[str, ...]
     psnr_db: float | None
-
-
-def check_output(config: ImportConfig) -> None:
-    """Raises a RequestError if the output cannot become this tokenizer's directory."""
-    output = Path(config.output)
-    if (output / CONTRACT_FILE).exists():
-        raise RequestError(
-            f"{config.output}: expected no tokenizer there, found one. "
-            "Remove it, or choose another output."
-        )
-    existing = next(place for place in (output, *output.absolute().parents) if place.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise RequestError(
-            f"{config.output}: expected a directory that can be written. Choose another output."
-        )
 
 
 def adopt_tokenizer(config: ImportConfig) -> Adoption:
@@ -61,6 +47,7 @@ def adopt_tokenizer(config: ImportConfig) -> Adoption:
     """
     reference = read_reference(config.reference, config.image)
     from fsq.adopted.adopt import adopt
+    from fsq.adopted.remedy import indistinct_presets
 
     adopted = adopt(
         config,
@@ -73,7 +60,15 @@ def adopt_tokenizer(config: ImportConfig) -> Adoption:
     tokenizer = Tokenizer.of(adopted, batch_size=REFERENCE_BATCH_SIZE)
     agreement = tokenizer.check_reference()
     assert agreement is not None
-    return Adoption(tokenizer, agreement, _psnr(tokenizer))
+    neighbours = tokenizer.check_neighbours()
+    assert neighbours is not None
+    if not (agreement.is_good and neighbours.is_good):
+        worst = min(agreement, neighbours, key=lambda one: one.same)
+        raise DataError(
+            f"{config.encoder}: expected tokens that do not depend on the other images of a batch, "
+            f"got {worst.percent} of the reference's beside others. Export it for inference."
+        )
+    return Adoption(tokenizer, agreement, indistinct_presets(adopted), _psnr(tokenizer))
 
 
 def save_adoption(config: ImportConfig, recipe: str, adoption: Adoption) -> None:
@@ -89,12 +84,20 @@ def describe_adoption(config: ImportConfig, adoption: Adoption) -> list[tuple[st
         ("encoder", config.encoder),
         ("decoder", config.decoder or "none"),
         *describe_contract(adoption.tokenizer.contract),
-        ("reference", str(adoption.agreement)),
+        ("reference", describe_agreement(adoption)),
         ("output", config.output),
     ]
     if adoption.psnr_db is not None:
         rows.insert(-1, ("decoded", f"PSNR {adoption.psnr_db:.2f} dB on the reference batch"))
     return rows
+
+
+def describe_agreement(adoption: Adoption) -> str:
+    """Says how many tokens agree, and which presets that does not tell apart."""
+    text = str(adoption.agreement)
+    if adoption.indistinct:
+        text += f"; as many with the preset {' or '.join(adoption.indistinct)}"
+    return text
 
 
 def render_card(config: ImportConfig, recipe: str, adoption: Adoption) -> str:
@@ -111,7 +114,7 @@ def render_card(config: ImportConfig, recipe: str, adoption: Adoption) -> str:
         ),
         ("Levels", f"{list(contract.levels)}, preset `{contract.preset}`, eps {contract.eps}"),
         ("Tokens", f"{contract.grid[0]} x {contract.grid[1]} out of {contract.vocab_size:,}"),
-        ("Reference batch", str(adoption.agreement)),
+        ("Reference batch", describe_agreement(adoption)),
         ("Weights", f"sha256 `{contract.weights_sha256[:16]}`"),
         ("Kept as", f"{network.kind}"),
         ("Made with", _versions(network.kind)),

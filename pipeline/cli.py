@@ -174,18 +174,24 @@ def import_(config: str, dry_run: bool) -> None:
     like any other, if it gives the tokens of a reference batch that the
     original code made. Nothing is written before that is known.
     """
-    from pipeline.adopt import adopt_tokenizer, check_output, describe_adoption, save_adoption
+    from pipeline.adopt import (
+        adopt_tokenizer,
+        describe_adoption,
+        describe_agreement,
+        save_adoption,
+    )
     from pipeline.config import ImportConfig, load_config
+    from pipeline.tokenizer_output import check_free_output
 
     loaded = load_config(config, ImportConfig)
-    check_output(loaded)
+    check_free_output(loaded.output)
     with quiet_start():
         adoption = adopt_tokenizer(loaded)
     if dry_run:
         print_pairs(describe_adoption(loaded, adoption))
         return
     save_adoption(loaded, config, adoption)
-    click.echo(f"{loaded.output}: {adoption.agreement}")
+    click.echo(f"{loaded.output}: {describe_agreement(adoption)}")
 
 
 def print_pairs(pairs: list[tuple[str, str]]) -> None:

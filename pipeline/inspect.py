@@ -6,7 +6,7 @@ from typing import Any
 from fsq.architecture import AdoptedNetwork
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
 from fsq.errors import DataError, RequestError
-from fsq.tokenizer import Tokenizer, parse_contract
+from fsq.tokenizer import Tokenizer, check_weights, parse_contract
 from pipeline import storage
 from pipeline.manifest import MANIFEST_FILE, STATS_FILE, read_manifest
 
@@ -31,7 +31,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
         return [
             ("tokenizer", directory),
             *describe_contract(contract),
-            *check_reference(directory, contract),
+            *check_tokenizer(directory, contract),
         ]
     manifest = read_manifest(directory)
     stats: dict[str, Any] = json.loads(storage.read(storage.join(directory, STATS_FILE)))
@@ -52,22 +52,26 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
             f"perplexity {usage['perplexity']:.1f}",
         ),
         ("fingerprint", manifest["fingerprint"]["sha256"][:16]),
-        *check_reference(directory, contract),
+        *check_tokenizer(directory, contract),
     ]
 
 
-def check_reference(directory: str, contract: TokenContract) -> list[tuple[str, str]]:
-    """Encodes the reference batch of an adopted tokenizer again; no rows if there is none.
+def check_tokenizer(directory: str, contract: TokenContract) -> list[tuple[str, str]]:
+    """Checks the weights, and encodes the reference batch again if there is one.
 
     Raises:
       RequestError: The tokenizer cannot be loaded.
       DataError: Too few tokens are the same.
     """
+    contract_path, weights_path = (
+        storage.join(directory, name) for name in (CONTRACT_FILE, WEIGHTS_FILE)
+    )
+    if not storage.exists(weights_path):
+        raise RequestError(f"{directory}: expected {WEIGHTS_FILE}, found none. Copy it anew.")
+    contract_data, weights_data = storage.read(contract_path), storage.read(weights_path)
+    check_weights(weights_data, contract, weights_path)
     if not contract.adopted:
         return []
-    contract_data, weights_data = (
-        storage.read(storage.join(directory, name)) for name in (CONTRACT_FILE, WEIGHTS_FILE)
-    )
     tokenizer = Tokenizer.from_bytes(
         contract_data, weights_data, where=directory, batch_size=REFERENCE_BATCH_SIZE
     )

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from fsq.errors import RequestError
+from fsq.training.batches import count_steps
 from fsq.version import __version__
 from pipeline.config import TrainConfig, dump_config
 from pipeline.progress import progress_bar
 from pipeline.sources import open_source
-from pipeline.training_images import open_images, read_batches
+from pipeline.tokenizer_output import CARD_FILE, check_free_output, check_writable
+from pipeline.training_images import evaluation_batch, open_images, read_batches
 
 CHECKPOINTS = ".checkpoints"
-CARD_FILE = "README.md"
 DEAD_BELOW_BITS = 0.1
 
 
@@ -31,9 +32,9 @@ def describe_training(config: TrainConfig) -> list[tuple[str, str]]:
     """
     check_output(config)
     images = open_source(config.source).list().num_records
-    held_out = open_source(config.held_out).list().num_records
+    held_out = count_held_out(config)
     spec, training = config.tokenizer, config.training
-    steps = images // training.batch_size * training.epochs
+    steps = count_steps(images, training)
     resumes = (Path(config.output) / CHECKPOINTS).exists()
     return [
         ("images", f"{images:,} to train on, {held_out:,} held out"),
@@ -44,14 +45,25 @@ def describe_training(config: TrainConfig) -> list[tuple[str, str]]:
     ]
 
 
+def count_held_out(config: TrainConfig) -> int:
+    """Returns the number of held-out images.
+
+    Raises:
+      RequestError: There are none.
+    """
+    try:
+        return open_source(config.held_out).list().num_records
+    except RequestError as error:
+        # A source does not know which key of the config it came from.
+        raise RequestError(f"held_out: {str(error).replace('source.', 'held_out.', 1)}") from error
+
+
 def check_output(config: TrainConfig) -> None:
-    """Raises a RequestError if the output holds a finished tokenizer."""
-    output = Path(config.output)
-    if (output / CARD_FILE).exists() and not (output / CHECKPOINTS).exists():
-        raise RequestError(
-            f"{config.output}: expected no finished tokenizer there, found one. "
-            "Remove it, or choose another output."
-        )
+    """Raises a RequestError if the output is taken, but not by this run's checkpoints."""
+    if (Path(config.output) / CHECKPOINTS).exists():
+        check_writable(config.output)
+    else:
+        check_free_output(config.output)
 
 
 def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
@@ -78,7 +90,7 @@ def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
     from fsq.evaluation import evaluate
     from fsq.tokenizer import Tokenizer
     from fsq.training.devices import devices_of_training
-    from fsq.training.loop import count_steps, train
+    from fsq.training.loop import train
     from fsq.training.monitor import open_monitor
 
     # Read to the end now: an image that cannot be read is better found before training.
@@ -99,9 +111,9 @@ def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
     # Built anew: on one device, in float32, whatever it was trained on.
     trained = build_autoencoder(spec)
     trained.set_weights(autoencoder.weights())
-    tokenizer = Tokenizer.of(trained)
-    tokenizer.save(output)
+    tokenizer = Tokenizer.of(trained, batch_size=max(8, evaluation_batch(spec.image)))
     evaluation = evaluate(tokenizer, read_batches(config.held_out, spec.image))
+    tokenizer.save(output)
     (output / CARD_FILE).write_text(
         render_card(config, recipe, len(images), tokenizer.contract.weights_sha256, evaluation)
     )
@@ -146,7 +158,7 @@ def render_card(
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return (
-        f"# {os.path.basename(config.output)}\n\n"
+        f"# {os.path.basename(config.output.rstrip('/'))}\n\n"
         f"An FSQ tokenizer, made by `fsq train {recipe}`. The figures are those of the held-out\n"
         "images, pixels compared as uint8.\n\n"
         f"| | |\n|---|---|\n{table}\n\n"

@@ -1,6 +1,7 @@
 """Images for training from the sources of tokenizing, by the same image contract."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from pipeline.sources import Listing, Source, open_source
 from pipeline.sources.listing import materialize, one_unit_per_file
 
 MAX_BYTES_IN_MEMORY = 4 * 2**30
-EVALUATION_BATCH = 256
+PIXELS_PER_BATCH = 2**24
 
 
 @contextlib.contextmanager
@@ -44,11 +45,20 @@ def open_images(
             yield ImagesFromSource(source, listing, spec, training, executor)
 
 
+def evaluation_batch(spec: ImageSpec) -> int:
+    """Returns how many images are evaluated at a time: 256, fewer if they are large.
+
+    >>> evaluation_batch(ImageSpec(size_pixels=512, channels=3))
+    21
+    """
+    return max(1, min(256, PIXELS_PER_BATCH // math.prod(spec.shape)))
+
+
 def read_batches(config: SourceConfig, spec: ImageSpec) -> Iterator[np.ndarray]:
     """Yields a source's images in order, as tokenizing sees them.
 
     Returns:
-      uint8 [B, S, S, C], B up to 256.
+      uint8 [B, S, S, C], B up to `evaluation_batch`.
 
     Raises:
       DataError: An image cannot be decoded.
@@ -135,7 +145,7 @@ def _read_batches(source: Source, listing: Listing, spec: ImageSpec) -> Iterator
         for record in source.read(unit, ()):
             pixels = _decode(record, spec)
             waiting.append(fit_image(pixels, spec, center_crop(pixels.shape[1], pixels.shape[0])))
-            if len(waiting) == EVALUATION_BATCH:
+            if len(waiting) == evaluation_batch(spec):
                 yield np.stack(waiting)
                 waiting = []
     if waiting:

@@ -39,6 +39,11 @@ def checkout(root: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def copy_beside(source: str, target: str) -> None:
+    """Copies an image beside one of the same name: a batch of 128 needs more than 100."""
+    shutil.copyfile(source, target.replace(".png", "_again.png"))
+
+
 @pytest.fixture
 def stand_ins(checkout: Path, root: Path, image_folder: Path, small_images: list[bytes]) -> Path:
     import tensorflow as tf
@@ -47,9 +52,11 @@ def stand_ins(checkout: Path, root: Path, image_folder: Path, small_images: list
 
     for split in ("train", "test"):
         for name in ("cifar10_jpeg", "clothing_photos"):
-            shutil.copytree(image_folder, checkout / "data" / name / split)
+            folder = checkout / "data" / name / split
+            shutil.copytree(image_folder, folder)
+            shutil.copytree(image_folder, folder, dirs_exist_ok=True, copy_function=copy_beside)
     shutil.copytree(image_folder, checkout / "my_images")
-    small = (small_images, [0] * len(small_images))
+    small = (small_images * 5, [0] * len(small_images) * 5)
     write_dataset(
         checkout / "data" / "fashion_mnist" / VERSION,
         {"train": small, "test": small},  # type: ignore[dict-item]
@@ -119,6 +126,42 @@ def test_tokenize_verify_inspect_decode(checkout: Path):
 
     (checkout / "out" / "demo" / "manifest.json").unlink()
     check_refused(run("verify", "out/demo", cwd=checkout), "found no manifest.json")
+
+
+def test_train_leaves_a_finished_dataset_and_a_strangers_files_alone(
+    checkout: Path, image_folder: Path
+):
+    source = {"kind": "image_folder", "directory": str(image_folder)}
+    spec = {
+        "levels": [5, 5, 5],
+        "image": {"size_pixels": 16, "channels": 3},
+        "network": {"kind": "conv", "encoder_widths": [8, 8], "decoder_widths": [8, 8]},
+    }
+    base = {
+        "source": source,
+        "held_out": source,
+        "tokenizer": spec,
+        "training": {"epochs": 1, "batch_size": 16},
+    }
+    for name in ("manifest.json", "tokenizer.json", "README.md"):
+        output = checkout / name.replace(".", "_")
+        output.mkdir()
+        (output / name).write_text("mine")
+        recipe = checkout / f"{name}.yaml"
+        recipe.write_text(yaml.safe_dump({**base, "output": str(output)}))
+        done = run("train", recipe.name, "--dry-run", cwd=checkout)
+        check_refused(done, f"expected no dataset or tokenizer there, found {name}.")
+        assert [path.read_text() for path in output.iterdir()] == ["mine"]
+
+
+def test_inspect_finds_weights_that_are_missing_or_others(checkout: Path, root: Path):
+    tokenizer = checkout / "copy"
+    shutil.copytree(root / "tokenizers" / "fashion_mnist", tokenizer)
+    weights = tokenizer / "tokenizer.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    check_refused(run("inspect", "copy", cwd=checkout), "expected weights with sha256")
+    weights.unlink()
+    check_refused(run("inspect", "copy", cwd=checkout), "expected tokenizer.safetensors")
 
 
 def test_train_goes_on_after_a_kill_and_leaves_a_tokenizer_with_its_card(

@@ -1,5 +1,6 @@
 """Training: the error falls, an interrupted run ends like an undisturbed one."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import tensorflow as tf
 from fsq.architecture import ConvNetwork
 from fsq.autoencoder import Autoencoder, build_autoencoder
 from fsq.contract import TokenizerSpec
-from fsq.errors import RequestError
+from fsq.errors import DataError, RequestError
 from fsq.evaluation import evaluate
 from fsq.images import ImageSpec
 from fsq.tokenizer import Tokenizer
@@ -195,10 +196,65 @@ def test_a_channel_that_strayed_comes_back_by_the_saturation_loss_alone(
 
 def test_checkpoints_of_another_run_are_refused(tmp_path: Path):
     trained(tmp_path, blobs(64), epochs=1)
-    with pytest.raises(RequestError, match=r"found those of another \(training differs\)"):
+    with pytest.raises(RequestError, match=r"another: training\.epochs was 1, is 6"):
         trained(tmp_path, blobs(64))
-    with pytest.raises(RequestError, match=r"found those of another \(images differs\)"):
+    with pytest.raises(RequestError, match="found those of another: images was"):
         trained(tmp_path, blobs(64, seed=1), epochs=1)
+
+
+def test_a_feature_model_that_changed_is_noticed(tmp_path: Path, feature_model: str):
+    import keras
+
+    path = tmp_path / "features.keras"
+    shutil.copy(feature_model, path)
+    changes = {"perceptual": {"model": str(path)}}
+    with pytest.raises(InterruptedRun):
+        trained(tmp_path / "run", blobs(256), stop_after(20), **changes)
+    keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Conv2D(2, 3)]).save(path)
+    with pytest.raises(RequestError, match="found those of another: feature_model was"):
+        trained(tmp_path / "run", blobs(256), **changes)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path):
+    undisturbed = trained(tmp_path / "one", blobs(256))
+    with pytest.raises(InterruptedRun):
+        trained(tmp_path / "two", blobs(256), stop_after(40))
+    newest = tmp_path / "two" / "ckpt-30.data-00000-of-00001"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    seen: list[int] = []
+    resumed = trained(tmp_path / "two", blobs(256), lambda step, *_: seen.append(step))
+    assert seen == [30, 40, 48]
+    assert_same_weights(undisturbed, resumed)
+
+
+def test_damaged_checkpoints_are_refused_and_never_begun_anew_in_silence(tmp_path: Path):
+    with pytest.raises(InterruptedRun):
+        trained(tmp_path, blobs(256), stop_after(40))
+    for path in tmp_path.glob("ckpt-*.data*"):
+        path.write_bytes(b"")
+    (tmp_path / "checkpoint").write_text("garbage")
+    with pytest.raises(RequestError, match="that can be read, found 2 damaged"):
+        trained(tmp_path, blobs(256))
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(RequestError, match="expected the mark of a run, got a damaged file"):
+        trained(tmp_path, blobs(256))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path):
+    autoencoder = build_autoencoder(SPEC, seed=0)
+    kernel = autoencoder.decoder.get_layer("images").kernel
+
+    def poison(step: int, steps: int, losses: dict[str, float]) -> None:
+        kernel.assign(kernel * float("nan"))
+
+    with pytest.raises(DataError, match="step 20: expected a finite loss, got nan"):
+        train(autoencoder, TRAINING, ImagesInMemory(blobs(256)), tmp_path, poison)
+
+
+def test_the_figures_of_constant_images_are_no_numbers(tmp_path: Path):
+    tokenizer = Tokenizer.of(build_autoencoder(SPEC, seed=0), batch_size=8)
+    evaluation = evaluate(tokenizer, [np.full((8, 16, 16, 1), 7, np.uint8)])
+    assert np.isnan(evaluation.mse_over_variance)
 
 
 def test_fewer_images_than_a_batch_are_refused(tmp_path: Path):
@@ -229,8 +285,9 @@ def test_an_encoder_without_a_gradient_is_refused(tmp_path: Path):
     autoencoder = build_autoencoder(SPEC, seed=0)
     expand = autoencoder.decoder.get_layer("expand")
     expand.kernel.assign(expand.kernel * 0)
+    training = TRAINING.model_copy(update={"saturation_weight": 0.0})
     with pytest.raises(RequestError, match="expected a gradient in the encoder, got a norm of 0"):
-        train(autoencoder, TRAINING, ImagesInMemory(blobs(64)), tmp_path)
+        train(autoencoder, training, ImagesInMemory(blobs(64)), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +343,12 @@ np.savez(output + "/weights.npz", losses=losses, **autoencoder.weights())
     for name in found[0].files:
         # Adam divides by the size of a gradient, so the last bits of a sum grow.
         np.testing.assert_allclose(found[0][name], found[1][name], atol=2e-3, err_msg=name)
+
+
+def test_tensorboard_in_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RequestError, match="expected a directory that can be written"):
+        open_monitor(str(tmp_path / "file" / "logs"), build_autoencoder(SPEC, seed=0), blobs(2))
 
 
 def test_tensorboard_gets_curves_pictures_and_usage(tmp_path: Path):

@@ -149,10 +149,14 @@ def _networks(
 
 def _refuse_codes(latents: np.ndarray, levels: lattice.Levels, where: str) -> None:
     """Raises a RequestError if the latents are codes: bounded again, some would move."""
+    if not np.isfinite(latents).all():
+        raise RequestError(
+            f"{where}: expected finite latents from the reference images, got NaN or infinite ones."
+        )
     channels = latents.reshape(-1, len(levels)).T
     values = [len(np.unique(channel)) for channel in channels]
     few = all(found <= level for found, level in zip(values, levels, strict=True))
-    if few and channels.shape[1] > 2 * max(levels):
+    if max(values) > 1 and few and channels.shape[1] > 2 * max(levels):
         raise RequestError(
             f"{where}: expected latents before FSQ, got just {values} different values per "
             "channel: they are quantized. Export the encoder up to where FSQ begins."

@@ -5,6 +5,7 @@ same question can be asked again on any machine. Light: NumPy only.
 """
 
 import dataclasses
+import math
 import zipfile
 
 import numpy as np
@@ -86,11 +87,14 @@ def read_reference(path: str, spec: ImageSpec) -> Reference:
             f"{path}: expected images uint8 [N, {', '.join(map(str, spec.shape))}], "
             f"got {images.dtype} {list(images.shape)}."
         )
-    if not 0 < images.nbytes <= MAX_BYTES:
+    most = MAX_BYTES // math.prod(spec.shape)
+    if not 0 < len(images) <= most:
         raise RequestError(
-            f"{path}: expected 1 to {MAX_BYTES // images[:1].nbytes if images.size else 1} images, "
-            f"got {len(images)}; they are copied into every dataset."
+            f"{path}: expected 1 to {most:,} images, got {len(images):,}; "
+            "they are copied into every dataset."
         )
+    if tokens.dtype.kind not in "iu":
+        raise RequestError(f"{path}: expected tokens as integers, got {tokens.dtype}.")
     if tokens.ndim not in (2, 3) or len(tokens) != len(images) or tokens.size == 0:
         raise RequestError(
             f"{path}: expected tokens [{len(images)}, rows, columns], got {list(tokens.shape)}."

@@ -95,6 +95,21 @@ def find_remedy(adopted: Adopted) -> str:
     )
 
 
+def indistinct_presets(adopted: Adopted) -> tuple[str, ...]:
+    """Returns the other presets that give the reference's tokens just as well.
+
+    `official` and `atanh` differ in one token of ten thousand at most; any
+    other name here means that the reference is too small to tell.
+    """
+    latents, expected = latents_of(adopted), adopted.reference.tokens
+    own = agreement_of(adopted, latents)
+    return tuple(
+        change[0].removeprefix("preset: ")
+        for change, tokens in _quantized(adopted, latents)
+        if change and compare(tokens, expected).same >= own.same
+    )
+
+
 def _inputs(adopted: Adopted) -> Iterator[_Input]:
     own = adopted.spec.image.pixel_range
     orders = (False, True) if adopted.spec.image.channels == 3 else (False,)

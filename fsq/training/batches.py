@@ -6,6 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
+from fsq.errors import RequestError
+from fsq.training.recipe import TrainingSpec
+
 
 class TrainingImages(Protocol):
     """Images that can be asked for by number.
@@ -80,4 +83,29 @@ def batch_of_step(images: TrainingImages, step: int, *, batch_size: int, seed: i
 def variance_of(images: TrainingImages, *, sample: int = 4096) -> float:
     """Returns the variance of the pixels of up to `sample` images, in steps of 0 to 255."""
     numbers = order_of_epoch(len(images), 0, 0)[:sample]
-    return float(images.batch(numbers, np.random.default_rng(0)).var(dtype=np.float64))
+    random = np.random.default_rng(0)
+    counts = np.zeros(256, np.int64)
+    for start in range(0, len(numbers), 16):  # few at a time: they may be large
+        batch = images.batch(numbers[start : start + 16], random)
+        counts += np.bincount(batch.ravel(), minlength=256)
+    values, share = np.arange(256), counts / counts.sum()
+    return float((share * values**2).sum() - (share * values).sum() ** 2)
+
+
+def count_steps(images: int, training: TrainingSpec, *, replicas: int = 1) -> int:
+    """Returns the number of steps of a run over so many images.
+
+    Raises:
+      RequestError: They do not fill a batch, or the GPUs cannot share one evenly.
+    """
+    if images < training.batch_size:
+        raise RequestError(
+            f"training: expected at least one batch of {training.batch_size} images, "
+            f"got {images}. Lower training.batch_size, or give more images."
+        )
+    if training.batch_size % replicas:
+        raise RequestError(
+            f"training.batch_size: expected a multiple of {replicas}, one share for each GPU, "
+            f"got {training.batch_size}."
+        )
+    return images // training.batch_size * training.epochs

@@ -1,18 +1,19 @@
 """The training loop: batches in order, steps, checkpoints; a resumed run goes on exactly."""
 
-import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from fsq.autoencoder import Autoencoder
-from fsq.contract import TokenizerSpec
-from fsq.errors import RequestError
-from fsq.training.batches import TrainingImages, batch_of_step, variance_of
+from fsq.errors import DataError, RequestError
+from fsq.training.batches import TrainingImages, batch_of_step, count_steps, variance_of
+from fsq.training.claim import claim_directory
 from fsq.training.dead_start import check_first_step
 from fsq.training.recipe import TrainingSpec
 from fsq.training.step import TrainStep
@@ -43,10 +44,12 @@ def train(
 
     Raises:
       RequestError: The images do not fill a batch or are all alike, the start
-        is dead, or the directory holds checkpoints of another run.
+        is dead, or the directory holds checkpoints of another run or damaged ones.
+      DataError: The loss is not finite any more.
     """
-    steps = count_steps(len(images), training)
-    _claim(Path(checkpoints), autoencoder.spec, training, images)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    steps = count_steps(len(images), training, replicas=replicas)
+    claim_directory(Path(checkpoints), autoencoder.spec, training, images, replicas)
     low, high = autoencoder.spec.image.pixel_range
     variance = variance_of(images) * ((high - low) / 255) ** 2
     if variance == 0:
@@ -58,8 +61,7 @@ def train(
     done = tf.Variable(0, dtype=tf.int64)
     state = tf.train.Checkpoint(done=done, **step_function.tracked)
     manager = tf.train.CheckpointManager(state, str(checkpoints), max_to_keep=2)
-    if manager.latest_checkpoint:
-        state.restore(manager.latest_checkpoint)
+    _restore(state, Path(checkpoints))
 
     for step, batch in _batches_ahead(images, int(done.numpy()), steps, training):
         losses = step_function(batch, step)
@@ -68,30 +70,16 @@ def train(
         step += 1
         done.assign(step)
         if step % STEPS_BETWEEN_NEWS == 0 or step == steps:
-            progress(step, steps, {name: float(value) for name, value in losses.items()})
+            news = {name: float(value) for name, value in losses.items()}
+            if not math.isfinite(news["loss"]):
+                raise DataError(
+                    f"training: step {step:,}: expected a finite loss, got {news['loss']}. Lower "
+                    "training.learning_rate, and remove the checkpoints if it comes back."
+                )
+            progress(step, steps, news)
         if step % training.checkpoint_steps == 0 or step == steps:
             manager.save(checkpoint_number=step)
     step_function.finish()
-
-
-def count_steps(images: int, training: TrainingSpec) -> int:
-    """Returns the number of steps of a run over so many images.
-
-    Raises:
-      RequestError: They do not fill a batch, or the GPUs cannot share one evenly.
-    """
-    if images < training.batch_size:
-        raise RequestError(
-            f"training: expected at least one batch of {training.batch_size} images, "
-            f"got {images}. Lower training.batch_size, or give more images."
-        )
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    if training.batch_size % replicas:
-        raise RequestError(
-            f"training.batch_size: expected a multiple of {replicas}, one share for each GPU, "
-            f"got {training.batch_size}."
-        )
-    return images // training.batch_size * training.epochs
 
 
 def _batches_ahead(
@@ -111,25 +99,21 @@ def _batches_ahead(
             yield step, batch
 
 
-def _claim(
-    directory: Path, spec: TokenizerSpec, training: TrainingSpec, images: TrainingImages
-) -> None:
-    """Marks the directory as this run's, or refuses it as another's."""
-    run = {
-        "tokenizer": spec.model_dump(mode="json"),
-        "training": training.model_dump(mode="json"),
-        "images": images.digest,
-        "replicas": tf.distribute.get_strategy().num_replicas_in_sync,
+def _restore(state: Any, directory: Path) -> None:
+    """Restores the newest checkpoint that can be read, if there is any."""
+    found = {
+        int(path.stem.removeprefix("ckpt-")): path.with_suffix("")
+        for path in directory.glob("ckpt-*.index")
     }
-    marker = directory / "run.json"
-    if marker.exists():
-        other = json.loads(marker.read_text())
-        for name, value in run.items():
-            if other.get(name) != value:
-                raise RequestError(
-                    f"{directory}: expected checkpoints of this run, found those of another "
-                    f"({name} differs). Remove the directory, or choose another output."
-                )
-        return
-    directory.mkdir(parents=True, exist_ok=True)
-    marker.write_text(json.dumps(run, indent=2) + "\n")
+    for _, path in sorted(found.items(), reverse=True):
+        try:
+            state.restore(str(path))
+            return
+        # A damaged file shows as one of many errors, by where it is damaged.
+        except (tf.errors.OpError, ValueError, IndexError, TypeError):
+            continue
+    if found:
+        raise RequestError(
+            f"{directory}: expected checkpoints that can be read, found {len(found)} damaged. "
+            "Remove the directory to begin again."
+        )

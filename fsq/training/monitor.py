@@ -29,7 +29,7 @@ def open_monitor(directory: str | None, autoencoder: Autoencoder, images: np.nda
       images: Held-out images, uint8 [B, S, S, C].
 
     Raises:
-      RequestError: tensorboard is not installed.
+      RequestError: tensorboard is not installed, or the directory cannot be written.
     """
     if directory is None:
         return lambda step, losses: None
@@ -40,7 +40,14 @@ def open_monitor(directory: str | None, autoencoder: Autoencoder, images: np.nda
             "tensorboard: expected the package, found none. Install fsq-tokenizer[tensorboard], "
             "or leave the key 'tensorboard' out."
         ) from error
-    writer = tf.summary.create_file_writer(directory)
+    try:
+        writer = tf.summary.create_file_writer(directory)
+        writer.flush()
+    except tf.errors.OpError as error:
+        raise RequestError(
+            f"{directory}: expected a directory that can be written, for TensorBoard. "
+            "Choose another for the key 'tensorboard'."
+        ) from error
     run = tf.function(lambda pixels: _run(autoencoder, pixels), autograph=False)
 
     def monitor(step: int, losses: dict[str, float]) -> None:

@@ -8,7 +8,7 @@ Weight = Annotated[float, pydantic.Field(gt=0, le=100)]
 
 
 class _Frozen(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PerceptualSpec(_Frozen):
@@ -72,4 +72,4 @@ class TrainingSpec(_Frozen):
     random_crop: Annotated[float, pydantic.Field(gt=0, le=1)] | None = None
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     checkpoint_steps: Annotated[int, pydantic.Field(ge=1)] = 500
-    seed: Annotated[int, pydantic.Field(ge=0)] = 0
+    seed: Annotated[int, pydantic.Field(ge=0, lt=2**32)] = 0

@@ -12,8 +12,9 @@ import yaml
 from fsq import FSQ
 from fsq.errors import FsqError
 from fsq.tokenizer import Tokenizer
-from pipeline.adopt import adopt_tokenizer, check_output, save_adoption
+from pipeline.adopt import adopt_tokenizer, save_adoption
 from pipeline.config import ImportConfig, load_config
+from pipeline.tokenizer_output import check_free_output
 
 LEVELS = [5, 4, 3]
 
@@ -52,7 +53,7 @@ class Import:
         path = self.folder / "import.yaml"
         path.write_text(yaml.safe_dump({k: v for k, v in config.items() if v is not None}))
         loaded = load_config(str(path), ImportConfig)
-        check_output(loaded)
+        check_free_output(loaded.output)
         save_adoption(loaded, str(path), adopt_tokenizer(loaded))
         return Tokenizer.load(loaded.output)
 

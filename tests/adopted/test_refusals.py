@@ -79,7 +79,7 @@ def test_an_existing_tokenizer_is_not_replaced(
     keras_import, tokenizer_directory: Path, tmp_path: Path
 ):
     shutil.copytree(tokenizer_directory, keras_import.output)
-    assert "expected no tokenizer there, found one." in keras_import.refusal()
+    assert "expected no dataset or tokenizer there, found tokenizer.json." in keras_import.refusal()
 
 
 def test_a_model_of_tensorflow_is_from_one_tensor_to_one_for_any_batch(
