@@ -157,7 +157,7 @@ class Tokenizer:
           images: uint8, shape [B, S, S, C], B <= batch_size.
 
         Returns:
-          Tokens [B, rows, columns], int32 or int64; -1 where a latent was NaN.
+          Tokens [B, rows, columns], int32 or int64; -1 where a latent was NaN or infinite.
         """
         if self._runtime is None:
             self._runtime = _make_runtime(self._autoencoder, self.batch_size)
@@ -178,7 +178,7 @@ class Tokenizer:
           Tokens in [0, vocab_size), int32 or int64, shape [B, rows, columns].
 
         Raises:
-          ValueError: Another shape or type, or a latent is NaN.
+          ValueError: Another shape or type, or a latent is NaN or infinite.
         """
         images = np.asarray(images)
         shape = self.contract.image.shape
@@ -191,7 +191,9 @@ class Tokenizer:
             return np.zeros((0, *self.contract.grid), lattice.token_dtype(self.contract.vocab_size))
         tokens = self._encode(images)
         if (bad := int((tokens < 0).sum())) > 0:
-            raise ValueError(f"encode: expected finite latents, got {bad} of {tokens.size} NaN.")
+            raise ValueError(
+                f"encode: expected finite latents, got {bad} of {tokens.size} NaN or infinite."
+            )
         return tokens
 
     def _encode(self, images: np.ndarray) -> np.ndarray:

@@ -74,6 +74,7 @@ def adopt_tokenizer(config: ImportConfig) -> Adoption:
 def save_adoption(config: ImportConfig, recipe: str, adoption: Adoption) -> None:
     """Writes the card and the tokenizer, its contract last."""
     card = render_card(config, recipe, adoption)
+    storage.make_folder(config.output)
     storage.write(storage.join(config.output, CARD_FILE), card.encode())
     adoption.tokenizer.save(config.output)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import logging
 import os
 import sys
 import tempfile
@@ -78,7 +79,8 @@ def tokenize(
     """
     from fsq.schema import parse
     from pipeline.config import OutputConfig, TokenizeConfig, load_config
-    from pipeline.plan import describe_plan, is_finished, make_plan
+    from pipeline.output import describe_plan, is_finished
+    from pipeline.plan import make_plan
 
     loaded = load_config(config, TokenizeConfig)
     if output is not None:
@@ -107,10 +109,13 @@ def tokenize(
     with watch(plan.job):
         summary = run(plan, overwrite=overwrite, beam_options=beam_options)
     if summary.units_resumed:
-        click.echo(f"resumed: {summary.units_resumed} of {summary.num_units} units done before")
+        click.echo(f"resumed: {summary.units_resumed} of {summary.num_units} units done")
+    for reason, count in summary.rejects_by_reason.items():
+        click.echo(f"rejected: {count:,} {reason}")
     click.echo(
         f"{summary.directory}: {summary.records:,} records in {summary.num_shards} shards; "
-        f"{summary.images_read:,} images read, {summary.images_rejected:,} rejected"
+        f"{summary.images_listed:,} images listed = {summary.images_written:,} written + "
+        f"{summary.images_rejected:,} rejected"
     )
 
 
@@ -235,6 +240,8 @@ def main() -> None:
     """Runs the command line. Exit 0: good; 1: the data is bad; 2: the request is bad."""
     # Before TensorFlow is imported: its start-up notes are no news to our users.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Beam logs a worker's error several times over; it is raised to us anyway.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     try:
         cli(standalone_mode=False)
     except FsqError as error:

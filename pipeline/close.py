@@ -1,30 +1,29 @@
 """The two reckonings of a job: before the shards are written, and at the close."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
-from fsq.errors import DataError
+from fsq.errors import DataError, FsqError
 from pipeline import storage
+from pipeline.accounts import Accounts
 from pipeline.encode import UnitResult
-from pipeline.job import Job
+from pipeline.failure import fail
+from pipeline.job import JOB_FILE, Job
 from pipeline.manifest import (
     CONFIG_FILE,
     REJECTS_FILE,
     STATS_FILE,
+    TIMING_FILE,
     sha256_of,
     write_manifest,
 )
 from pipeline.metadata import write_metadata
 from pipeline.parts import UnitStatus, read_status
-from pipeline.plan import JOB_FILE
 from pipeline.shards import ShardResult
-from pipeline.stats import collect_stats
-
-FAILURE_FILE = "failure.json"
-REJECTS_NAMED = 5
+from pipeline.stats import collect_stats, collect_timing
+from pipeline.stop import NOT_BEGUN, describe
 
 
 def settle_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
@@ -32,28 +31,11 @@ def settle_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
 
     Otherwise it leaves the reason in the work folder and yields nothing.
     """
-    errors = sorted((r.unit_name, r.error) for r in results if r.error is not None)
-    if errors:
-        more = f" ({len(errors) - 1} more units failed)" if len(errors) > 1 else ""
-        fail(job, f"{errors[0][1]}{more}")
-        return
-    statuses = read_statuses(job)
+    errors = dict(sorted((r.unit_name, r.error) for r in results if r.error is not None))
     try:
-        check_balance(job, statuses)
-    except DataError as error:
-        fail(job, str(error))
-        return
-    write_rejects(job, statuses)
-    rejects = [reject for status in statuses for reject in status.rejects]
-    if len(rejects) > job.max_reject_fraction * job.num_records:
-        named = "; ".join(f"{r.key}: {r.stage}: {r.reason}" for r in rejects[:REJECTS_NAMED])
-        fail(
-            job,
-            f"{job.output}: expected at most {job.max_reject_fraction:.4g} of "
-            f"{job.num_records:,} images rejected, got {len(rejects):,}: {named}. All are in "
-            f"{storage.join(job.output, REJECTS_FILE)}. Raise max_reject_fraction and run again, "
-            "the tokens are kept; or mend the images and run with --overwrite.",
-        )
+        _settle(errors, job)
+    except (OSError, FsqError) as error:
+        fail(job, describe(error, job.output))
         return
     yield from range(job.num_shards)
 
@@ -61,88 +43,108 @@ def settle_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
 def close_dataset(results: Iterable[ShardResult], job: Job) -> None:
     """Writes all that stands beside the shards, the manifest last, and clears the work folder."""
     shards = sorted(results, key=lambda shard: shard.index)
+    try:
+        _close(shards, job)
+    except (OSError, FsqError) as error:
+        fail(job, describe(error, job.output))
+
+
+def _settle(errors: dict[str, str], job: Job) -> None:
+    accounts = Accounts()
+    write_rejects(job, accounts.adding(read_statuses(job, but=errors)))
+    if (rejected := accounts.num_rejected) > job.max_rejects:
+        left = job.num_records - accounts.num_listed
+        early = f" among the first {accounts.num_listed:,}, and left the rest" if left else ""
+        raise DataError(
+            f"{job.output}: expected at most {job.max_reject_fraction:.4g} of "
+            f"{job.num_records:,} images rejected, got {rejected:,}{early}: "
+            f"{'; '.join(accounts.first_rejects)}. All are in "
+            f"{storage.join(job.output, REJECTS_FILE)}. Raise max_reject_fraction and run again, "
+            f"or mend the images and run 'fsq tokenize --only-rejects {job.output}': the tokens "
+            "are kept."
+        )
+    if errors:
+        real = [message for message in errors.values() if message != NOT_BEGUN]
+        if not real:
+            raise DataError(f"{job.output}: expected all units done, found some not begun.")
+        rest = [f"{len(real) - 1} more units failed"] if len(real) > 1 else []
+        rest += [f"{len(errors) - len(real)} not begun"] if len(errors) > len(real) else []
+        raise DataError(f"{real[0]} ({', '.join(rest)})" if rest else real[0])
+    accounts.check(job)
+
+
+def _close(shards: list[ShardResult], job: Job) -> None:
     errors = [shard.error for shard in shards if shard.error is not None]
     if errors:
-        fail(job, errors[0])
-        return
-    statuses = read_statuses(job)
-    written = sum(status.written for status in statuses)
+        raise DataError(next((e for e in errors if e != NOT_BEGUN), errors[0]))
+    accounts = Accounts()
+    write_rejects(job, accounts.adding(read_statuses(job)))
+    accounts.check(job)
+    written = accounts.written.total()
     if (found := sum(shard.records for shard in shards)) != written:
-        fail(job, f"{job.output}: expected {written:,} records in the shards, got {found:,}.")
-        return
+        raise DataError(f"{job.output}: expected {written:,} records in the shards, got {found:,}.")
     for name in (CONTRACT_FILE, WEIGHTS_FILE, CONFIG_FILE):
         storage.write(storage.join(job.output, name), storage.read(storage.join(job.work, name)))
-    stats = collect_stats(job, statuses)
-    storage.write(storage.join(job.output, STATS_FILE), json.dumps(stats, indent=2).encode())
-    write_rejects(job, statuses)
+    for name, content in (
+        (STATS_FILE, collect_stats(job, accounts)),
+        (TIMING_FILE, collect_timing(accounts)),
+    ):
+        storage.write(storage.join(job.output, name), json.dumps(content, indent=2).encode())
     write_metadata(job, shards)
-    for entry in storage.list_files(job.output):
-        if entry.name.startswith("."):  # what an interrupted run was just writing
-            storage.remove(storage.join(job.output, entry.name))
-    write_manifest(job.output, _manifest(job, statuses, shards))
+    storage.remove_temporary(job.output)
+    write_manifest(job.output, _manifest(job, accounts, shards))
     storage.remove(job.work)
 
 
-def read_statuses(job: Job) -> list[UnitStatus]:
-    """Reads what became of every unit, in their order.
+def read_statuses(job: Job, *, but: Iterable[str] = ()) -> Iterator[UnitStatus]:
+    """Reads what became of every unit, in their order, but for those named.
 
     Raises:
       DataError: A unit has no status, though the job came this far.
     """
-    statuses = []
+    left_out = set(but)
     for name in job.unit_names():
+        if name in left_out:
+            continue
         status = read_status(job, name)
         if status is None:
-            raise DataError(f"{job.part_status(name)}: expected a finished unit, found none.")
-        statuses.append(status)
-    return statuses
+            raise DataError(
+                f"{job.part_status(name)}: expected a finished unit, found none. "
+                "Something removed it; run the same command again."
+            )
+        yield status
 
 
-def check_balance(job: Job, statuses: list[UnitStatus]) -> None:
-    """Checks that every image listed was read, and every one read was written or rejected.
-
-    Raises:
-      DataError: The accounts do not balance.
-    """
-    read = sum(status.read for status in statuses)
-    written = sum(status.written for status in statuses)
-    rejected = sum(len(status.rejects) for status in statuses)
-    if read != job.num_records:
-        raise DataError(f"{job.output}: expected {job.num_records:,} images read, got {read:,}.")
-    if written + rejected * len(job.views) != read * len(job.views):
-        raise DataError(
-            f"{job.output}: expected {read:,} images written or rejected, "
-            f"got {written:,} records of {len(job.views)} view(s) and {rejected:,} rejects."
-        )
+def write_rejects(job: Job, statuses: Iterable[UnitStatus]) -> None:
+    """Writes every reject as a line of JSON, in the order of the input."""
+    with storage.open_write(storage.join(job.output, REJECTS_FILE)) as file:
+        for status in statuses:
+            for reject in status.rejects:
+                file.write(json.dumps(reject.to_dict()).encode() + b"\n")
 
 
-def write_rejects(job: Job, statuses: list[UnitStatus]) -> None:
-    """Writes key, stage and reason of every reject, in the order of the input."""
-    lines = [json.dumps(r.to_dict()) + "\n" for status in statuses for r in status.rejects]
-    storage.write(storage.join(job.output, REJECTS_FILE), "".join(lines).encode())
-
-
-def fail(job: Job, message: str) -> None:
-    """Leaves a message where the process that started the job finds it, on any engine."""
-    content = json.dumps({"message": message}).encode()
-    storage.write(storage.join(job.work, FAILURE_FILE), content)
-
-
-def _manifest(job: Job, statuses: list[UnitStatus], shards: list[ShardResult]) -> dict[str, Any]:
+def _manifest(job: Job, accounts: Accounts, shards: list[ShardResult]) -> dict[str, Any]:
     shard_names = {job.shard_name(shard.index) for shard in shards}
     # All that stands there, so that what tensorflow-datasets writes besides is covered too.
-    entries = [entry.name for entry in storage.list_files(job.output)]
-    files = [name for name in entries if name not in shard_names]
-    fields = json.loads(storage.read(storage.join(job.work, JOB_FILE)))
-    reasons = Counter(f"{r.stage}: {r.reason}" for s in statuses for r in s.rejects)
+    # Times differ from run to run, so their file is the only one that is not.
+    files = [
+        entry.name
+        for entry in storage.list_files(job.output)
+        if entry.name not in shard_names
+        and entry.name != TIMING_FILE
+        and not entry.name.startswith(".")
+    ]
+    fields = json.loads(storage.read(storage.join(job.work, JOB_FILE)))["fields"]
     return {
         "name": job.name,
         "split": job.split,
-        "images_read": job.num_records,
-        "images_rejected": sum(reasons.values()),
-        "rejects_by_reason": dict(sorted(reasons.items())),
+        "images_listed": accounts.num_listed,
+        "images_written": accounts.num_listed - accounts.num_rejected,
+        "images_rejected": accounts.num_rejected,
+        "rejects_by_reason": accounts.reasons(),
         "views": list(job.views),
         "records": sum(shard.records for shard in shards),
+        "machines": sorted(accounts.machines),
         "shards": [
             {
                 "file": job.shard_name(shard.index),

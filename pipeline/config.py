@@ -20,6 +20,11 @@ class _Frozen(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
+# What becomes of a damaged or missing record file: the job refuses it, or every record that is
+# known to be lost is a reject.
+Damaged = Literal["refuse", "reject"]
+
+
 class TfdsSource(_Frozen):
     """A prepared tensorflow-datasets dataset: a directory, or a name inside a data_dir."""
 
@@ -30,6 +35,7 @@ class TfdsSource(_Frozen):
     split: str
     image: str = "image"
     carry: tuple[str, ...] = ()
+    damaged: Damaged = "refuse"
 
     @pydantic.field_validator("carry")
     @classmethod
@@ -55,14 +61,19 @@ class TfrecordSource(_Frozen):
     image: str
     key: str | None = None
     carry: dict[Name, str] = {}
+    damaged: Damaged = "refuse"
 
 
 class ImageFolderSource(_Frozen):
-    """A folder of images; with `labels`, each image's folder is its class."""
+    """A folder of images; with `labels`, each image's folder is its class.
+
+    Links that lead out of the folder are refused unless `follow_links` is set.
+    """
 
     kind: Literal["image_folder"]
     directory: Path_
     labels: bool = True
+    follow_links: bool = False
 
 
 SourceConfig = Annotated[
@@ -108,6 +119,9 @@ class TokenizeConfig(_Frozen):
     # 8 at least: with one image per batch a result can depend on the number of threads.
     batch_size: Annotated[int, pydantic.Field(ge=8, le=65_536)] = 256
     max_reject_fraction: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
+    # How long one record may take to be read, and how often it is tried.
+    read_timeout_seconds: Annotated[float, pydantic.Field(gt=0, le=86_400)] = 120.0
+    read_tries: Annotated[int, pydantic.Field(ge=1, le=100)] = 3
 
     @pydantic.field_validator("views")
     @classmethod

@@ -1,12 +1,12 @@
 """Decoding: an image record to the pixels of its views."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from fsq.errors import BadImageError
 from fsq.images import ImageSpec, decode_image, fit_image
-from pipeline.records import BadRecord, Carried, ImageRecord, Reject
+from pipeline.records import BadRecord, Carried, ImageRecord
 from pipeline.views import View, views_of
 
 
@@ -14,28 +14,33 @@ class DecodedImage(NamedTuple):
     """One image, decoded. Its encoded bytes are let go, so that a unit stays small.
 
     Attributes:
-      key: The record's key.
       carried: What is carried along.
       views: Its views.
       pixels: uint8 [S, S, C] of each view.
     """
 
-    key: str
     carried: Carried
     views: tuple[View, ...]
     pixels: list[np.ndarray]
 
 
+class Refusal(NamedTuple):
+    """Why a record becomes a reject, and at which stage."""
+
+    stage: Literal["read", "decode"]
+    reason: str
+
+
 def decode_record(
     record: ImageRecord | BadRecord, spec: ImageSpec, view_names: tuple[str, ...]
-) -> DecodedImage | Reject:
-    """Decodes a record and fits its views; what cannot be decoded becomes a reject."""
+) -> DecodedImage | Refusal:
+    """Decodes a record and fits its views; what cannot be decoded is refused."""
     if isinstance(record, BadRecord):
-        return Reject(record.key, "read", record.reason)
+        return Refusal("read", record.reason)
     try:
         image = decode_image(record.data, spec.channels)
     except BadImageError as error:
-        return Reject(record.key, "decode", str(error))
+        return Refusal("decode", str(error))
     views = views_of(view_names, image.shape[1], image.shape[0])
     pixels = [fit_image(image, spec, view.crop, flip=view.flip) for view in views]
-    return DecodedImage(record.key, record.carried, views, pixels)
+    return DecodedImage(record.carried, views, pixels)

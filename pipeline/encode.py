@@ -1,35 +1,30 @@
 """Tokenizing one unit: read, decode, views, batches, encode, tokens, part."""
 
 import dataclasses
+import hashlib
 import threading
-import time
-from collections import defaultdict
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping
 
 import apache_beam as beam
-import numpy as np
 
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.errors import DataError, FsqError, RequestError
 from fsq.tokenizer import Tokenizer
 from pipeline import storage
-from pipeline.decode import decode_record
-from pipeline.example import ExampleWriter
+from pipeline.batch import Batch, Waiting
+from pipeline.clock import Clock
+from pipeline.decode import Refusal, decode_record
 from pipeline.job import Job
-from pipeline.parts import PlacedRecord, UnitStatus, commit_part, is_done
-from pipeline.records import (
-    BadRecord,
-    Carried,
-    ImageRecord,
-    Reject,
-    Unit,
-    encode_key,
-    place_digest,
-)
+from pipeline.machine import machine_kind
+from pipeline.parts import PlacedRecord, UnitStatus, commit_part, read_done
+from pipeline.patience import Heart, StalledError, heard, patiently, stall_reason
+from pipeline.records import Reject, Unit, hash_record, record_numbers
 from pipeline.sources import open_source
+from pipeline.stop import NOT_BEGUN, count_rejects, describe, stop, stopped
 from pipeline.turn import Turn
-from pipeline.views import View
+
+NOT_FINITE = "expected finite latents, got NaN or infinity"
 
 _lock = threading.Lock()
 _tokenizers: dict[tuple[str, int], Tokenizer] = {}
@@ -57,33 +52,82 @@ class TokenizeUnits(beam.PTransform):
         return units | beam.Map(tokenize_unit, self.job)
 
 
-class _Slot(NamedTuple):
-    """What remains of an image once its pixels are in a batch."""
-
-    key: str
-    carried: Carried
-    view: View
-    tokens_value: bytes
-
-
 def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
     """Does one unit and commits its part, unless that was done before."""
+    if stopped(job):
+        return UnitResult(unit.name, error=NOT_BEGUN)
     try:
-        if is_done(job, unit.name):
+        if (done := read_done(job, unit.name)) is not None:
+            count_rejects(job, unit.name, len(done.rejects))
             return UnitResult(unit.name)
-        tokenizer = shared_tokenizer(job)
-        with Turn() as turn:
-            records, status = encode_unit(unit, job, tokenizer, turn)
-            commit_part(job, unit.name, records, status)
+        records, status = read_and_encode(unit, job, shared_tokenizer(job))
     except (OSError, FsqError) as error:
         return UnitResult(unit.name, error=describe(error, unit.path))
+    try:
+        with Turn():
+            commit_part(job, unit.name, records, status)
+    except OSError as error:
+        # Where one part cannot be written, no other can.
+        message = describe(error, job.output)
+        stop(job, message)
+        return UnitResult(unit.name, error=message)
+    count_rejects(job, unit.name, len(status.rejects))
     return UnitResult(unit.name)
 
 
+def read_and_encode(
+    unit: Unit, job: Job, tokenizer: Tokenizer
+) -> tuple[list[PlacedRecord], UnitStatus]:
+    """Does `encode_unit`, and again if a read stalls; an image that never comes is a reject.
+
+    Raises:
+      OSError, DataError: The unit's file cannot be read, or too much of it stalls.
+    """
+    numbers = list(record_numbers(unit))
+    given_up: Mapping[int, str] = {}
+    reason = stall_reason(job.read_timeout_seconds, job.read_tries)
+
+    def work(heart: Heart) -> tuple[list[PlacedRecord], UnitStatus]:
+        turn = Turn()
+        # A thread that hangs must not hold the others up.
+        heart.on_abandon = turn.give_up
+        return encode_unit(unit, job, tokenizer, heart=heart, turn=turn, given_up=given_up)
+
+    while True:
+        try:
+            return patiently(
+                work,
+                timeout_seconds=job.read_timeout_seconds,
+                tries=job.read_tries,
+                where=unit.path,
+            )
+        except StalledError as stall:
+            if stall.count >= len(numbers):
+                raise
+            number = numbers[stall.count]
+            if number in given_up or len(given_up) >= job.max_rejects:
+                raise
+            given_up = {**given_up, number: reason}
+
+
 def encode_unit(
-    unit: Unit, job: Job, tokenizer: Tokenizer, turn: Turn
+    unit: Unit,
+    job: Job,
+    tokenizer: Tokenizer,
+    *,
+    heart: Heart,
+    turn: Turn,
+    given_up: Mapping[int, str],
 ) -> tuple[list[PlacedRecord], UnitStatus]:
     """Reads, decodes and encodes one unit.
+
+    Args:
+      unit: What to read.
+      job: How.
+      tokenizer: The job's.
+      heart: Told of every record.
+      turn: Taken while the interpreter is busy.
+      given_up: Records that are not waited for any more, by number, and why.
 
     Returns:
       The token records, and the unit's accounting.
@@ -91,36 +135,45 @@ def encode_unit(
     Raises:
       OSError, DataError: The unit's file cannot be read.
     """
-    clock = _Clock()
-    slots: list[_Slot] = []
+    clock = Clock()
     rejects: list[Reject] = []
-    batch = _Batch(job, tokenizer, slots, clock, turn)
-    read = 0
-    for record in clock.timed(open_source(job.source).read(unit, job.features)):
-        read += 1
-        decoded = decode_record(record, job.contract.image, job.views)
-        clock.stop("decode")
-        if isinstance(decoded, Reject):
-            rejects.append(decoded)
-            continue
-        for view, pixels in zip(decoded.views, decoded.pixels, strict=True):
-            batch.add(decoded.key, decoded.carried, view, pixels)
-    batch.flush()
-
-    rejects += [Reject(key, "encode", "expected finite latents, got NaN") for key in batch.lost]
-    records = [
-        _place_and_serialize(slot, batch.writer) for slot in slots if slot.key not in batch.lost
-    ]
-    clock.stop("write")
+    listed: Counter[str] = Counter()
+    content = hashlib.blake2b(digest_size=16)
+    source = open_source(job.source)
+    with turn:
+        batch = Batch(job, tokenizer, clock, turn)
+        records = heard(source.read(unit, job.features, given_up), heart)
+        for number, record in zip(record_numbers(unit), clock.timed(records), strict=True):
+            group = source.group_of(unit, record.key)
+            listed[group] += 1
+            hash_record(content, record)
+            decoded = decode_record(record, job.contract.image, job.views)
+            clock.stop("decode")
+            if isinstance(decoded, Refusal):
+                reject = Reject(record.key, decoded.stage, decoded.reason, group, number)
+                rejects.append(reject)
+                continue
+            for view, pixels in zip(decoded.views, decoded.pixels, strict=True):
+                batch.add(Waiting(record.key, number, group, decoded.carried, view), pixels)
+        batch.flush()
+        rejects += [
+            Reject(waiting.key, "encode", NOT_FINITE, waiting.group, number)
+            for number, waiting in batch.lost.items()
+        ]
+        placed, written = batch.records()
+        clock.stop("write")
     status = UnitStatus(
-        read=read,
-        written=len(records),
+        source=unit.path,
+        listed=dict(listed),
+        written=written,
         rejects=tuple(rejects),
         token_counts=batch.token_counts(),
+        content=content.hexdigest(),
+        stamp=unit.stamp,
+        machine=machine_kind(),
         seconds=clock.seconds(),
-        part_sha256="",
     )
-    return records, status
+    return placed, status
 
 
 def shared_tokenizer(job: Job) -> Tokenizer:
@@ -155,107 +208,3 @@ def _keep(job: Job, contract_data: bytes, weights_data: bytes, where: str) -> No
     _tokenizers[job.fingerprint, job.batch_size] = Tokenizer.from_bytes(
         contract_data, weights_data, where=where, batch_size=job.batch_size
     )
-
-
-def describe(error: Exception, where: str) -> str:
-    """Renders what the world did to us as one line."""
-    if isinstance(error, FsqError):
-        return str(error)
-    name = getattr(error, "filename", None) or where
-    return f"{name}: {getattr(error, 'strerror', None) or error}."
-
-
-class _Batch:
-    """Gathers views to full batches and runs the encoder on them.
-
-    Attributes:
-      lost: Keys of the images with a NaN latent in any of their views.
-      writer: What serializes the job's records.
-    """
-
-    def __init__(
-        self, job: Job, tokenizer: Tokenizer, slots: list[_Slot], clock: "_Clock", turn: Turn
-    ):
-        self.lost: dict[str, None] = {}
-        self.writer = ExampleWriter(job.contract.vocab_size, job.features, job.token_format)
-        self._tokenizer, self._slots, self._clock, self._turn = tokenizer, slots, clock, turn
-        shape = (tokenizer.batch_size, *tokenizer.contract.image.shape)
-        self._pixels = np.zeros(shape, np.uint8)
-        self._waiting: list[tuple[str, Carried, View]] = []
-        self._encoded: list[tuple[list[str], np.ndarray]] = []
-
-    def add(self, key: str, carried: Carried, view: View, pixels: np.ndarray) -> None:
-        self._pixels[len(self._waiting)] = pixels
-        self._waiting.append((key, carried, view))
-        if len(self._waiting) == self._tokenizer.batch_size:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self._waiting:
-            return
-        self._clock.stop("decode")
-        with self._turn.passed_on():
-            tokens = self._tokenizer.encode_batch(self._pixels[: len(self._waiting)])
-            self._clock.stop("encode")
-        self._clock.stop("wait")
-        tokens = tokens.reshape(len(tokens), -1)
-        keys = [key for key, _, _ in self._waiting]
-        self._check(tokens, keys)
-        self._encoded.append((keys, tokens))
-        values = self.writer.tokens_to_values(tokens)
-        self._slots.extend(
-            _Slot(*waiting, value) for waiting, value in zip(self._waiting, values, strict=True)
-        )
-        self._waiting.clear()
-
-    def token_counts(self) -> dict[int, int]:
-        """Counts the tokens of all images that are not lost."""
-        kept = [
-            tokens[[key not in self.lost for key in keys]] if self.lost else tokens
-            for keys, tokens in self._encoded
-        ]
-        if not kept:
-            return {}
-        tokens, times = np.unique(np.concatenate(kept), return_counts=True)
-        return dict(zip(tokens.tolist(), times.tolist(), strict=True))
-
-    def _check(self, tokens: np.ndarray, keys: list[str]) -> None:
-        """Notes the images with NaN latents; a token beyond the vocabulary is an error."""
-        for row in np.flatnonzero((tokens < 0).any(axis=1)):
-            self.lost[keys[row]] = None
-        vocab_size = self._tokenizer.contract.vocab_size
-        if tokens.max() >= vocab_size:
-            raise DataError(
-                f"{keys[0]}: expected tokens below {vocab_size} in the batch that begins here, "
-                f"got {tokens.max()}. The encoder's runtime is at fault."
-            )
-
-
-class _Clock:
-    """Adds up the time between stops, by stage."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = defaultdict(float)
-        self._last = time.perf_counter()
-
-    def stop(self, stage: str) -> None:
-        now = time.perf_counter()
-        self._seconds[stage] += now - self._last
-        self._last = now
-
-    def timed(
-        self, records: Iterator[ImageRecord | BadRecord]
-    ) -> Iterator[ImageRecord | BadRecord]:
-        for record in records:
-            self.stop("read")
-            yield record
-        self.stop("read")
-
-    def seconds(self) -> dict[str, float]:
-        return {stage: round(seconds, 6) for stage, seconds in self._seconds.items()}
-
-
-def _place_and_serialize(slot: _Slot, writer: ExampleWriter) -> PlacedRecord:
-    key = encode_key(slot.key)
-    data = writer.serialize(slot.tokens_value, key, slot.view, slot.carried)
-    return PlacedRecord(place_digest(key, slot.view.name), data)

@@ -1,20 +1,30 @@
 """The whole pipeline on one page."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from fsq.errors import DataError
 from pipeline import storage
-from pipeline.close import FAILURE_FILE, close_dataset, settle_units
+from pipeline.close import close_dataset, settle_units
 from pipeline.config import TokenizeConfig
 from pipeline.encode import TokenizeUnits, load_tokenizer
 from pipeline.engine import engine_options
+from pipeline.failure import message_in, read_failure
 from pipeline.job import Job
+from pipeline.lock import locked
 from pipeline.manifest import read_manifest
-from pipeline.plan import Plan, begin, clear_output, count_done, is_finished, make_plan
+from pipeline.output import (
+    begin,
+    clear_output,
+    count_done,
+    is_finished,
+    refuse_changed_content,
+    refuse_strangers,
+)
+from pipeline.plan import Plan, make_plan
 from pipeline.records import Unit
 from pipeline.shards import WriteShards
 
@@ -25,8 +35,9 @@ class Summary:
 
     Attributes:
       directory: The finished dataset.
-      images_read: Images of the source.
+      images_listed: Images of the source.
       images_rejected: Those among them that were refused.
+      rejects_by_reason: How many, by reason.
       records: Token records written, one per image and view.
       num_shards: Files they lie in.
       units_resumed: Units that an earlier run had done; all of them if the
@@ -35,12 +46,17 @@ class Summary:
     """
 
     directory: str
-    images_read: int
+    images_listed: int
     images_rejected: int
+    rejects_by_reason: dict[str, int]
     records: int
     num_shards: int
     units_resumed: int
     num_units: int
+
+    @property
+    def images_written(self) -> int:
+        return self.images_listed - self.images_rejected
 
 
 def tokenize(
@@ -70,28 +86,54 @@ def run(plan: Plan, *, overwrite: bool = False, beam_options: Sequence[str] = ()
     """Runs a plan; see `tokenize`."""
     job = plan.job
     options = engine_options(beam_options)
-    finished = not overwrite and is_finished(plan)
-    resumed = job.num_units if finished else 0 if overwrite else count_done(plan)
-    # Before anything is removed or written: a tokenizer that does not fit must cost nothing.
-    if resumed < job.num_units:
-        load_tokenizer(job, plan.contract_data, plan.weights_data, plan.tokenizer)
+    # Whose directory it is comes first: in a stranger's not even a lock is made.
     if overwrite:
-        clear_output(job.output)
-    if not finished:
-        units = begin(plan)
-        storage.remove(storage.join(job.work, FAILURE_FILE))
+        refuse_strangers(job.output)
+    elif is_finished(plan) and not storage.exists(job.work):
+        return summarize(job, resumed=job.num_units)
+    with locked(job.output):
+        # Once more, now that nobody else can change it.
+        finished = not overwrite and is_finished(plan)
+        resumed = job.num_units if finished else 0 if overwrite else count_done(plan)
+        # Before anything is removed or written: a tokenizer that does not fit must cost nothing.
+        if resumed < job.num_units:
+            load_tokenizer(job, plan.contract_data, plan.weights_data, plan.tokenizer)
+        if overwrite:
+            clear_output(job.output)
+        if finished:
+            storage.remove(job.work)  # left over if the last run was stopped at its very end
+        else:
+            refuse_changed_content(plan)
+            run_units(job, begin(plan), options)
+    return summarize(job, resumed=resumed)
+
+
+def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:
+    """Runs the graph, and raises what went wrong in it.
+
+    Raises:
+      DataError: The data is bad, or the output cannot be written.
+    """
+    try:
         with beam.Pipeline(options=options) as pipeline:
             build(pipeline, job, units)
-        if storage.exists(storage.join(job.work, FAILURE_FILE)):
-            failure = json.loads(storage.read(storage.join(job.work, FAILURE_FILE)))
-            raise DataError(failure["message"])
-    else:
-        storage.remove(job.work)  # left over if the last run was stopped at its very end
+    except Exception as error:
+        # A worker's error comes as text, in another wrapping from every engine.
+        if (message := read_failure(job) or message_in(str(error))) is None:
+            raise
+        raise DataError(message) from error
+    if (message := read_failure(job)) is not None:
+        raise DataError(message)
+
+
+def summarize(job: Job, *, resumed: int) -> Summary:
+    """Reads what a finished job says of itself."""
     manifest = read_manifest(job.output)
     return Summary(
         directory=job.output,
-        images_read=manifest["images_read"],
+        images_listed=manifest["images_listed"],
         images_rejected=manifest["images_rejected"],
+        rejects_by_reason=manifest["rejects_by_reason"],
         records=manifest["records"],
         num_shards=len(manifest["shards"]),
         units_resumed=resumed,

@@ -40,7 +40,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
         ("dataset", f"{manifest['name']}, split {manifest['split']}, in {directory}"),
         (
             "images",
-            f"{manifest['images_read']:,} read, {manifest['images_rejected']:,} rejected, "
+            f"{manifest['images_listed']:,} listed, {manifest['images_rejected']:,} rejected, "
             f"views: {', '.join(manifest['views'])}",
         ),
         ("records", f"{manifest['records']:,} in {len(manifest['shards'])} shards"),

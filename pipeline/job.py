@@ -1,6 +1,12 @@
-"""What every worker needs to know of a job, and where the job keeps its files."""
+"""What every worker needs to know of a job, and where the job keeps its files.
+
+Parts and unfinished shards lie in a folder that bears the job's fingerprint: a
+worker that outlived its job finds the folder gone, and cannot write into the
+next one's.
+"""
 
 import dataclasses
+import math
 from typing import Literal
 
 from fsq.contract import TokenContract
@@ -9,6 +15,7 @@ from pipeline.config import SourceConfig
 from pipeline.records import CarriedFeature, unit_name
 
 WORK_FOLDER = ".work"
+JOB_FILE = "job.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +34,10 @@ class Job:
       num_units: Units they are cut into.
       num_shards: Files they are written to.
       max_reject_fraction: The tolerated share of rejects.
+      read_timeout_seconds: How long a record may take to come.
+      read_tries: How often it is asked for.
       fingerprint: sha256 of all that decides the bytes.
+      run: Differs from run to run.
     """
 
     source: SourceConfig
@@ -41,7 +51,10 @@ class Job:
     num_units: int
     num_shards: int
     max_reject_fraction: float
+    read_timeout_seconds: float
+    read_tries: int
     fingerprint: str
+    run: str
 
     @property
     def work(self) -> str:
@@ -56,13 +69,29 @@ class Job:
     def token_format(self) -> Literal["bytes", "int64_list"]:
         return "int64_list" if self.contract.dtype == "int64_list" else "bytes"
 
+    @property
+    def max_rejects(self) -> int:
+        """How many images may be refused."""
+        # A fraction such as 0.29 is a little less than that in binary.
+        return math.floor(self.max_reject_fraction * self.num_records + 1e-6)
+
+    @property
+    def parts(self) -> str:
+        """The folder of the parts."""
+        return storage.join(self.work, f"parts-{self.fingerprint[:16]}")
+
+    @property
+    def results(self) -> str:
+        """The folder of files that wait for their final name."""
+        return storage.join(self.work, f"results-{self.fingerprint[:16]}")
+
     def part(self, unit_name: str) -> str:
         """The records of one unit."""
-        return storage.join(self.work, "parts", f"{unit_name}.part")
+        return storage.join(self.parts, f"{unit_name}.part")
 
     def part_status(self, unit_name: str) -> str:
         """What became of one unit; written last, so that it commits the part."""
-        return storage.join(self.work, "parts", f"{unit_name}.json")
+        return storage.join(self.parts, f"{unit_name}.json")
 
     def unit_names(self) -> list[str]:
         return [unit_name(number) for number in range(self.num_units)]

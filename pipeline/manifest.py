@@ -10,8 +10,9 @@ from pipeline import storage
 MANIFEST_FILE = "manifest.json"
 CONFIG_FILE = "config.yaml"
 STATS_FILE = "stats.json"
+TIMING_FILE = "timing.json"
 REJECTS_FILE = "rejects.jsonl"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def read_manifest(directory: str) -> dict[str, Any]:

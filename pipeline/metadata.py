@@ -4,13 +4,23 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import storage
 from pipeline.job import Job
 from pipeline.shards import ShardResult
 
 
 def write_metadata(job: Job, shards: list[ShardResult]) -> None:
-    """Writes both files, and the names of the classes, through tensorflow-datasets itself."""
+    """Writes both files, and the names of the classes, through tensorflow-datasets itself.
+
+    It writes them in several goes, so that they get their place only when they are whole.
+    """
     import tensorflow_datasets as tfds
+
+    waiting = storage.join(job.results, "metadata")
+    storage.make_folder(waiting)
+    # It looks for a shard, and takes nothing from it but the name.
+    stand_in = storage.join(waiting, job.shard_name(0))
+    storage.write(stand_in, b"")
 
     split = tfds.core.SplitInfo(
         name=job.split,
@@ -18,13 +28,13 @@ def write_metadata(job: Job, shards: list[ShardResult]) -> None:
         num_bytes=sum(shard.size_bytes for shard in shards),
         filename_template=tfds.core.ShardedFileTemplate(
             dataset_name=job.name,
-            data_dir=job.output,
+            data_dir=waiting,
             split=job.split,
             filetype_suffix="tfrecord",
         ),
     )
     tfds.folder_dataset.write_metadata(
-        data_dir=job.output,
+        data_dir=waiting,
         features=tfds.features.FeaturesDict(_features(job)),
         split_infos=[split],
         version="1.0.0",
@@ -32,6 +42,9 @@ def write_metadata(job: Job, shards: list[ShardResult]) -> None:
         description=f"Tokens of {job.contract.vocab_size} codes, "
         f"{job.contract.grid[0]} x {job.contract.grid[1]} per image, row by row.",
     )
+    storage.remove(stand_in)
+    for entry in storage.list_files(waiting):
+        storage.rename(storage.join(waiting, entry.name), storage.join(job.output, entry.name))
 
 
 def _features(job: Job) -> dict[str, Any]:

@@ -4,15 +4,16 @@ A part file holds, in this order, all little-endian: a magic word; for each
 shard a head (the number of its first row and of its rows, the checksums of the
 rows, the records and the head itself); the rows, sorted by (shard, place); the
 records they point to, framed as in a TFRecord file. A shard's writer thus reads
-three small slices of it, and trusts none before its checksum. The status beside
-it (JSON) is written last and commits it.
+small slices of it, and renames nothing before their checksums. The status
+beside it (JSON) is written last and commits it.
 """
 
 import dataclasses
 import hashlib
 import itertools
 import json
-from typing import Any, NamedTuple
+import os
+from typing import Any, BinaryIO, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -20,11 +21,12 @@ import numpy as np
 from fsq.errors import DataError
 from pipeline import storage
 from pipeline.job import Job
-from pipeline.manifest import sha256_of
+from pipeline.manifest import sha256_of, sign
 from pipeline.records import Reject
 from pipeline.tfrecord import frame
 
-MAGIC = b"FSQPART1"
+MAGIC = b"FSQPART2"
+ROWS_PER_READ = 512
 HEAD = np.dtype(
     [
         ("first", "<u8"),
@@ -34,7 +36,9 @@ HEAD = np.dtype(
         ("own_checksum", "<u8"),
     ]
 )
-ROW = np.dtype([("high", "<u8"), ("low", "<u8"), ("offset", "<u8"), ("length", "<u8")])
+ROW = np.dtype(
+    [("high", "<u8"), ("low", "<u8"), ("offset", "<u8"), ("length", "<u8"), ("record", "<u8")]
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,50 +46,70 @@ class UnitStatus:
     """What became of one unit.
 
     Attributes:
-      read: Images read.
-      written: Token records written, one per image and view.
+      source: The file it was read from, for messages.
+      listed: Images it should read, by source file; see `Listing.groups`.
+      written: Token records written, one per image and view, by source file.
       rejects: The images refused.
       token_counts: How often each token occurs, by token; tokens that do not
         occur are left out.
+      content: Hash of all that was read.
+      stamp: The unit's stamp when it was read.
+      machine: The kind of machine that did it.
       seconds: Time spent, by stage.
       part_sha256: Of the part file.
     """
 
-    read: int
-    written: int
+    source: str
+    listed: dict[str, int]
+    written: dict[str, int]
     rejects: tuple[Reject, ...]
     token_counts: dict[int, int]
+    content: str
+    stamp: str
+    machine: str
     seconds: dict[str, float]
-    part_sha256: str
+    part_sha256: str = ""
+
+    @property
+    def num_listed(self) -> int:
+        return sum(self.listed.values())
+
+    @property
+    def num_written(self) -> int:
+        return sum(self.written.values())
 
     def to_json(self) -> bytes:
-        return json.dumps(dataclasses.asdict(self)).encode()
+        content = dataclasses.asdict(self)
+        content["token_counts"] = {str(k): v for k, v in self.token_counts.items()}
+        return json.dumps(sign(content)).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "UnitStatus":
+        """The inverse of `to_json`.
+
+        Raises:
+          ValueError, TypeError, KeyError, AttributeError: It is not what was written.
+        """
         content: dict[str, Any] = json.loads(data)
+        if content.pop("sha256") != sign(content)["sha256"]:
+            raise ValueError("expected the status that was written, got another")
         content["rejects"] = tuple(Reject(**reject) for reject in content["rejects"])
         content["token_counts"] = {int(k): v for k, v in content["token_counts"].items()}
         return cls(**content)
 
 
 class PlacedRecord(NamedTuple):
-    """A serialized record and where it belongs, as `place_digest` says."""
+    """A serialized record, where it belongs as `place_digest` says, and where it comes from.
+
+    Attributes:
+      digest: Its place.
+      data: A tf.train.Example.
+      record: The number of its image in the source file.
+    """
 
     digest: bytes
     data: bytes
-
-
-class ShardSlice(NamedTuple):
-    """What a part holds for one shard.
-
-    Attributes:
-      rows: `ROW` entries, sorted by place; offsets count from the begin of data.
-      data: The framed records.
-    """
-
-    rows: np.ndarray
-    data: bytes
+    record: int
 
 
 def pack_part(records: list[PlacedRecord], num_shards: int) -> bytes:
@@ -98,6 +122,7 @@ def pack_part(records: list[PlacedRecord], num_shards: int) -> bytes:
     rows["high"] = high[order]
     rows["low"] = low[order]
     rows["length"] = [len(f) for f in frames]
+    rows["record"] = [records[i].record for i in order.tolist()]
     ends = np.cumsum(rows["length"])
     start = len(MAGIC) + num_shards * HEAD.itemsize + rows.nbytes
     rows["offset"] = ends - rows["length"] + np.uint64(start)
@@ -111,42 +136,104 @@ def pack_part(records: list[PlacedRecord], num_shards: int) -> bytes:
     return b"".join([MAGIC, heads.tobytes(), rows.tobytes(), *frames])
 
 
-def read_shard_slice(path: str, shard: int, num_shards: int) -> ShardSlice:
-    """Reads what a part holds for one shard, and checks it.
+class SliceReader:
+    """Reads what a part holds for one shard, in order, a stretch of places at a time.
 
-    Raises:
-      OSError: The part cannot be read.
-      DataError: It is damaged.
+    Args:
+      path: The part.
+      shard: The number of the shard.
+      num_shards: How many there are.
     """
-    damaged = DataError(
-        f"{path}: expected the checksum of shard {shard}, got a damaged part. "
-        "Remove it and its status, and run again."
-    )
-    with storage.open_read(path) as file:
 
-        def read(offset: int, size: int, checksum: int | None = None) -> bytes:
-            file.seek(offset)
-            data = file.read(size)
-            if len(data) != size or checksum not in (None, google_crc32c.value(data)):
-                raise damaged
-            return data
+    def __init__(self, path: str, shard: int, num_shards: int):
+        self.path = path
+        self._shard, self._num_shards = shard, num_shards
+        self._head: np.void | None = None
+        self._rows = np.zeros(0, ROW)  # read, not yet taken
+        self._next_row = 0
+        self._rows_checksum = self._data_checksum = 0
 
-        heads_start = len(MAGIC)
-        head = np.frombuffer(read(heads_start + shard * HEAD.itemsize, HEAD.itemsize), HEAD)[0]
-        read(0, len(MAGIC), google_crc32c.value(MAGIC))
+    def read_below(self, bound: int) -> tuple[np.ndarray, list[bytes]]:
+        """Reads on to the first record whose place is not below a bound.
+
+        Args:
+          bound: Of the `high` half of a place; never less than in the call before.
+
+        Returns:
+          `ROW` entries, sorted by place, and the framed record of each.
+
+        Raises:
+          OSError: The part cannot be read.
+          DataError: It is damaged.
+        """
+        # Opened anew each time: there can be more parts than a process may hold open.
+        with storage.open_read(self.path) as file:
+            if self._head is None:
+                self._head = self._read_head(file)
+            self._read_rows(file, bound)
+            count = int(np.searchsorted(self._rows["high"], np.uint64(bound - 1), side="right"))
+            rows, self._rows = self._rows[:count], self._rows[count:]
+            if count == 0:
+                return rows, []
+            begin = int(rows["offset"][0])
+            data = self._read(file, begin, int(rows["length"].sum()))
+        self._data_checksum = google_crc32c.extend(self._data_checksum, data)
+        starts = (rows["offset"] - np.uint64(begin)).tolist()
+        return rows, [
+            data[start : start + length]
+            for start, length in zip(starts, rows["length"].tolist(), strict=True)
+        ]
+
+    def check(self) -> None:
+        """Compares the checksums when all has been read.
+
+        Raises:
+          DataError: The part is damaged.
+        """
+        assert self._head is not None and len(self._rows) == 0
+        if (self._rows_checksum, self._data_checksum) != (
+            self._head["rows_checksum"],
+            self._head["data_checksum"],
+        ):
+            raise self._damaged()
+
+    def _read_head(self, file: BinaryIO) -> np.void:
+        if self._read(file, 0, len(MAGIC)) != MAGIC:
+            raise self._damaged()
+        start = len(MAGIC) + self._shard * HEAD.itemsize
+        head = np.frombuffer(self._read(file, start, HEAD.itemsize), HEAD)[0]
         # A wrong head would send us anywhere, so it is looked at before it is followed.
         if _own_checksum(head) != head["own_checksum"]:
-            raise damaged
-        first, count = int(head["first"]), int(head["rows"])
-        rows_start = heads_start + num_shards * HEAD.itemsize + first * ROW.itemsize
-        packed = read(rows_start, count * ROW.itemsize, int(head["rows_checksum"]))
-        rows = np.frombuffer(packed, ROW).copy()
-        if count == 0:
-            return ShardSlice(rows, b"")
-        begin, size = int(rows["offset"][0]), int(rows["length"].sum())
-        data = read(begin, size, int(head["data_checksum"]))
-    rows["offset"] -= np.uint64(begin)
-    return ShardSlice(rows, data)
+            raise self._damaged()
+        return head
+
+    def _read_rows(self, file: BinaryIO, bound: int) -> None:
+        """Reads rows until one is not below the bound."""
+        assert self._head is not None
+        left = int(self._head["rows"]) - self._next_row
+        start = len(MAGIC) + self._num_shards * HEAD.itemsize
+        start += (int(self._head["first"]) + self._next_row) * ROW.itemsize
+        while left and not (len(self._rows) and int(self._rows["high"][-1]) >= bound):
+            count = min(left, ROWS_PER_READ)
+            packed = self._read(file, start, count * ROW.itemsize)
+            self._rows_checksum = google_crc32c.extend(self._rows_checksum, packed)
+            self._rows = np.concatenate([self._rows, np.frombuffer(packed, ROW)])
+            self._next_row += count
+            left -= count
+            start += len(packed)
+
+    def _read(self, file: BinaryIO, offset: int, size: int) -> bytes:
+        # Asked first: a damaged length could be more than there is memory.
+        if offset + size > file.seek(0, os.SEEK_END):
+            raise self._damaged()
+        file.seek(offset)
+        return file.read(size)
+
+    def _damaged(self) -> DataError:
+        return DataError(
+            f"{self.path}: expected the checksums of shard {self._shard}, got a damaged part. "
+            "Run the same command again; the unit is encoded anew."
+        )
 
 
 def _own_checksum(head: np.void) -> int:
@@ -172,12 +259,12 @@ def read_status(job: Job, unit_name: str) -> UnitStatus | None:
         return None
 
 
-def is_done(job: Job, unit_name: str) -> bool:
-    """Says whether a unit has a status and the very part that the status speaks of."""
+def read_done(job: Job, unit_name: str) -> UnitStatus | None:
+    """Returns the status of a unit whose part is the very one that the status speaks of."""
     status = read_status(job, unit_name)
     if status is None:
-        return False
+        return None
     try:
-        return sha256_of(job.part(unit_name)) == status.part_sha256
+        return status if sha256_of(job.part(unit_name)) == status.part_sha256 else None
     except FileNotFoundError:
-        return False
+        return None

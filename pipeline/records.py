@@ -6,7 +6,8 @@ several times as long to make, which shows beside a small encoder.
 
 import dataclasses
 import hashlib
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 RESERVED_FEATURES = ("tokens", "key", "view", "crop", "flip")
 
@@ -32,22 +33,55 @@ class CarriedFeature:
 
 
 @dataclasses.dataclass(frozen=True)
+class Span:
+    """Records of a file that lie one behind the other.
+
+    Attributes:
+      offset: The byte where the first of them begins.
+      first: Its number in the file.
+      num_records: How many they are.
+      lost: Why none of them can be read, if that is known before; each is then
+        a reject.
+    """
+
+    offset: int
+    first: int
+    num_records: int
+    lost: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Unit:
     """A fixed slice of the input that is done as a whole.
 
     Attributes:
       name: Stable id, also the name of its part.
       path: The file to read.
-      offset: The byte where its first record begins.
-      first: The number of its first record in the file.
-      num_records: How many records to read.
+      spans: What to read of it, in order.
+      stamp: Size and time of what is read; while it is the same, so is the content.
     """
 
     name: str
     path: str
-    offset: int
-    first: int
-    num_records: int
+    spans: tuple[Span, ...]
+    stamp: str = ""
+
+    @property
+    def num_records(self) -> int:
+        return sum(span.num_records for span in self.spans)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Unit":
+        return cls(**{**content, "spans": tuple(Span(**span) for span in content["spans"])})
+
+
+def record_numbers(unit: Unit) -> Iterator[int]:
+    """Yields the numbers, in their file, of the records of a unit."""
+    for span in unit.spans:
+        yield from range(span.first, span.first + span.num_records)
 
 
 def unit_name(number: int) -> str:
@@ -71,15 +105,32 @@ class BadRecord:
     reason: str
 
 
+def hash_record(digest: Any, record: ImageRecord | BadRecord) -> None:
+    """Adds what was read to a hashlib digest, so that another content shows."""
+    data = record.data if isinstance(record, ImageRecord) else record.reason.encode()
+    digest.update(b"%d " % len(data))
+    digest.update(data)
+
+
 @dataclasses.dataclass(frozen=True)
 class Reject:
-    """A record refused, with its reason."""
+    """A record refused, with its reason and its place in the input.
+
+    Attributes:
+      key: Its key.
+      stage: Where it was refused.
+      reason: One line.
+      file: The source file, or the folder of image files, that accounts for it.
+      record: Its number in the file that was read.
+    """
 
     key: str
     stage: Literal["read", "decode", "encode"]
     reason: str
+    file: str
+    record: int
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str | int]:
         return dataclasses.asdict(self)
 
 

@@ -2,16 +2,21 @@
 
 import dataclasses
 import hashlib
+import math
+from collections.abc import Iterator
 
 import apache_beam as beam
 import numpy as np
 
 from fsq.errors import DataError, FsqError
 from pipeline import storage
-from pipeline.encode import describe
-from pipeline.job import Job, describe_source
-from pipeline.parts import read_shard_slice
+from pipeline.job import Job
+from pipeline.manifest import sha256_of
+from pipeline.parts import SliceReader, read_status
+from pipeline.stop import NOT_BEGUN, describe, stop, stopped
 from pipeline.tfrecord import unframe
+
+RECORDS_IN_MEMORY = 16_384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,54 +49,75 @@ class WriteShards(beam.PTransform):
 
 
 def write_shard(index: int, job: Job) -> ShardResult:
-    """Gathers, sorts and writes one shard: to a temporary name, checked, then renamed."""
+    """Gathers, sorts and writes one shard: under another name, read back, then renamed."""
     target = job.shard(index)
+    if stopped(job):
+        return ShardResult(index, error=NOT_BEGUN)
     try:
-        records = gather_shard(index, job)
-        data = b"".join(records)
-        digest = hashlib.sha256(data).hexdigest()
-        temporary = storage.join(job.work, "shards", job.shard_name(index))
-        storage.write(temporary, data)
-        found = hashlib.sha256(storage.read(temporary)).hexdigest()
-        if found != digest:
+        waiting = storage.join(job.results, job.shard_name(index))
+        digest = hashlib.sha256()
+        count = size_bytes = 0
+        with storage.open_write(waiting) as file:
+            for records in gather_shard(index, job):
+                data = b"".join(records)
+                file.write(data)
+                digest.update(data)
+                count, size_bytes = count + len(records), size_bytes + len(data)
+        found = sha256_of(waiting)
+        if found != digest.hexdigest():
             raise DataError(
-                f"{temporary}: expected sha256 {digest[:12]} as written, got {found[:12]} when "
-                "read back. The disk is at fault; write to another."
+                f"{waiting}: expected sha256 {digest.hexdigest()[:12]} as written, got "
+                f"{found[:12]} when read back. The disk is at fault; write to another."
             )
-        storage.rename(temporary, target)
+        storage.rename(waiting, target)
     except (OSError, FsqError) as error:
-        return ShardResult(index, error=describe(error, target))
-    return ShardResult(index, len(records), len(data), digest)
+        message = describe(error, target)
+        if isinstance(error, OSError):
+            stop(job, message)
+        return ShardResult(index, error=message)
+    return ShardResult(index, count, size_bytes, found)
 
 
-def gather_shard(index: int, job: Job) -> list[bytes]:
+def gather_shard(index: int, job: Job) -> Iterator[list[bytes]]:
     """Reads a shard's slice of every part.
 
-    Returns:
-      The framed records in their final order.
+    The places are hashes, so that equal stretches of them hold about as many
+    records each: one stretch is in memory at a time, however long the shard.
+
+    Yields:
+      Framed records in their final order.
 
     Raises:
       OSError: A part cannot be read.
       DataError: A part is damaged, or two records have the same key and view.
     """
-    slices = [read_shard_slice(job.part(n), index, job.num_shards) for n in job.unit_names()]
-    records = [
-        piece.data[offset : offset + length]
-        for piece in slices
-        for offset, length in zip(
-            piece.rows["offset"].tolist(), piece.rows["length"].tolist(), strict=True
-        )
-    ]
-    places = np.concatenate([piece.rows[["high", "low"]] for piece in slices])
-    order = np.lexsort((places["low"], places["high"]))
-    ordered = places[order]
-    twice = np.flatnonzero(ordered[1:] == ordered[:-1])
-    if len(twice):
-        raise DataError(
-            f"{key_of(records[order[twice[0]]])}: expected each key once, got it twice in "
-            f"{describe_source(job)}. Rename one of the two, or remove it."
-        )
-    return [records[i] for i in order.tolist()]
+    names = job.unit_names()
+    slices = [SliceReader(job.part(name), index, job.num_shards) for name in names]
+    expected = job.num_records * len(job.views) / job.num_shards
+    stretches = math.ceil(expected / RECORDS_IN_MEMORY) or 1
+    for stretch in range(1, stretches + 1):
+        pieces = [piece.read_below(2**64 * stretch // stretches) for piece in slices]
+        rows = np.concatenate([rows for rows, _ in pieces])
+        frames = [frame for _, frames in pieces for frame in frames]
+        order = np.lexsort((rows["low"], rows["high"]))
+        places = rows[["high", "low"]][order]
+        twice = np.flatnonzero(places[1:] == places[:-1])
+        if len(twice):
+            pair = order[twice[0] : twice[0] + 2].tolist()
+            units = np.repeat(names, [len(rows) for rows, _ in pieces])
+            origins = sorted(_origin(job, str(units[i]), int(rows["record"][i])) for i in pair)
+            raise DataError(
+                f"{key_of(frames[pair[0]])}: expected each key once, got it in "
+                f"{' and in '.join(origins)}. Rename one of the two, or remove it."
+            )
+        yield [frames[i] for i in order.tolist()]
+    for piece in slices:
+        piece.check()
+
+
+def _origin(job: Job, unit_name: str, record: int) -> str:
+    status = read_status(job, unit_name)
+    return f"{status.source if status else unit_name} (record {record})"
 
 
 def key_of(framed: bytes) -> str:

@@ -2,11 +2,16 @@
 
 Local paths go straight to the operating system: Beam's matching would read
 brackets in a path as a pattern, and importing it takes a second.
+
+A file is written under a name of its own and renamed when it is whole and on
+the disk. No folder is made on the way: a straggler of a job whose folder is
+gone must fail, not bring the folder back.
 """
 
 import contextlib
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
@@ -15,10 +20,11 @@ from fsq.errors import RequestError
 
 
 class FileEntry(NamedTuple):
-    """A file's name, relative to the folder listed, and its size."""
+    """A file's name, relative to the folder listed, its size, and when it was written."""
 
     name: str
     size_bytes: int
+    modified_ns: int
 
 
 def is_local(path: str) -> bool:
@@ -49,26 +55,52 @@ def read(path: str) -> bytes:
 
 
 def write(path: str, data: bytes) -> None:
-    """Writes a whole file: first under a temporary name, then renamed."""
-    temporary = temporary_name(path)
-    if is_local(path):
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-    else:
-        from apache_beam.io.filesystem import CompressionTypes
+    """Writes a whole file into an existing folder; see `open_write`."""
+    with open_write(path) as file:
+        file.write(data)
 
-        with _filesystems(temporary).create(
-            temporary, compression_type=CompressionTypes.UNCOMPRESSED
-        ) as file:
-            file.write(data)
-    rename(temporary, path)
+
+@contextlib.contextmanager
+def open_write(path: str) -> Iterator[BinaryIO]:
+    """Opens a file that appears under its name when the block ends, whole, or not at all.
+
+    Raises:
+      OSError: It cannot be written; the error names the path, as a full disk does not.
+    """
+    temporary = temporary_name(path)
+    try:
+        if is_local(path):
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+        else:
+            with _create(temporary) as file:
+                yield file
+        rename(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            remove(temporary)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror or str(error), path) from error
+        raise
+
+
+def make_folder(path: str) -> None:
+    """Makes a folder and those above it, where the file system has folders at all."""
+    if is_local(path):
+        os.makedirs(path, exist_ok=True)
 
 
 def temporary_name(path: str) -> str:
-    """Returns a hidden sibling of the path; one writer at a time per path."""
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name}.tmp")
+    """Returns a hidden sibling of the path that nobody else writes to."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}.{name}.{secrets.token_hex(4)}.tmp"
+
+
+def final_name(name: str) -> str:
+    """Returns the name that a temporary file was to get; any other name as it is."""
+    return re.sub(r"^\.(.*)\.[0-9a-f]{8}\.tmp$", r"\1", name, flags=re.DOTALL)
 
 
 def rename(source: str, target: str) -> None:
@@ -77,6 +109,13 @@ def rename(source: str, target: str) -> None:
         os.replace(source, target)
     else:
         _filesystems(source).rename([source], [target])
+
+
+def modified_ns(path: str) -> int:
+    """Returns when a file was written, in nanoseconds of the epoch."""
+    if is_local(path):
+        return os.stat(path).st_mtime_ns
+    return int(_filesystems(path).last_updated(path) * 10**9)
 
 
 def exists(path: str) -> bool:
@@ -119,6 +158,13 @@ def remove(path: str) -> None:
         os.remove(path)
 
 
+def remove_temporary(folder: str) -> None:
+    """Removes what a killed process was just writing into a folder."""
+    for entry in list_files(folder):
+        if final_name(entry.name) != entry.name:
+            remove(join(folder, entry.name))
+
+
 def _walk(folder: str, prefix: str, recursive: bool) -> Iterator[FileEntry]:
     if not os.path.isdir(folder):
         return
@@ -130,7 +176,8 @@ def _walk(folder: str, prefix: str, recursive: bool) -> Iterator[FileEntry]:
             elif entry.is_file():
                 # A temporary file may be renamed under our eyes.
                 with contextlib.suppress(FileNotFoundError):
-                    yield FileEntry(prefix + entry.name, entry.stat().st_size)
+                    stat = entry.stat()
+                    yield FileEntry(prefix + entry.name, stat.st_size, stat.st_mtime_ns)
 
 
 def _match(folder: str, recursive: bool) -> Iterator[FileEntry]:
@@ -138,7 +185,15 @@ def _match(folder: str, recursive: bool) -> Iterator[FileEntry]:
     for metadata in (
         _filesystems(root).match([root + ("**" if recursive else "*")])[0].metadata_list
     ):
-        yield FileEntry(metadata.path.removeprefix(root), metadata.size_in_bytes)
+        modified = metadata.last_updated_in_seconds or 0
+        name = metadata.path.removeprefix(root)
+        yield FileEntry(name, metadata.size_in_bytes, int(modified * 10**9))
+
+
+def _create(path: str) -> BinaryIO:
+    from apache_beam.io.filesystem import CompressionTypes
+
+    return _filesystems(path).create(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def _filesystems(path: str) -> Any:

@@ -6,8 +6,9 @@ Source: tensorflow/core/lib/io/record_writer.h documents the format.
 """
 
 import struct
-from collections.abc import Iterator
-from typing import BinaryIO
+from array import array
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -16,6 +17,7 @@ from fsq.errors import DataError
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
+WRONG_DATA = "expected data with its checksum, got damaged data"
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 
@@ -38,52 +40,83 @@ def unframe(framed: bytes, where: str) -> bytes:
     return data
 
 
-def scan(file: BinaryIO, size_bytes: int, where: str) -> np.ndarray:
-    """Finds where each record begins, reading only the headers.
+class Scan(NamedTuple):
+    """What the headers of a file say.
 
-    Returns:
-      int64 offsets, shape [records].
-
-    Raises:
-      DataError: A header is damaged or the file ends inside a record.
+    Attributes:
+      num_records: Whole records from its begin on.
+      offsets: int64 byte offsets of every `stride`-th of them.
+      damage: What ends the row of records before the file ends; None if
+        nothing does.
     """
-    offsets: list[int] = []
-    offset = 0
+
+    num_records: int
+    offsets: np.ndarray
+    damage: str | None
+
+
+def scan(
+    file: BinaryIO, size_bytes: int, *, stride: int = 1, beat: Callable[[], None] = lambda: None
+) -> Scan:
+    """Finds where records begin, reading only the headers; `beat` is called for each."""
+    offsets = array("q")
+    number = offset = 0
+    damage = None
     while offset < size_bytes:
+        beat()
         file.seek(offset)
         try:
-            length = _read_length(file.read(HEADER_BYTES))
+            end = offset + HEADER_BYTES + _read_length(file.read(HEADER_BYTES)) + FOOTER_BYTES
         except DataError as error:
-            raise DataError(f"{where}: record {len(offsets)}: {error}") from error
-        offsets.append(offset)
-        offset += HEADER_BYTES + length + FOOTER_BYTES
-    if offset != size_bytes:
-        raise DataError(
-            f"{where}: record {len(offsets) - 1}: expected it to end at byte {offset:,}, "
-            f"got a file of {size_bytes:,} bytes. The file is cut off; copy it anew."
-        )
-    return np.array(offsets, np.int64)
+            damage = f"record {number}: {error}"
+            break
+        if end > size_bytes:
+            damage = (
+                f"record {number}: expected it to end at byte {end:,}, "
+                f"got a file of {size_bytes:,} bytes: it is cut off"
+            )
+            break
+        if number % stride == 0:
+            offsets.append(offset)
+        number, offset = number + 1, end
+    return Scan(number, np.array(offsets, np.int64), damage)
 
 
-def read_records(file: BinaryIO, where: str) -> Iterator[bytes]:
+def read_records(file: BinaryIO, where: str, first: int = 0) -> Iterator[bytes]:
     """Yields the records from the file's position on, each checked.
+
+    Args:
+      file: Where they are.
+      where: Its name, for messages.
+      first: The number of the first one, for messages.
 
     Raises:
       DataError: A checksum is wrong, or the file ends inside a record.
     """
-    number = 0
+    for number, record in enumerate(read_frames(file, where, first), start=first):
+        if record is None:
+            raise DataError(f"{where}: record {number}: {WRONG_DATA}.")
+        yield record
+
+
+def read_frames(file: BinaryIO, where: str, first: int = 0) -> Iterator[bytes | None]:
+    """Does what `read_records` does, but yields None for data that is not what was written.
+
+    Raises:
+      DataError: A header is damaged, or the file ends inside a record: where
+        the next one begins is not known.
+    """
+    number = first
     while header := file.read(HEADER_BYTES):
         try:
             length = _read_length(header)
             body = file.read(length + FOOTER_BYTES)
             if len(body) != length + FOOTER_BYTES:
                 raise DataError(f"expected {length:,} bytes, got the end of the file.")
-            data = body[:length]
-            if _CHECKSUM.unpack_from(body, length)[0] != _masked(data):
-                raise DataError("expected data with its checksum, got damaged data.")
         except DataError as error:
             raise DataError(f"{where}: record {number}: {error}") from error
-        yield data
+        data = body[:length]
+        yield data if _CHECKSUM.unpack_from(body, length)[0] == _masked(data) else None
         number += 1
 
 

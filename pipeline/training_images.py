@@ -90,7 +90,7 @@ class ImagesFromSource:
         self._source, self._files, self._spec = source, listing.files, spec
         self._training, self._executor = training, executor
         # Of each file, the number of its first record among all.
-        self._firsts = np.cumsum([0, *(len(file.offsets) for file in listing.files)])
+        self._firsts = np.cumsum([0, *(file.num_records for file in listing.files)])
         self.digest = listing.digest()
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ class ImagesFromSource:
         file_number = int(np.searchsorted(self._firsts, number, side="right")) - 1
         file = self._files[file_number]
         first = number - int(self._firsts[file_number])
-        unit = Unit(unit_name(0), file.path, int(file.offsets[first]), first, 1)
+        unit = Unit(unit_name(0), file.path, file.spans(first, 1))
         (record,) = self._source.read(unit, ())
         pixels = _decode(record, self._spec)
         *place, mirror = draws

@@ -21,20 +21,28 @@ class Turn:
 
     def __init__(self) -> None:
         self._held = False
+        self._own = threading.Lock()
 
     def __enter__(self) -> "Turn":
-        self._held = self._only_one.acquire(timeout=SECONDS_TO_WAIT_FOR_TURN)
+        held = self._only_one.acquire(timeout=SECONDS_TO_WAIT_FOR_TURN)
+        with self._own:
+            self._held = held
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._held:
-            self._only_one.release()
-        self._held = False
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Lets the next one go ahead, also in the place of a thread that hangs."""
+        with self._own:
+            if self._held:
+                self._only_one.release()
+            self._held = False
 
     @contextlib.contextmanager
     def passed_on(self) -> Iterator[None]:
         """Gives the turn away inside, and takes one again afterwards."""
-        self.__exit__()
+        self.give_up()
         try:
             yield
         finally:

@@ -16,6 +16,7 @@ from pipeline.manifest import (
     MANIFEST_FILE,
     REJECTS_FILE,
     STATS_FILE,
+    TIMING_FILE,
     read_manifest,
     sha256_of,
 )
@@ -57,7 +58,7 @@ def _check_files(directory: str, manifest: dict[str, Any]) -> Iterator[str]:
     expected = dict(manifest["files"])
     expected |= {shard["file"]: shard["sha256"] for shard in manifest["shards"]}
     present = {entry.name for entry in storage.list_files(directory)}
-    for name in sorted(present - expected.keys() - {MANIFEST_FILE}):
+    for name in sorted(present - expected.keys() - {MANIFEST_FILE, TIMING_FILE}):
         yield f"{storage.join(directory, name)}: expected no such file in the dataset. Remove it."
     for name, digest in expected.items():
         path = storage.join(directory, name)
@@ -138,12 +139,12 @@ def _check_record(
 def _check_accounts(
     directory: str, manifest: dict[str, Any], counts: Counter[int]
 ) -> Iterator[str]:
-    read, rejected = manifest["images_read"], manifest["images_rejected"]
-    written = (read - rejected) * len(manifest["views"])
+    listed, rejected = manifest["images_listed"], manifest["images_rejected"]
+    written = (listed - rejected) * len(manifest["views"])
     where = storage.join(directory, MANIFEST_FILE)
     if manifest["records"] != written:
         yield (
-            f"{where}: expected {written:,} records of {read:,} images, {rejected:,} of them "
+            f"{where}: expected {written:,} records of {listed:,} images, {rejected:,} of them "
             f"rejected, got {manifest['records']:,}."
         )
     if (total := sum(shard["records"] for shard in manifest["shards"])) != manifest["records"]:

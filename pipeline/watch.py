@@ -32,7 +32,7 @@ def watch(job: Job) -> Iterator[None]:
 
 class _Watcher:
     def __init__(self, job: Job, update: Update):
-        self.folder = storage.join(job.work, "parts")
+        self.folder = job.parts
         self.update = update
         self.images = self.rejects = 0
         self._seen: set[str] = set()
@@ -52,10 +52,10 @@ class _Watcher:
                 continue
             try:
                 status = UnitStatus.from_json(storage.read(storage.join(self.folder, entry.name)))
-            except FileNotFoundError:  # the work folder is cleared when the job is done
+            except (OSError, ValueError):  # the work folder is cleared when the job is done
                 continue
             self._seen.add(entry.name)
-            self.images += status.read
+            self.images += status.num_listed
             self.rejects += len(status.rejects)
 
     def _show(self, began: float, before: int) -> None:

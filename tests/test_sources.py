@@ -233,7 +233,7 @@ def test_what_a_folder_lacks_is_said(tmp_path: Path, small_images: list[bytes]):
     check_refused(nowhere, "source.directory: expected images (.jpg .jpeg")
     (tmp_path / "loose.png").write_bytes(small_images[0])
     labelled = ImageFolderSource(kind="image_folder", directory=str(tmp_path))
-    check_refused(labelled, "loose.png: expected each image in the folder of its class, found one")
+    check_refused(labelled, "loose.png: expected each image in the folder of its class, found 1")
 
 
 def test_what_tfrecords_lack_is_said(tmp_path: Path, small_images: list[bytes]):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsq.errors import DataError
-from pipeline.tfrecord import frame, read_records, scan, unframe
+from pipeline.tfrecord import frame, read_frames, read_records, scan, unframe
 
 RECORDS = [b"", b"a", b"\0" * 1000, bytes(range(256)) * 40]
 
@@ -31,9 +31,12 @@ def test_we_read_what_tensorflow_writes(tmp_path):
             writer.write(record)
     with path.open("rb") as file:
         assert list(read_records(file, str(path))) == RECORDS
-        offsets = scan(file, path.stat().st_size, str(path))
+        found = scan(file, path.stat().st_size)
+        sparse = scan(file, path.stat().st_size, stride=3)
     lengths = [len(frame(record)) for record in RECORDS]
-    assert offsets.tolist() == [sum(lengths[:n]) for n in range(len(lengths))]
+    offsets = [sum(lengths[:n]) for n in range(len(lengths))]
+    assert (found.num_records, found.offsets.tolist(), found.damage) == (4, offsets, None)
+    assert (sparse.num_records, sparse.offsets.tolist()) == (4, offsets[::3])
 
 
 def test_any_flipped_byte_is_found_and_the_record_named():
@@ -54,5 +57,17 @@ def test_any_cut_inside_a_record_is_found():
             continue
         with pytest.raises(DataError, match="shard: record"):
             list(read_records(io.BytesIO(data[:length]), "shard"))
-        with pytest.raises(DataError, match="shard: record"):
-            scan(io.BytesIO(data[:length]), length, "shard")
+        found = scan(io.BytesIO(data[:length]), length)
+        number = int(length > boundary)
+        assert found.num_records == number
+        assert found.damage is not None and found.damage.startswith(f"record {number}: expected ")
+
+
+def test_damaged_data_costs_one_record_and_a_damaged_header_the_rest():
+    frames = [frame(b"first"), frame(b"second"), frame(b"third")]
+    damaged = bytearray(b"".join(frames))
+    damaged[len(frames[0]) + 12] ^= 1
+    assert list(read_frames(io.BytesIO(damaged), "shard")) == [b"first", None, b"third"]
+    damaged[len(frames[0])] ^= 1
+    with pytest.raises(DataError, match="shard: record 8: expected a TFRecord, got a damaged head"):
+        list(read_frames(io.BytesIO(damaged), "shard", first=7))

@@ -81,7 +81,7 @@ def add_a_file(dataset: Path) -> None:
 
 
 def edit_the_counts(dataset: Path) -> None:
-    edit_manifest(dataset, images_read=101)
+    edit_manifest(dataset, images_listed=101)
 
 
 def edit_the_manifest(dataset: Path) -> None:

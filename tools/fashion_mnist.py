@@ -68,6 +68,7 @@ def write_dataset(folder: Path, splits: dict[str, tuple[list[bytes], np.ndarray]
             example.features.feature["image"].bytes_list.value.append(data)
             example.features.feature["label"].int64_list.value.append(int(label))
             frames.append(frame(example.SerializeToString(deterministic=True)))
+        storage.make_folder(str(folder))
         storage.write(str(folder / name), b"".join(frames))
         infos.append(
             tfds.core.SplitInfo(

@@ -5,7 +5,7 @@ depend on the batch shape, and at a rounding boundary a last decimal is another
 token.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,6 +20,18 @@ class Runtime(Protocol):
 
         Returns:
           Tokens int32 or int64, [batch_size, rows, columns]; -1 where a latent
-          was NaN.
+          was NaN or infinite.
         """
         ...
+
+
+def finite_tokens(quantizer: Any, latents: Any) -> Any:
+    """Quantizes latents [..., D]; a NaN or an infinity among them gives the token -1.
+
+    An infinite latent is bounded like any other, to a token that means nothing.
+    """
+    from keras import ops
+
+    finite = ops.all(ops.isfinite(latents), axis=-1)
+    tokens = quantizer.latents_to_indices(latents)
+    return ops.where(finite, tokens, ops.cast(-1, tokens.dtype))

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from fsq.adopted.model import Adopted
 from fsq.autoencoder import pixels_to_floats
+from fsq.runtimes import finite_tokens
 
 
 class OnnxRuntime:
@@ -22,7 +23,7 @@ class OnnxRuntime:
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
         def quantize(latents: tf.Tensor) -> tf.Tensor:
-            return adopted.quantizer.latents_to_indices(latents)
+            return finite_tokens(adopted.quantizer, latents)
 
         self._quantize = quantize.get_concrete_function()
 

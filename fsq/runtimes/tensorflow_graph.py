@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from fsq.autoencoder import Autoencoder, pixels_to_floats
+from fsq.runtimes import finite_tokens
 
 
 class TensorFlowGraph:
@@ -17,7 +18,7 @@ class TensorFlowGraph:
         def run(images: tf.Tensor) -> tf.Tensor:
             floats = pixels_to_floats(images, autoencoder.spec.image)
             latents = autoencoder.encoder(floats, training=False)
-            return autoencoder.quantizer.latents_to_indices(latents)
+            return finite_tokens(autoencoder.quantizer, latents)
 
         self._run = run.get_concrete_function()
 

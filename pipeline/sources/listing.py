@@ -5,18 +5,29 @@ import dataclasses
 import hashlib
 import json
 import math
+import shutil
 import tempfile
-from collections.abc import Iterator
-from typing import Protocol
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
 from pipeline import storage
-from pipeline.records import BadRecord, CarriedFeature, ImageRecord, Unit, unit_name
+from pipeline.records import BadRecord, CarriedFeature, ImageRecord, Span, Unit, unit_name
 
 # Units are alike on every machine: their size follows from the input alone.
 UNITS_WANTED = 64
 MAX_UNIT_RECORDS = 4096
+
+Beat = Callable[[], None]
+
+
+NOTHING: Mapping[int, str] = types.MappingProxyType({})
+
+
+def no_beat() -> None:
+    """Tells nobody that the reading goes on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +37,39 @@ class ListedFile:
     Attributes:
       path: Where a unit of it is read from.
       name: The name that stands in keys and messages.
-      offsets: int64 byte offsets of its records, shape [records].
       size_bytes: Its size.
+      modified_ns: When it was written.
+      num_readable: How many records can be read.
+      offsets: int64 byte offsets of every `stride`-th of these.
+      stride: See offsets.
+      num_lost: Records that come after them and cannot be read; one, if
+        nobody knows how many.
+      lost: Why.
     """
 
     path: str
     name: str
-    offsets: np.ndarray
     size_bytes: int
+    modified_ns: int
+    num_readable: int
+    offsets: np.ndarray
+    stride: int
+    num_lost: int = 0
+    lost: str | None = None
+
+    @property
+    def num_records(self) -> int:
+        return self.num_readable + self.num_lost
+
+    def spans(self, first: int, count: int) -> tuple[Span, ...]:
+        """Says how to read some of the records; `first` is a multiple of the stride."""
+        readable = max(0, min(count, self.num_readable - first))
+        spans = []
+        if readable:
+            spans.append(Span(int(self.offsets[first // self.stride]), first, readable))
+        if count > readable:
+            spans.append(Span(0, first + readable, count - readable, self.lost))
+        return tuple(spans)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,46 +79,77 @@ class Listing:
     Attributes:
       files: In the order of their records.
       features: What is carried along with each record.
-      text: For a source without record files: the content of its one listed
-        file, which the job keeps in its work folder.
+      groups: Records and bytes of every source file; of every folder, where
+        each image is a file of its own.
+      text: For a source without record files: its one listed file, temporary
+        until the job keeps it in its work folder.
+      text_sha256: Of the text, without the times in it.
+      left_out: How many files are no images, by extension.
     """
 
     files: tuple[ListedFile, ...]
     features: tuple[CarriedFeature, ...]
-    text: bytes | None = None
+    groups: Mapping[str, tuple[int, int]]
+    text: BinaryIO | None = None
+    text_sha256: str = ""
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def num_records(self) -> int:
-        return sum(len(file.offsets) for file in self.files)
+        return sum(file.num_records for file in self.files)
 
     def digest(self) -> str:
         """sha256 over names, sizes and counts of the input, wherever it lies."""
-        content = [(file.name, file.size_bytes, len(file.offsets)) for file in self.files]
-        text = hashlib.sha256(self.text or b"").hexdigest()
-        return hashlib.sha256(json.dumps([content, text]).encode()).hexdigest()
+        content = [(file.name, file.size_bytes, file.num_records) for file in self.files]
+        return hashlib.sha256(json.dumps([content, self.text_sha256]).encode()).hexdigest()
+
+    def describe(self) -> dict[str, object]:
+        """The input as a job's fingerprint names it."""
+        groups = {
+            name: f"{records:,} records in {size_bytes:,} bytes"
+            for name, (records, size_bytes) in self.groups.items()
+        }
+        return {"files": groups, "sha256": self.digest()}
 
 
 class Source(Protocol):
     """One input format."""
 
-    def list(self) -> Listing:
+    def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
         """Lists the input.
+
+        Args:
+          stride: Note the place of every so many records only.
+          beat: Called now and then, for whoever watches that nothing hangs.
 
         Raises:
           RequestError: There is none, or it lacks what the config names.
-          DataError: A file is damaged.
+          DataError: A file is damaged, and damage is not to be rejected.
         """
         ...
 
     def read(
-        self, unit: Unit, features: tuple[CarriedFeature, ...]
+        self,
+        unit: Unit,
+        features: tuple[CarriedFeature, ...],
+        given_up: Mapping[int, str] = NOTHING,
     ) -> Iterator[ImageRecord | BadRecord]:
         """Yields exactly `unit.num_records` records, in order.
 
+        Args:
+          unit: What to read.
+          features: What to carry along.
+          given_up: Records that stalled too often, by number, and why: not to
+            be asked for again.
+
         Raises:
           OSError: The unit's file cannot be read.
-          DataError: It is damaged.
+          DataError: It is damaged, and damage is not to be rejected.
         """
+        ...
+
+    def group_of(self, unit: Unit, key: str) -> str:
+        """Returns the entry of `Listing.groups` that a record belongs to."""
         ...
 
 
@@ -96,7 +163,7 @@ def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> li
     """Cuts the listing into units; a unit never spans two files.
 
     Args:
-      listing: The input.
+      listing: The input, listed with a stride that divides the batch size.
       batch_size: Images per batch.
       limit: Take just the first so many records.
     """
@@ -104,33 +171,39 @@ def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> li
     size = unit_records(left, batch_size)
     units: list[Unit] = []
     for file in listing.files:
-        count = min(len(file.offsets), left)
+        count = min(file.num_records, left)
         for first in range(0, count, size):
+            spans = file.spans(first, min(size, count - first))
             units.append(
-                Unit(
-                    name=unit_name(len(units)),
-                    path=file.path,
-                    offset=int(file.offsets[first]),
-                    first=first,
-                    num_records=min(size, count - first),
-                )
+                Unit(unit_name(len(units)), file.path, spans, stamp_of(listing, file, first, size))
             )
         left -= count
     return units
 
 
+def stamp_of(listing: Listing, file: ListedFile, first: int, count: int) -> str:
+    """Returns size and time of the file with these records, or of all the files they are."""
+    if listing.text is None:
+        return f"{file.size_bytes} bytes of {file.modified_ns}"
+    last = (first + count) // file.stride
+    begin = int(file.offsets[first // file.stride])
+    end = int(file.offsets[last]) if last < len(file.offsets) else file.size_bytes
+    listing.text.seek(begin)
+    return hashlib.sha256(listing.text.read(end - begin)).hexdigest()
+
+
 def one_unit_per_file(listing: Listing) -> list[Unit]:
     """Returns the whole input, for a reader that keeps no parts."""
     return [
-        Unit(unit_name(number), file.path, 0, 0, len(file.offsets))
+        Unit(unit_name(number), file.path, file.spans(0, file.num_records))
         for number, file in enumerate(listing.files)
-        if len(file.offsets)
+        if file.num_records
     ]
 
 
 @contextlib.contextmanager
 def materialize(listing: Listing) -> Iterator[Listing]:
-    """Puts the listing's own text, if it has one, into a temporary file while it is read."""
+    """Puts the listing's own text, if it has one, into a temporary folder while it is read."""
     if listing.text is None:
         yield listing
         return
@@ -144,5 +217,7 @@ def place_text(listing: Listing, folder: str) -> Listing:
         return listing
     (file,) = listing.files
     path = storage.join(folder, file.path)
-    storage.write(path, listing.text)
+    listing.text.seek(0)
+    with storage.open_write(path) as target:
+        shutil.copyfileobj(listing.text, target)
     return dataclasses.replace(listing, files=(dataclasses.replace(file, path=path),))

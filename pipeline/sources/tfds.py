@@ -1,16 +1,23 @@
 """Datasets that tensorflow-datasets has prepared, read from their TFRecord shards."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from fsq.errors import DataError, RequestError
+from fsq.errors import RequestError
 from pipeline.config import TfdsSource
 from pipeline.records import BadRecord, CarriedFeature, ImageRecord, Unit
-from pipeline.sources.listing import Listing
-from pipeline.sources.tfrecord import check_names, list_record_files, read_examples
+from pipeline.sources.listing import NOTHING, Beat, Listing, no_beat
+from pipeline.sources.tfrecord import (
+    Fields,
+    check_names,
+    file_name,
+    list_groups,
+    list_record_files,
+    read_examples,
+)
 
 
 class Tfds:
@@ -24,7 +31,7 @@ class Tfds:
     def __init__(self, config: TfdsSource):
         self.config = config
 
-    def list(self) -> Listing:
+    def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
         builder = self._builder()
         splits = builder.info.splits
         if self.config.split not in splits:
@@ -40,19 +47,22 @@ class Tfds:
         check_names(self.config.carry)
         features = self._features(builder)
         split = splits[self.config.split]
-        files = list_record_files([os.fspath(path) for path in split.filepaths])
-        for file, expected in zip(files, split.shard_lengths, strict=True):
-            if len(file.offsets) != expected:
-                raise DataError(
-                    f"{file.path}: expected {expected:,} records as dataset_info.json says, "
-                    f"got {len(file.offsets):,}. Prepare the dataset anew."
-                )
-        return Listing(files, features)
+        paths = [os.fspath(path) for path in split.filepaths]
+        expected = list(zip(paths, split.shard_lengths, strict=True))
+        files = list_record_files(expected, self.config.damaged, stride, beat)
+        return list_groups(files, features)
 
     def read(
-        self, unit: Unit, features: tuple[CarriedFeature, ...]
+        self,
+        unit: Unit,
+        features: tuple[CarriedFeature, ...],
+        given_up: Mapping[int, str] = NOTHING,
     ) -> Iterator[ImageRecord | BadRecord]:
-        return read_examples(unit, self.config.image, None, features)
+        fields = Fields(self.config.image, None, features)
+        return read_examples(unit, fields, self.config.damaged, given_up)
+
+    def group_of(self, unit: Unit, key: str) -> str:
+        return file_name(unit.path)
 
     def _builder(self) -> Any:
         import tensorflow_datasets as tfds

@@ -1,23 +1,28 @@
 """TFRecord files of tf.train.Example with named fields."""
 
+import errno
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from fsq.errors import DataError, RequestError
 from pipeline import storage
-from pipeline.config import TfrecordSource
+from pipeline.config import Damaged, TfrecordSource
 from pipeline.records import (
     RESERVED_FEATURES,
     BadRecord,
     CarriedFeature,
     FeatureKind,
     ImageRecord,
+    Span,
     Unit,
 )
-from pipeline.sources.listing import ListedFile, Listing
-from pipeline.tfrecord import read_records, scan
+from pipeline.sources.listing import NOTHING, Beat, ListedFile, Listing, no_beat
+from pipeline.tfrecord import WRONG_DATA, Scan, read_frames, read_records, scan
 
 _LISTS: dict[str, FeatureKind] = {
     "int64_list": "int64",
@@ -32,14 +37,16 @@ class Tfrecord:
     def __init__(self, config: TfrecordSource):
         self.config = config
 
-    def list(self) -> Listing:
+    def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
         paths = storage.glob(self.config.files)
         if not paths:
             raise RequestError(
                 f"source.files: expected TFRecord files, found none that fit "
                 f"{self.config.files!r}. Check the path."
             )
-        files = list_record_files(paths)
+        # Nobody says how many records each ought to hold.
+        expected = [(path, None) for path in sorted([*paths, *missing_shards(paths)])]
+        files = list_record_files(expected, self.config.damaged, stride, beat)
         wanted = [self.config.image, *self.config.carry.values()]
         wanted += [self.config.key] if self.config.key else []
         kinds = first_record_kinds(files, wanted)
@@ -57,12 +64,19 @@ class Tfrecord:
         features = tuple(
             CarriedFeature(name, field, kinds[field]) for name, field in self.config.carry.items()
         )
-        return Listing(files, features)
+        return list_groups(files, features)
 
     def read(
-        self, unit: Unit, features: tuple[CarriedFeature, ...]
+        self,
+        unit: Unit,
+        features: tuple[CarriedFeature, ...],
+        given_up: Mapping[int, str] = NOTHING,
     ) -> Iterator[ImageRecord | BadRecord]:
-        return read_examples(unit, self.config.image, self.config.key, features)
+        fields = Fields(self.config.image, self.config.key, features)
+        return read_examples(unit, fields, self.config.damaged, given_up)
+
+    def group_of(self, unit: Unit, key: str) -> str:
+        return file_name(unit.path)
 
 
 def check_names(names: Any) -> None:
@@ -75,31 +89,99 @@ def check_names(names: Any) -> None:
             )
 
 
-def list_record_files(paths: list[str]) -> tuple[ListedFile, ...]:
+def file_name(path: str) -> str:
+    """Returns the last part of a path: the name of a source file in keys and accounts."""
+    return path.rpartition("/")[2]
+
+
+def list_groups(files: tuple[ListedFile, ...], features: tuple[CarriedFeature, ...]) -> Listing:
+    """Makes the listing of record files, each of which is a group of its own."""
+    groups = {file.name: (file.num_records, file.size_bytes) for file in files}
+    return Listing(files, features, groups)
+
+
+def missing_shards(paths: list[str]) -> list[str]:
+    """Returns the files that others speak of as '<name>-00001-of-00004'."""
+    counted = [match for path in paths if (match := _SHARD.fullmatch(path))]
+    wanted = {
+        f"{match['head']}{number:0{len(match['number'])}d}-of-{match['total']}{match['tail']}"
+        for match in counted
+        for number in range(int(match["total"]))
+    }
+    return sorted(wanted - set(paths))
+
+
+_SHARD = re.compile(r"(?P<head>.*-)(?P<number>\d{5})-of-(?P<total>\d{5})(?P<tail>.*)", re.DOTALL)
+
+
+def list_record_files(
+    expected: Sequence[tuple[str, int | None]], damaged: Damaged, stride: int, beat: Beat
+) -> tuple[ListedFile, ...]:
     """Scans TFRecord files for the offsets of their records.
 
+    Args:
+      expected: Their paths, and how many records they ought to hold if that is known.
+      damaged: Refuse what is damaged, missing or of another length, or list
+        the records that are lost by it.
+      stride: See `Source.list`.
+      beat: See `Source.list`.
+
     Raises:
-      RequestError: A file cannot be opened.
-      DataError: A file is damaged.
+      DataError: A file is damaged, or cannot be opened.
     """
-    files = []
-    for path in paths:
-        try:
-            with storage.open_read(path) as file:
-                if file.read(2) == b"\x1f\x8b":
-                    raise DataError(
-                        f"{path}: expected an uncompressed TFRecord, got GZIP. Unpack it first."
-                    )
-                size_bytes = file.seek(0, os.SEEK_END)
-                offsets = scan(file, size_bytes, path)
-        except OSError as error:
-            raise RequestError(
-                f"{path}: expected a file that can be read, got: {error.strerror or error}."
-            ) from error
-        files.append(ListedFile(path, path.rpartition("/")[2], offsets, size_bytes))
-    if not any(len(file.offsets) for file in files):
-        raise RequestError(f"{paths[0]}: expected records, got none in {len(files)} file(s).")
+    files = [_list_file(path, count, stride, beat) for path, count in expected]
+    for file in files:
+        if file.lost is not None and damaged == "refuse":
+            raise DataError(
+                f"{file.path}: {file.lost}. Copy it anew, or set source.damaged to 'reject' "
+                "to count what is lost."
+            )
+    if not any(file.num_readable for file in files):
+        raise DataError(f"{files[0].path}: expected records, got none in {len(files)} file(s).")
     return tuple(files)
+
+
+def _list_file(path: str, expected: int | None, stride: int, beat: Beat) -> ListedFile:
+    beat()
+    size_bytes = modified_ns = 0
+    damage: str | None = None
+    found = Scan(0, np.zeros(0, np.int64), None)
+    try:
+        modified_ns = storage.modified_ns(path)
+        with storage.open_read(path) as file:
+            if file.read(2) == b"\x1f\x8b":
+                raise DataError(
+                    f"{path}: expected an uncompressed TFRecord, got GZIP. Unpack it first."
+                )
+            size_bytes = file.seek(0, os.SEEK_END)
+            found = scan(file, size_bytes, stride=stride, beat=beat)
+            damage = found.damage
+            if size_bytes == 0 and expected != 0:
+                damage = "expected records, got an empty file"
+    except OSError as error:
+        damage = f"expected a file that can be read, got: {error.strerror or error}"
+    readable = found.num_records if expected is None else min(found.num_records, expected)
+    if damage is not None:
+        # Without a count nobody knows how many more there were: at least one.
+        lost = 1 if expected is None else max(1, expected - readable)
+    elif expected is not None and found.num_records != expected:
+        lost = abs(expected - found.num_records)
+        damage = (
+            f"expected {expected:,} records as dataset_info.json says, got {found.num_records:,}"
+        )
+    else:
+        lost = 0
+    return ListedFile(
+        path=path,
+        name=file_name(path),
+        size_bytes=size_bytes,
+        modified_ns=modified_ns,
+        num_readable=readable,
+        offsets=found.offsets,
+        stride=stride,
+        num_lost=lost,
+        lost=damage,
+    )
 
 
 def first_record_kinds(files: tuple[ListedFile, ...], wanted: list[str]) -> dict[str, FeatureKind]:
@@ -110,7 +192,7 @@ def first_record_kinds(files: tuple[ListedFile, ...], wanted: list[str]) -> dict
     """
     from tensorflow.core.example import example_pb2
 
-    listed = next(file for file in files if len(file.offsets))
+    listed = next(file for file in files if file.num_readable)
     with storage.open_read(listed.path) as file:
         data = next(read_records(file, listed.path))
     try:
@@ -131,41 +213,86 @@ def first_record_kinds(files: tuple[ListedFile, ...], wanted: list[str]) -> dict
     return kinds
 
 
+class Fields(NamedTuple):
+    """The fields of an Example that are wanted; without a `key` the number is one."""
+
+    image: str
+    key: str | None
+    carried: tuple[CarriedFeature, ...]
+
+
 def read_examples(
-    unit: Unit, image: str, key_field: str | None, features: tuple[CarriedFeature, ...]
+    unit: Unit, fields: Fields, damaged: Damaged, given_up: Mapping[int, str]
 ) -> Iterator[ImageRecord | BadRecord]:
     """Yields the records of a unit from a TFRecord file.
 
-    A record that is no Example, or lacks a field, comes out as a BadRecord.
+    A record that is no Example, or lacks a field, comes out as a BadRecord; so
+    does a damaged one unless damage is refused.
     """
+    for span in unit.spans:
+        numbers = iter(range(span.first, span.first + span.num_records))
+        reason = span.lost
+        if reason is None:
+            try:
+                if given_up:
+                    raise TimeoutError(errno.ETIMEDOUT, next(iter(given_up.values())), unit.path)
+                yield from _read_span(unit.path, span, fields, damaged, numbers)
+            except OSError as error:
+                if damaged == "refuse":
+                    raise
+                reason = f"expected a file that can be read, got: {error.strerror or error}"
+            except DataError as error:
+                if damaged == "refuse":
+                    raise
+                reason = str(error).removeprefix(f"{unit.path}: ")
+        # What the span still lacks.
+        for number in numbers:
+            yield BadRecord(_numbered(unit.path, number), reason or "")
+
+
+def _read_span(
+    path: str, span: Span, fields: Fields, damaged: Damaged, numbers: Iterator[int]
+) -> Iterator[ImageRecord | BadRecord]:
     from google.protobuf.message import DecodeError
     from tensorflow.core.example import example_pb2
 
-    name = unit.path.rpartition("/")[2]
-    with storage.open_read(unit.path) as file:
-        file.seek(unit.offset)
-        records = islice(read_records(file, unit.path), unit.num_records)
-        count = 0
-        for count, data in enumerate(records, start=1):
-            key = f"{name}__{unit.first + count - 1}"
+    with storage.open_read(path) as file:
+        file.seek(span.offset)
+        left = span.num_records
+        for data in islice(read_frames(file, path, span.first), span.num_records):
+            number = next(numbers)
+            left -= 1
+            key = _numbered(path, number)
+            if data is None:
+                if damaged == "refuse":
+                    raise DataError(
+                        f"{path}: record {number}: {WRONG_DATA}. Copy the file anew, or set "
+                        "source.damaged to 'reject'."
+                    )
+                yield BadRecord(key, WRONG_DATA)
+                continue
             try:
                 feature = example_pb2.Example.FromString(data).features.feature
-                if key_field is not None:
-                    key = _scalar(feature, key_field, "bytes").decode("utf-8", "surrogateescape")
+                if fields.key is not None:
+                    key = _scalar(feature, fields.key, "bytes").decode("utf-8", "surrogateescape")
                 yield ImageRecord(
                     key=key,
-                    data=_scalar(feature, image, "bytes"),
-                    carried=tuple(_scalar(feature, f.field, f.kind) for f in features),
+                    data=_scalar(feature, fields.image, "bytes"),
+                    carried=tuple(_scalar(feature, f.field, f.kind) for f in fields.carried),
                 )
             except DecodeError:
                 yield BadRecord(key, "expected a tf.train.Example, got other bytes")
             except _BadFieldError as error:
                 yield BadRecord(key, str(error))
-    if count != unit.num_records:
+    if left:
         raise DataError(
-            f"{unit.path}: expected {unit.num_records:,} records from {unit.first}, "
-            f"got {count:,}. The file changed after the job began."
+            f"{path}: expected {span.num_records:,} records from {span.first} on, "
+            f"got {span.num_records - left:,}. The file changed after the job began."
         )
+
+
+def _numbered(path: str, number: int) -> str:
+    return f"{file_name(path)}__{number}"
 
 
 class _BadFieldError(ValueError):
