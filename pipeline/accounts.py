@@ -7,6 +7,7 @@ from typing import Any
 from fsq.errors import DataError
 from pipeline.job import Job
 from pipeline.parts import UnitStatus
+from pipeline.records import hex_of_hashes
 
 
 class Accounts:
@@ -16,6 +17,7 @@ class Accounts:
       listed: Images by source file.
       written: Token records by source file.
       rejected: Reasons with their counts, by source file.
+      content: Sums of the hashes of the images written, by source file.
       token_counts: How often each token occurs.
       seconds: Worker seconds by stage.
       machines: The kinds of machine that worked.
@@ -26,6 +28,7 @@ class Accounts:
         self.listed: Counter[str] = Counter()
         self.written: Counter[str] = Counter()
         self.rejected: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.content: Counter[str] = Counter()
         self.token_counts: Counter[int] = Counter()
         self.seconds: Counter[str] = Counter()
         self.machines: set[str] = set()
@@ -40,6 +43,7 @@ class Accounts:
             self.rejected[reject.file][f"{reject.stage}: {reject.reason}"] += 1
             if len(self.first_rejects) < self._num_first_rejects:
                 self.first_rejects.append(f"{reject.key}: {reject.stage}: {reject.reason}")
+        self.content.update({name: int(total, 16) for name, total in status.content.items()})
         self.token_counts.update(status.token_counts)
         self.seconds.update(status.seconds)
         self.machines.add(status.machine)
@@ -86,7 +90,11 @@ class Accounts:
                 )
 
     def by_file(self, num_views: int) -> dict[str, Any]:
-        """The accounts in images, by source file in the order of names."""
+        """The accounts in images, by source file in the order of names.
+
+        'content' is the sum of the hashes of the images written, whatever the
+        order in which they were read.
+        """
         return {
             name: {
                 "listed": self.listed[name],
@@ -94,6 +102,7 @@ class Accounts:
                 "rejected": dict(sorted(self.rejected[name].items()))
                 if name in self.rejected
                 else {},
+                "content": hex_of_hashes(self.content[name]),
             }
             for name in sorted(self.listed)
         }

@@ -7,12 +7,18 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from fsq.errors import DataError, FsqError, RequestError
 from fsq.version import __version__
 
+if TYPE_CHECKING:
+    from pipeline.config import TokenizeConfig
+    from pipeline.flow import Summary
+
+FILES_SHOWN = 5
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -57,61 +63,119 @@ def train(config: str, dry_run: bool) -> None:
 
 
 @cli.command(short_help="Tokenize an image dataset: the main job.")
-@click.argument("config")
+@click.argument("config", required=False)
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM OPTIONS]")
 @click.option("--output", metavar="DIR", help="Write here instead of output.directory.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take just the first N images.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--overwrite", is_flag=True, help="Remove another job's output first.")
+@click.option("--only-rejects", metavar="DIR", help="Try the rejects of the run in DIR again.")
 def tokenize(
-    config: str,
+    config: str | None,
     beam_options: tuple[str, ...],
     output: str | None,
     limit: int | None,
     dry_run: bool,
     overwrite: bool,
+    only_rejects: str | None,
 ) -> None:
     """Tokenize an image dataset by CONFIG into sharded TFRecords.
 
     An interrupted job goes on where it stopped when the same command is given
-    again, and ends in the same bytes. Options after -- go to Beam; without a
-    --runner among them the job runs on this machine.
+    again, and ends in the same bytes. With --only-rejects the images that were
+    refused are tried once more, all others are kept; CONFIG is then that in DIR
+    unless given. Options after -- go to Beam; without a --runner among them the
+    job runs on this machine.
     """
+    from pipeline.config import TokenizeConfig, load_config
+
+    # What follows '--' fills the first argument too when there is no config.
+    if config is not None and config.startswith("-"):
+        beam_options, config = (config, *beam_options), None
+    loaded = None if config is None else load_config(config, TokenizeConfig)
+    if only_rejects is not None:
+        if output is not None or limit is not None or dry_run or overwrite:
+            raise RequestError(
+                "--only-rejects: expected no --output, --limit, --dry-run or --overwrite with it."
+            )
+        summary = _retry(only_rejects, loaded, beam_options)
+    elif loaded is None:
+        raise click.UsageError("Missing argument 'CONFIG'.")
+    else:
+        found = _tokenize(loaded, output, limit, dry_run, overwrite, beam_options)
+        if found is None:
+            return
+        summary = found
+    print_summary(summary)
+
+
+def _tokenize(
+    config: "TokenizeConfig",
+    output: str | None,
+    limit: int | None,
+    dry_run: bool,
+    overwrite: bool,
+    beam_options: tuple[str, ...],
+) -> "Summary | None":
     from fsq.schema import parse
-    from pipeline.config import OutputConfig, TokenizeConfig, load_config
+    from pipeline.config import OutputConfig
     from pipeline.output import describe_plan, is_finished
     from pipeline.plan import make_plan
 
-    loaded = load_config(config, TokenizeConfig)
     if output is not None:
-        moved = {**loaded.output.model_dump(), "directory": output}
+        moved = {**config.output.model_dump(), "directory": output}
         checked = parse(OutputConfig, moved, "--output")
-        loaded = loaded.model_copy(update={"output": checked})
+        config = config.model_copy(update={"output": checked})
     with quiet_start():
-        plan = make_plan(loaded, limit=limit)
+        plan = make_plan(config, limit=limit)
     if dry_run:
         print_pairs(describe_plan(plan, overwrite=overwrite))
-        return
-    with quiet_start():
-        from pipeline.flow import run
+        return None
+    # A finished dataset needs no TensorFlow; otherwise it is loaded here, in silence.
+    _start(tensorflow=overwrite or not is_finished(plan))
+    from pipeline.flow import run
+    from pipeline.watch import watch
 
-        # A finished dataset needs no TensorFlow; otherwise it is loaded here, in silence.
-        if overwrite or not is_finished(plan):
+    return run(plan, overwrite=overwrite, beam_options=beam_options, observe=watch)
+
+
+def _retry(
+    directory: str, config: "TokenizeConfig | None", beam_options: tuple[str, ...]
+) -> "Summary":
+    _start(tensorflow=True)
+    from pipeline.flow import retry_rejects
+    from pipeline.watch import watch
+
+    return retry_rejects(directory, config, beam_options=beam_options, observe=watch)
+
+
+def _start(*, tensorflow: bool) -> None:
+    """Loads what a job needs, and sets it up for a process that does nothing else."""
+    with quiet_start():
+        import pipeline.flow  # noqa: F401
+
+        if tensorflow:
             import tensorflow as tf
 
             # The runner's threads already fill the cores, one unit each; threads inside each
             # call of the encoder would only get in each other's way. The tokens are the same.
             tf.config.threading.set_intra_op_parallelism_threads(1)
-    from pipeline.watch import watch
-
     # What is loaded by now stays; the collector need not walk a million objects again and again.
     gc.freeze()
-    with watch(plan.job):
-        summary = run(plan, overwrite=overwrite, beam_options=beam_options)
+
+
+def print_summary(summary: "Summary") -> None:
+    """Prints what a job came to; the accounts last."""
+    if summary.images_retried:
+        click.echo(f"retried: {summary.images_retried:,} rejects of the run before")
     if summary.units_resumed:
         click.echo(f"resumed: {summary.units_resumed} of {summary.num_units} units done")
     for reason, count in summary.rejects_by_reason.items():
         click.echo(f"rejected: {count:,} {reason}")
+    for name, (rejected, listed) in list(summary.rejects_by_file.items())[:FILES_SHOWN]:
+        click.echo(f"rejected: {rejected:,} of {listed:,} in {one_line(name)}")
+    if (more := len(summary.rejects_by_file) - FILES_SHOWN) > 0:
+        click.echo(f"rejected: and in {more:,} more files, see stats.json")
     click.echo(
         f"{summary.directory}: {summary.records:,} records in {summary.num_shards} shards; "
         f"{summary.images_listed:,} images listed = {summary.images_written:,} written + "

@@ -142,6 +142,7 @@ def _manifest(job: Job, accounts: Accounts, shards: list[ShardResult]) -> dict[s
         "images_written": accounts.num_listed - accounts.num_rejected,
         "images_rejected": accounts.num_rejected,
         "rejects_by_reason": accounts.reasons(),
+        "by_file": accounts.by_file(len(job.views)),
         "views": list(job.views),
         "records": sum(shard.records for shard in shards),
         "machines": sorted(accounts.machines),

@@ -1,7 +1,6 @@
 """Tokenizing one unit: read, decode, views, batches, encode, tokens, part."""
 
 import dataclasses
-import hashlib
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from pipeline.job import Job
 from pipeline.machine import machine_kind
 from pipeline.parts import PlacedRecord, UnitStatus, commit_part, read_done
 from pipeline.patience import Heart, StalledError, heard, patiently, stall_reason
-from pipeline.records import Reject, Unit, hash_record, record_numbers
+from pipeline.records import Reject, Unit, hash_record, hex_of_hashes, record_numbers
 from pipeline.sources import open_source
 from pipeline.stop import NOT_BEGUN, count_rejects, describe, stop, stopped
 from pipeline.turn import Turn
@@ -60,6 +59,11 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
         if (done := read_done(job, unit.name)) is not None:
             count_rejects(job, unit.name, len(done.rejects))
             return UnitResult(unit.name)
+        if not unit.spans:
+            raise DataError(
+                f"{job.part(unit.name)}: expected the records that were kept, got a damaged part. "
+                "They cannot be made again by themselves; run with --overwrite."
+            )
         records, status = read_and_encode(unit, job, shared_tokenizer(job))
     except (OSError, FsqError) as error:
         return UnitResult(unit.name, error=describe(error, unit.path))
@@ -138,7 +142,8 @@ def encode_unit(
     clock = Clock()
     rejects: list[Reject] = []
     listed: Counter[str] = Counter()
-    content = hashlib.blake2b(digest_size=16)
+    content: Counter[str] = Counter()
+    hashes: dict[int, int] = {}
     source = open_source(job.source)
     with turn:
         batch = Batch(job, tokenizer, clock, turn)
@@ -146,7 +151,8 @@ def encode_unit(
         for number, record in zip(record_numbers(unit), clock.timed(records), strict=True):
             group = source.group_of(unit, record.key)
             listed[group] += 1
-            hash_record(content, record)
+            hashes[number] = hash_record(record)
+            content[group] += hashes[number]
             decoded = decode_record(record, job.contract.image, job.views)
             clock.stop("decode")
             if isinstance(decoded, Refusal):
@@ -160,6 +166,10 @@ def encode_unit(
             Reject(waiting.key, "encode", NOT_FINITE, waiting.group, number)
             for number, waiting in batch.lost.items()
         ]
+        refused = 0
+        for reject in rejects:
+            refused += hashes[reject.record]
+            content[reject.file] -= hashes[reject.record]
         placed, written = batch.records()
         clock.stop("write")
     status = UnitStatus(
@@ -168,7 +178,8 @@ def encode_unit(
         written=written,
         rejects=tuple(rejects),
         token_counts=batch.token_counts(),
-        content=content.hexdigest(),
+        content={group: hex_of_hashes(total) for group, total in content.items()},
+        refused=hex_of_hashes(refused),
         stamp=unit.stamp,
         machine=machine_kind(),
         seconds=clock.seconds(),

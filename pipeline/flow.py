@@ -1,7 +1,9 @@
 """The whole pipeline on one page."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -19,6 +21,7 @@ from pipeline.manifest import read_manifest
 from pipeline.output import (
     begin,
     clear_output,
+    continued,
     count_done,
     is_finished,
     refuse_changed_content,
@@ -26,7 +29,15 @@ from pipeline.output import (
 )
 from pipeline.plan import Plan, make_plan
 from pipeline.records import Unit
+from pipeline.retry import begin_retry, plan_retry
 from pipeline.shards import WriteShards
+
+Observe = Callable[[Job], AbstractContextManager[None]]
+
+
+def unobserved(job: Job) -> AbstractContextManager[None]:
+    """Lets a job run without showing anything."""
+    return contextlib.nullcontext()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,21 +49,26 @@ class Summary:
       images_listed: Images of the source.
       images_rejected: Those among them that were refused.
       rejects_by_reason: How many, by reason.
+      rejects_by_file: Rejected and listed images of every source file with
+        rejects in it.
       records: Token records written, one per image and view.
       num_shards: Files they lie in.
       units_resumed: Units that an earlier run had done; all of them if the
         dataset was finished before.
       num_units: Units in all.
+      images_retried: Rejects of an earlier run that were tried again.
     """
 
     directory: str
     images_listed: int
     images_rejected: int
     rejects_by_reason: dict[str, int]
+    rejects_by_file: dict[str, tuple[int, int]]
     records: int
     num_shards: int
     units_resumed: int
     num_units: int
+    images_retried: int = 0
 
     @property
     def images_written(self) -> int:
@@ -82,8 +98,14 @@ def tokenize(
     return run(make_plan(config, limit=limit), overwrite=overwrite, beam_options=beam_options)
 
 
-def run(plan: Plan, *, overwrite: bool = False, beam_options: Sequence[str] = ()) -> Summary:
-    """Runs a plan; see `tokenize`."""
+def run(
+    plan: Plan,
+    *,
+    overwrite: bool = False,
+    beam_options: Sequence[str] = (),
+    observe: Observe = unobserved,
+) -> Summary:
+    """Runs a plan; see `tokenize`. The units are done inside of `observe(job)`."""
     job = plan.job
     options = engine_options(beam_options)
     # Whose directory it is comes first: in a stranger's not even a lock is made.
@@ -94,6 +116,9 @@ def run(plan: Plan, *, overwrite: bool = False, beam_options: Sequence[str] = ()
     with locked(job.output):
         # Once more, now that nobody else can change it.
         finished = not overwrite and is_finished(plan)
+        if not (finished or overwrite):
+            plan = continued(plan)
+            job = plan.job
         resumed = job.num_units if finished else 0 if overwrite else count_done(plan)
         # Before anything is removed or written: a tokenizer that does not fit must cost nothing.
         if resumed < job.num_units:
@@ -104,8 +129,42 @@ def run(plan: Plan, *, overwrite: bool = False, beam_options: Sequence[str] = ()
             storage.remove(job.work)  # left over if the last run was stopped at its very end
         else:
             refuse_changed_content(plan)
-            run_units(job, begin(plan), options)
+            units = begin(plan)
+            with observe(job):
+                run_units(job, units, options)
     return summarize(job, resumed=resumed)
+
+
+def retry_rejects(
+    directory: str,
+    config: TokenizeConfig | None = None,
+    *,
+    beam_options: Sequence[str] = (),
+    observe: Observe = unobserved,
+) -> Summary:
+    """Tries the rejects of a run again, and what it had not begun; the rest is kept.
+
+    Args:
+      directory: The output of a run, finished or not.
+      config: Its config; without one, that which lies in the directory.
+      beam_options: See `tokenize`.
+      observe: See `run`.
+
+    Raises:
+      RequestError: There is no such run, or its input changed beyond its rejects.
+      DataError: See `tokenize`.
+    """
+    engine_options(beam_options)  # a mistake in them comes first
+    with locked(directory):
+        retry = plan_retry(directory, config)
+        if retry.rejects:
+            plan = retry.plan
+            load_tokenizer(plan.job, plan.contract_data, plan.weights_data, plan.tokenizer)
+            begin_retry(retry)
+    # From here on it is an unfinished job like any other.
+    plan = make_plan(retry.config, limit=retry.limit)
+    summary = run(plan, beam_options=beam_options, observe=observe)
+    return dataclasses.replace(summary, images_retried=len(retry.rejects))
 
 
 def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:
@@ -134,6 +193,11 @@ def summarize(job: Job, *, resumed: int) -> Summary:
         images_listed=manifest["images_listed"],
         images_rejected=manifest["images_rejected"],
         rejects_by_reason=manifest["rejects_by_reason"],
+        rejects_by_file={
+            name: (sum(entry["rejected"].values()), entry["listed"])
+            for name, entry in manifest["by_file"].items()
+            if entry["rejected"]
+        },
         records=manifest["records"],
         num_shards=len(manifest["shards"]),
         units_resumed=resumed,

@@ -38,6 +38,7 @@ class Job:
       read_tries: How often it is asked for.
       fingerprint: sha256 of all that decides the bytes.
       run: Differs from run to run.
+      generation: How often rejects were tried again.
     """
 
     source: SourceConfig
@@ -55,6 +56,7 @@ class Job:
     read_tries: int
     fingerprint: str
     run: str
+    generation: int = 0
 
     @property
     def work(self) -> str:
@@ -78,12 +80,12 @@ class Job:
     @property
     def parts(self) -> str:
         """The folder of the parts."""
-        return storage.join(self.work, f"parts-{self.fingerprint[:16]}")
+        return storage.join(self.work, f"parts-{self.fingerprint[:16]}-{self.generation}")
 
     @property
     def results(self) -> str:
         """The folder of files that wait for their final name."""
-        return storage.join(self.work, f"results-{self.fingerprint[:16]}")
+        return storage.join(self.work, f"results-{self.fingerprint[:16]}-{self.generation}")
 
     def part(self, unit_name: str) -> str:
         """The records of one unit."""

@@ -1,7 +1,6 @@
 """The output directory: whose it is, and what in it can be gone on with."""
 
 import dataclasses
-import hashlib
 import itertools
 import json
 import re
@@ -10,7 +9,7 @@ from typing import Any
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.errors import RequestError
 from pipeline import storage
-from pipeline.job import JOB_FILE, WORK_FOLDER, describe_source
+from pipeline.job import JOB_FILE, WORK_FOLDER, Job, describe_source
 from pipeline.lock import LOCK_FILE
 from pipeline.manifest import (
     CONFIG_FILE,
@@ -19,13 +18,14 @@ from pipeline.manifest import (
     STATS_FILE,
     TIMING_FILE,
     read_manifest,
+    sign,
 )
 from pipeline.parts import read_done, read_status
 from pipeline.plan import Plan
-from pipeline.records import Unit, hash_record
-from pipeline.sources import open_source
+from pipeline.records import Unit, hex_of_hashes, record_numbers, sum_of_hashes
+from pipeline.sources import Listing, open_source
 from pipeline.sources.image_folder import ListedImage, first_change
-from pipeline.sources.listing import materialize, place_text
+from pipeline.sources.listing import materialize, place_text, stamp_of
 
 OUR_FILES = {
     MANIFEST_FILE,
@@ -51,7 +51,8 @@ def is_finished(plan: Plan) -> bool:
     if storage.exists(storage.join(output, MANIFEST_FILE)):
         refuse_other(plan, read_manifest(output)["fingerprint"]["fields"], "a dataset")
         return True
-    fields = read_job_fields(output)
+    description = read_job(output)
+    fields = description["fields"] if description else None
     if fields is not None:
         refuse_other(plan, fields, "parts")
     strangers = find_strangers(output, fields)
@@ -63,15 +64,42 @@ def is_finished(plan: Plan) -> bool:
     return False
 
 
+def continued(plan: Plan) -> Plan:
+    """Returns the plan with the units that an unfinished job of its own already has.
+
+    They are others than planned where rejects are tried again.
+    """
+    description = read_job(plan.job.output)
+    if description is None or description["units"] is None:
+        return plan
+    units = [_stamped(Unit.from_dict(unit), plan.listing) for unit in description["units"]]
+    generation = description["generation"]
+    job = dataclasses.replace(plan.job, num_units=len(units), generation=generation)
+    return dataclasses.replace(plan, job=job, units=units)
+
+
+def _stamped(unit: Unit, listing: Listing) -> Unit:
+    """Looks again when the files of a stored unit were written."""
+    for file in listing.files:
+        if unit.spans and (listing.text is not None or file.path == unit.path):
+            stamp = stamp_of(listing, file, list(record_numbers(unit)))
+            return dataclasses.replace(unit, stamp=stamp)
+    return unit
+
+
 def count_done(plan: Plan) -> int:
     """Counts the units that an interrupted run of this job has done."""
-    if read_job_fields(plan.job.output) is None:
+    if read_job(plan.job.output) is None:
         return 0
     return sum(read_done(plan.job, name) is not None for name in plan.job.unit_names())
 
 
-def read_job_fields(output: str) -> dict[str, Any] | None:
-    """Reads what the fingerprint of an unfinished job is made of; None if there is no job.
+def read_job(output: str) -> dict[str, Any] | None:
+    """Reads the description of an unfinished job; None if there is no job.
+
+    Returns:
+      'fields' of the fingerprint; 'generation'; 'units' where they do not
+      follow from the input, else None.
 
     Raises:
       RequestError: It is damaged.
@@ -80,14 +108,27 @@ def read_job_fields(output: str) -> dict[str, Any] | None:
     if not storage.exists(path):
         return None
     try:
-        fields = json.loads(storage.read(path))["fields"]
-        shard_pattern(fields)
+        content = json.loads(storage.read(path))
+        shard_pattern(content["fields"])
+        if content["sha256"] != sign(content)["sha256"]:
+            raise ValueError("expected what was written, got something else")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RequestError(
             f"{path}: expected the description of a job, got something else. "
             f"Remove {storage.join(output, WORK_FOLDER)} and run again."
         ) from error
-    return fields
+    return content
+
+
+def write_job(plan: Plan, *, units: list[Unit] | None) -> None:
+    """Writes the description of a job, which commits its folder."""
+    content = {
+        "fields": plan.fields,
+        "generation": plan.job.generation,
+        "units": None if units is None else [unit.to_dict() for unit in units],
+    }
+    path = storage.join(plan.job.work, JOB_FILE)
+    storage.write(path, json.dumps(sign(content), indent=2).encode())
 
 
 def find_strangers(output: str, fields: dict[str, Any] | None) -> list[str]:
@@ -203,21 +244,26 @@ def begin(plan: Plan) -> list[Unit]:
 
 def _begin(plan: Plan) -> list[Unit]:
     job = plan.job
-    if read_job_fields(job.output) is None:
+    description = read_job(job.output)
+    if description is None:
         storage.remove(job.work)  # parts without their job could be anybody's
-    for folder in (job.output, job.work, job.parts, job.results):
-        storage.make_folder(folder)
-        storage.remove_temporary(folder)
+    lay_folders(job)
     storage.write(storage.join(job.work, CONTRACT_FILE), plan.contract_data)
     storage.write(storage.join(job.work, WEIGHTS_FILE), plan.weights_data)
     # Not part of the fingerprint (a tolerance may change), so the last one counts.
     storage.write(storage.join(job.work, CONFIG_FILE), plan.config_text.encode())
     listing = place_text(plan.listing, job.work)
-    content = {"fields": plan.fields}
-    storage.write(storage.join(job.work, JOB_FILE), json.dumps(content, indent=2).encode())
+    write_job(plan, units=plan.units if description and description["units"] else None)
     if listing.text is None:
         return plan.units
     return [dataclasses.replace(unit, path=listing.files[0].path) for unit in plan.units]
+
+
+def lay_folders(job: Job) -> None:
+    """Makes the folders of a job, and clears them of what killed runs and older jobs left."""
+    for folder in (job.output, job.work, job.parts, job.results):
+        storage.make_folder(folder)
+        storage.remove_temporary(folder)
 
 
 def refuse_changed_content(plan: Plan) -> None:
@@ -230,19 +276,20 @@ def refuse_changed_content(plan: Plan) -> None:
     with materialize(plan.listing) as listing:
         for unit in plan.units:
             status = read_status(job, unit.name)
-            if status is None or status.stamp == unit.stamp:
+            if status is None or status.stamp == unit.stamp or not unit.spans:
                 continue
             path = unit.path if listing.text is None else listing.files[0].path
-            content = hashlib.blake2b(digest_size=16)
-            source = open_source(job.source)
-            for record in source.read(dataclasses.replace(unit, path=path), job.features):
-                hash_record(content, record)
-            if (found := content.hexdigest()) != status.content:
+            before = sum(int(total, 16) for total in [*status.content.values(), status.refused])
+            records = open_source(job.source).read(
+                dataclasses.replace(unit, path=path), job.features
+            )
+            after = sum_of_hashes(records)
+            if hex_of_hashes(before) != hex_of_hashes(after):
                 name = _rewritten_image(plan, unit) or unit.path
                 raise RequestError(
                     f"{job.output}: expected parts of this job, found parts of another: input "
-                    f"{name} was written anew (content {status.content[:12]}, is {found[:12]}). "
-                    "Choose another directory, or --overwrite."
+                    f"{name} was written anew (content {hex_of_hashes(before)[:12]}, "
+                    f"is {hex_of_hashes(after)[:12]}). Choose another directory, or --overwrite."
                 )
 
 
@@ -268,7 +315,8 @@ def refuse_strangers(output: str) -> None:
     if storage.exists(storage.join(output, MANIFEST_FILE)):
         fields = read_manifest(output)["fingerprint"]["fields"]
     else:
-        fields = read_job_fields(output)
+        description = read_job(output)
+        fields = description["fields"] if description else None
     strangers = find_strangers(output, fields)
     if strangers:
         raise RequestError(

@@ -52,7 +52,9 @@ class UnitStatus:
       rejects: The images refused.
       token_counts: How often each token occurs, by token; tokens that do not
         occur are left out.
-      content: Hash of all that was read.
+      content: Sum of the hashes of the images written, by source file; see
+        `hash_record`.
+      refused: The same of the rejects, all together.
       stamp: The unit's stamp when it was read.
       machine: The kind of machine that did it.
       seconds: Time spent, by stage.
@@ -64,7 +66,8 @@ class UnitStatus:
     written: dict[str, int]
     rejects: tuple[Reject, ...]
     token_counts: dict[int, int]
-    content: str
+    content: dict[str, str]
+    refused: str
     stamp: str
     machine: str
     seconds: dict[str, float]

@@ -51,12 +51,15 @@ class Plan:
     tokenizer: str
 
 
-def make_plan(config: TokenizeConfig, *, limit: int | None = None) -> Plan:
+def make_plan(
+    config: TokenizeConfig, *, limit: int | None = None, stride: int | None = None
+) -> Plan:
     """Reads the tokenizer's contract, lists the source and cuts it into units.
 
     Args:
       config: The job's config.
       limit: Take just the first so many images.
+      stride: See `Source.list`; a batch unless said.
 
     Raises:
       RequestError: Tokenizer, source or config do not fit together.
@@ -69,7 +72,7 @@ def make_plan(config: TokenizeConfig, *, limit: int | None = None) -> Plan:
     contract = contract.model_copy(
         update={"views": config.views, "dtype": _storage_name(contract, config)}
     )
-    listing = list_source(config, stride=config.batch_size)
+    listing = list_source(config, stride=stride or config.batch_size)
     units = cut_units(listing, config.batch_size, limit)
     num_records = sum(unit.num_records for unit in units)
     num_written = num_records * len(config.views)
@@ -104,12 +107,17 @@ def make_plan(config: TokenizeConfig, *, limit: int | None = None) -> Plan:
         max_reject_fraction=config.max_reject_fraction,
         read_timeout_seconds=config.read_timeout_seconds,
         read_tries=config.read_tries,
-        fingerprint=hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest(),
+        fingerprint=fingerprint_of(fields),
         run=secrets.token_hex(8),
     )
     return Plan(
         job, units, listing, contract_data, weights_data, dump_config(config), fields, where
     )
+
+
+def fingerprint_of(fields: dict[str, Any]) -> str:
+    """sha256 of all that decides the bytes of a dataset."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def list_source(config: TokenizeConfig, *, stride: int) -> Listing:

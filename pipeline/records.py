@@ -6,7 +6,7 @@ several times as long to make, which shows beside a small encoder.
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 RESERVED_FEATURES = ("tokens", "key", "view", "crop", "flip")
@@ -57,7 +57,8 @@ class Unit:
     Attributes:
       name: Stable id, also the name of its part.
       path: The file to read.
-      spans: What to read of it, in order.
+      spans: What to read of it, in order; empty where the part was made from a
+        finished dataset and cannot be made again.
       stamp: Size and time of what is read; while it is the same, so is the content.
     """
 
@@ -75,6 +76,7 @@ class Unit:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Unit":
+        """The inverse of `to_dict`."""
         return cls(**{**content, "spans": tuple(Span(**span) for span in content["spans"])})
 
 
@@ -105,11 +107,22 @@ class BadRecord:
     reason: str
 
 
-def hash_record(digest: Any, record: ImageRecord | BadRecord) -> None:
-    """Adds what was read to a hashlib digest, so that another content shows."""
+def hash_record(record: ImageRecord | BadRecord) -> int:
+    """Hashes key and bytes to 128 bits, as read; sums of these say what a set of records was."""
     data = record.data if isinstance(record, ImageRecord) else record.reason.encode()
-    digest.update(b"%d " % len(data))
-    digest.update(data)
+    key = encode_key(record.key)
+    content = b"%d %b%b" % (len(key), key, data)
+    return int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "big")
+
+
+def sum_of_hashes(records: Iterable[ImageRecord | BadRecord]) -> int:
+    """Adds up the hashes of records; the order does not matter."""
+    return sum(hash_record(record) for record in records)
+
+
+def hex_of_hashes(total: int) -> str:
+    """Renders a sum of hashes, modulo 2**128."""
+    return f"{total % 2**128:032x}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -111,6 +111,19 @@ def rename(source: str, target: str) -> None:
         _filesystems(source).rename([source], [target])
 
 
+def copy(source: str, target: str) -> None:
+    """Gives a file that is never changed a second name, or copies it where that does not go."""
+    if not is_local(source):
+        _filesystems(source).copy([source], [target])
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(target)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def modified_ns(path: str) -> int:
     """Returns when a file was written, in nanoseconds of the epoch."""
     if is_local(path):

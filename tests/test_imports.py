@@ -54,6 +54,7 @@ FLOORS = [
     ["pipeline.encode", "pipeline.output", "pipeline.stats", "pipeline.shards"],
     ["pipeline.metadata"],
     ["pipeline.close"],
+    ["pipeline.retry"],
     ["pipeline.flow"],
     ["pipeline.read", "pipeline.watch"],
     ["pipeline.verify", "pipeline.sheet", "pipeline.inspect", "pipeline.train"],

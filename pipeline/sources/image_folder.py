@@ -5,7 +5,7 @@ import os
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from pipeline import storage
 from pipeline.config import ImageFolderSource
 from pipeline.records import BadRecord, CarriedFeature, ImageRecord, Unit, encode_key
 from pipeline.sources.folder import REFUSALS, Found, walk
-from pipeline.sources.listing import NOTHING, Beat, ListedFile, Listing, no_beat
+from pipeline.sources.listing import NOTHING, Beat, ListedFile, Listing, no_beat, spans_of
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LISTING_NAME = "listing.txt"
@@ -83,6 +83,17 @@ class ImageFolder:
                         yield BadRecord(image.key, given_up[number])
                     else:
                         yield self._read(image, labelled=bool(features))
+
+    def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
+        assert listing.text is not None
+        (file,) = listing.files
+        listing.text.seek(0)
+        numbers = [
+            number
+            for number, line in enumerate(listing.text)
+            if group_of(ListedImage.from_line(line).key) in groups
+        ]
+        yield Unit("", file.path, spans_of(file, numbers))
 
     def group_of(self, unit: Unit, key: str) -> str:
         return group_of(key)
@@ -169,7 +180,8 @@ class ListedImage(NamedTuple):
         """Renders the line; bytes of the name that would break it are escaped."""
         size = self.size_bytes if self.refused is None else -1 - REFUSALS.index(self.refused)
         name = encode_key(self.key).replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
-        return b"%d %d %d %s\n" % (size, self.label, self.modified_ns if timed else 0, name)
+        # The time has a fixed width, so that another one moves no other line.
+        return b"%d %d %020d %s\n" % (size, self.label, self.modified_ns if timed else 0, name)
 
     @classmethod
     def from_line(cls, line: bytes) -> "ListedImage":

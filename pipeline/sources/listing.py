@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import shutil
 import tempfile
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -106,7 +107,7 @@ class Listing:
     def describe(self) -> dict[str, object]:
         """The input as a job's fingerprint names it."""
         groups = {
-            name: f"{records:,} records in {size_bytes:,} bytes"
+            name: {"records": records, "bytes": size_bytes}
             for name, (records, size_bytes) in self.groups.items()
         }
         return {"files": groups, "sha256": self.digest()}
@@ -148,6 +149,13 @@ class Source(Protocol):
         """
         ...
 
+    def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
+        """Yields units that hold all records of some entries of `Listing.groups`.
+
+        The listing is one with the stride 1.
+        """
+        ...
+
     def group_of(self, unit: Unit, key: str) -> str:
         """Returns the entry of `Listing.groups` that a record belongs to."""
         ...
@@ -173,23 +181,33 @@ def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> li
     for file in listing.files:
         count = min(file.num_records, left)
         for first in range(0, count, size):
-            spans = file.spans(first, min(size, count - first))
-            units.append(
-                Unit(unit_name(len(units)), file.path, spans, stamp_of(listing, file, first, size))
-            )
+            numbers = range(first, min(first + size, count))
+            stamp = stamp_of(listing, file, numbers)
+            spans = file.spans(first, len(numbers))
+            units.append(Unit(unit_name(len(units)), file.path, spans, stamp))
         left -= count
     return units
 
 
-def stamp_of(listing: Listing, file: ListedFile, first: int, count: int) -> str:
+def stamp_of(listing: Listing, file: ListedFile, numbers: Sequence[int]) -> str:
     """Returns size and time of the file with these records, or of all the files they are."""
-    if listing.text is None:
+    if listing.text is None or not numbers:
         return f"{file.size_bytes} bytes of {file.modified_ns}"
-    last = (first + count) // file.stride
-    begin = int(file.offsets[first // file.stride])
+    last = -(-(numbers[-1] + 1) // file.stride)
+    begin = int(file.offsets[numbers[0] // file.stride])
     end = int(file.offsets[last]) if last < len(file.offsets) else file.size_bytes
     listing.text.seek(begin)
     return hashlib.sha256(listing.text.read(end - begin)).hexdigest()
+
+
+def spans_of(file: ListedFile, numbers: Sequence[int]) -> tuple[Span, ...]:
+    """Says how to read some records of a file that was listed with the stride 1."""
+    spans: list[Span] = []
+    # Numbers that follow each other differ from their place in the list by the same amount.
+    for _, run in itertools.groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        first, *rest = (number for _, number in run)
+        spans += file.spans(first, 1 + len(rest))
+    return tuple(spans)
 
 
 def one_unit_per_file(listing: Listing) -> list[Unit]:

@@ -1,7 +1,7 @@
 """Datasets that tensorflow-datasets has prepared, read from their TFRecord shards."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from pipeline.sources.tfrecord import (
     list_groups,
     list_record_files,
     read_examples,
+    units_of_files,
 )
 
 
@@ -60,6 +61,9 @@ class Tfds:
     ) -> Iterator[ImageRecord | BadRecord]:
         fields = Fields(self.config.image, None, features)
         return read_examples(unit, fields, self.config.damaged, given_up)
+
+    def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
+        return units_of_files(listing, groups)
 
     def group_of(self, unit: Unit, key: str) -> str:
         return file_name(unit.path)

@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -75,6 +75,9 @@ class Tfrecord:
         fields = Fields(self.config.image, self.config.key, features)
         return read_examples(unit, fields, self.config.damaged, given_up)
 
+    def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
+        return units_of_files(listing, groups)
+
     def group_of(self, unit: Unit, key: str) -> str:
         return file_name(unit.path)
 
@@ -98,6 +101,13 @@ def list_groups(files: tuple[ListedFile, ...], features: tuple[CarriedFeature, .
     """Makes the listing of record files, each of which is a group of its own."""
     groups = {file.name: (file.num_records, file.size_bytes) for file in files}
     return Listing(files, features, groups)
+
+
+def units_of_files(listing: Listing, names: Collection[str]) -> Iterator[Unit]:
+    """Yields a unit for each of the named files."""
+    for file in listing.files:
+        if file.name in names:
+            yield Unit("", file.path, file.spans(0, file.num_records))
 
 
 def missing_shards(paths: list[str]) -> list[str]:
