@@ -80,7 +80,7 @@ class Job:
     @property
     def parts(self) -> str:
         """The folder of the parts."""
-        return storage.join(self.work, f"parts-{self.fingerprint[:16]}-{self.generation}")
+        return parts_folder(self.output, self.fingerprint, self.generation)
 
     @property
     def results(self) -> str:
@@ -104,6 +104,11 @@ class Job:
 
     def shard(self, index: int) -> str:
         return storage.join(self.output, self.shard_name(index))
+
+
+def parts_folder(output: str, fingerprint: str, generation: int) -> str:
+    """Returns the folder in which a job keeps its parts."""
+    return storage.join(output, WORK_FOLDER, f"parts-{fingerprint[:16]}-{generation}")
 
 
 def describe_source(job: Job) -> str:

@@ -98,8 +98,8 @@ def read_job(output: str) -> dict[str, Any] | None:
     """Reads the description of an unfinished job; None if there is no job.
 
     Returns:
-      'fields' of the fingerprint; 'generation'; 'units' where they do not
-      follow from the input, else None.
+      'fields' of the fingerprint; 'generation'; 'num_units'; 'units' where
+      they do not follow from the input, else None.
 
     Raises:
       RequestError: It is damaged.
@@ -125,6 +125,7 @@ def write_job(plan: Plan, *, units: list[Unit] | None) -> None:
     content = {
         "fields": plan.fields,
         "generation": plan.job.generation,
+        "num_units": plan.job.num_units if units is None else len(units),
         "units": None if units is None else [unit.to_dict() for unit in units],
     }
     path = storage.join(plan.job.work, JOB_FILE)

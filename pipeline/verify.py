@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fsq import lattice
-from fsq.contract import WEIGHTS_FILE, TokenContract
+from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
 from fsq.errors import DataError, FsqError
 from fsq.tokenizer import check_weights
 from pipeline import storage
@@ -20,9 +20,11 @@ from pipeline.manifest import (
     read_manifest,
     sha256_of,
 )
+from pipeline.output import first_difference
 from pipeline.read import read_contract, tokens_of
 from pipeline.records import Place, place_of
 from pipeline.tfrecord import read_records
+from pipeline.verify_job import verify_job
 
 
 def verify_dataset(directory: str) -> Iterator[str]:
@@ -30,16 +32,31 @@ def verify_dataset(directory: str) -> Iterator[str]:
 
     Checked are: the sha256 of every file; every record's checksum, key, place
     and order (which shows that no key comes twice); the number, length and
-    range of its tokens; the accounts; the statistics; the weights.
+    range of its tokens; the accounts; the statistics; the weights. Of a job that
+    is not finished: its parts.
 
     Raises:
       RequestError: The directory is not a finished dataset.
       DataError: The manifest cannot be read.
     """
+    if not storage.exists(storage.join(directory, MANIFEST_FILE)):
+        problems = list(verify_job(directory))
+        if problems:
+            yield from problems
+            return
     manifest = read_manifest(directory)
     try:
         yield from _check_files(directory, manifest)
         contract = read_contract(directory)
+        difference = first_difference(
+            manifest["fingerprint"]["fields"]["tokenizer"],
+            contract.model_dump(mode="json", exclude_none=True),
+        )
+        if difference is not None:
+            yield (
+                f"{storage.join(directory, CONTRACT_FILE)}: expected the tokenizer of this "
+                f"dataset, got another: {difference}."
+            )
         weights = storage.join(directory, WEIGHTS_FILE)
         check_weights(storage.read(weights), contract, weights)
         counts: Counter[int] = Counter()
@@ -149,12 +166,27 @@ def _check_accounts(
         )
     if (total := sum(shard["records"] for shard in manifest["shards"])) != manifest["records"]:
         yield f"{where}: expected {manifest['records']:,} records in the shards, got {total:,}."
-    lines = storage.read(storage.join(directory, REJECTS_FILE)).splitlines()
-    if len(lines) != rejected:
+    rejects = Counter[tuple[str, str]]()
+    for line in storage.read(storage.join(directory, REJECTS_FILE)).splitlines():
+        reject = json.loads(line)
+        rejects[reject["file"], f"{reject['stage']}: {reject['reason']}"] += 1
+    if rejects.total() != rejected:
         yield (
             f"{storage.join(directory, REJECTS_FILE)}: expected {rejected:,} rejects, "
-            f"got {len(lines):,}."
+            f"got {rejects.total():,}."
         )
+    by_file = manifest["by_file"]
+    for name, entry in by_file.items():
+        if entry["listed"] != entry["written"] + sum(entry["rejected"].values()):
+            yield f"{where}: expected listed = written + rejected for {name}, got {entry}."
+        for reason, count in entry["rejected"].items():
+            if rejects[name, reason] != count:
+                yield (
+                    f"{storage.join(directory, REJECTS_FILE)}: expected {count:,} rejects of "
+                    f"{name} for {reason!r}, got {rejects[name, reason]:,}."
+                )
+    if (total := sum(entry["listed"] for entry in by_file.values())) != listed:
+        yield f"{where}: expected {listed:,} images in its source files, got {total:,}."
     stats = json.loads(storage.read(storage.join(directory, STATS_FILE)))
     if {int(token): n for token, n in stats["token_counts"].items()} != counts:
         yield (

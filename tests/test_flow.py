@@ -293,6 +293,36 @@ DAMAGES = {
 }
 
 
+FOUND = {
+    "a part cut off": r"unit-000005\.part: expected the bytes that were written, got others in rec",
+    "a part flipped": r"unit-000005\.part: expected the bytes .* record 4[0-7] of .*list",
+    "a part gone": r"unit-000005\.part: expected a part, found none\.",
+    "a part swapped": r"unit-000005\.part: expected the bytes that were written, got others in its",
+    "an empty status": r"unit-000005\.json: expected the status of a unit, got something else\.",
+    "a status that is no mapping": r"unit-000005\.json: expected the status of a unit, got someth",
+    "leftovers of a kill": None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.keys())
+def test_verify_finds_what_is_damaged_in_an_unfinished_job(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, damage: str
+):
+    config = make_config()
+    directory = config.output.directory
+    DAMAGES[damage](interrupt(config, monkeypatch))
+    *problems, last = verify_dataset(directory)
+    done = 12 if FOUND[damage] is None else 11
+    assert last == (
+        f"{directory}: expected a finished dataset, found a job with {done} of 13 units done. "
+        "Run the same 'fsq tokenize' again."
+    )
+    assert len(problems) == 12 - done
+    if problems:
+        assert re.search(FOUND[damage], problems[0])
+        assert problems[0].endswith("The unit is encoded anew when the job goes on.")
+
+
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_what_an_interruption_may_leave_damaged_is_done_again(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Job], object]

@@ -56,7 +56,7 @@ FLOORS = [
     ["pipeline.close"],
     ["pipeline.retry"],
     ["pipeline.flow"],
-    ["pipeline.read", "pipeline.watch"],
+    ["pipeline.read", "pipeline.watch", "pipeline.verify_job"],
     ["pipeline.verify", "pipeline.sheet", "pipeline.inspect", "pipeline.train"],
     ["pipeline.adopt"],
     ["pipeline.cli"],
