@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsq.errors import BadImageError
-from fsq.images import ImageSpec, decode_image, fit_image
+from fsq.images import DEFAULT_RULES, DecodeRules, ImageSpec, decode_image, fit_image
 from pipeline.records import BadRecord, Carried, ImageRecord, Reject
 from pipeline.views import View, views_of
 
@@ -27,13 +27,16 @@ class DecodedImage(NamedTuple):
 
 
 def decode_record(
-    record: ImageRecord | BadRecord, spec: ImageSpec, view_names: tuple[str, ...]
+    record: ImageRecord | BadRecord,
+    spec: ImageSpec,
+    view_names: tuple[str, ...],
+    rules: DecodeRules = DEFAULT_RULES,
 ) -> DecodedImage | Reject:
     """Decodes a record and fits its views; what cannot be decoded becomes a reject."""
     if isinstance(record, BadRecord):
         return Reject(record.key, "read", record.reason)
     try:
-        image = decode_image(record.data, spec.channels)
+        image = decode_image(record.data, spec.channels, rules)
     except BadImageError as error:
         return Reject(record.key, "decode", str(error))
     views = views_of(view_names, image.shape[1], image.shape[0])

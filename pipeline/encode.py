@@ -98,7 +98,7 @@ def encode_unit(
     read = 0
     for record in clock.timed(open_source(job.source).read(unit, job.features)):
         read += 1
-        decoded = decode_record(record, job.contract.image, job.views)
+        decoded = decode_record(record, job.contract.image, job.views, job.decode)
         clock.stop("decode")
         if isinstance(decoded, Reject):
             rejects.append(decoded)
