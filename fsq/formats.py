@@ -34,7 +34,6 @@ _PLUGINS: dict[str, Any] = {
 _BEGINNINGS = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
-    b"BM": "BMP",
     b"GIF87a": "GIF",
     b"GIF89a": "GIF",
     b"II*\0": "TIFF",
@@ -42,6 +41,8 @@ _BEGINNINGS = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
+# Two letters are too few to tell a BMP from a text; the length of its header tells.
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 
 
 class EndsEarlyError(BadImageError):
@@ -73,6 +74,9 @@ def format_of(data: bytes) -> str | None:
     """Names the format by the first bytes; None if it is none of ours."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
+    header_bytes = int.from_bytes(data[14:18], "little")
+    if data[:2] == b"BM" and (len(data) < 18 or header_bytes in _BMP_HEADERS):
+        return "BMP"
     return next((name for begin, name in _BEGINNINGS.items() if data.startswith(begin)), None)
 
 

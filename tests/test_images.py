@@ -1,6 +1,7 @@
 """The image contract: any image to uint8 [S, S, C]."""
 
 import io
+import warnings
 import zlib
 
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 from PIL import Image
 
 from fsq.errors import BadImageError
+from fsq.formats import FORMATS
 from fsq.images import (
     DEFAULT_RULES,
     CropBox,
+    DecodeRules,
     ImageSpec,
     _decode,
+    _reason,
     center_crop,
     decode_image,
     fit_image,
@@ -213,3 +217,39 @@ def test_a_damaged_plain_png_is_refused_or_gives_what_pillow_gives():
                     np.testing.assert_array_equal(
                         fast, _decode(bytes(damaged), "PNG", 3, DEFAULT_RULES)
                     )
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_filled_jpeg_has_its_size_and_the_rows_that_it_holds(subsampling, progressive):
+    data = encode(
+        Image.fromarray(picture(64, 64)),
+        "JPEG",
+        quality=95,
+        subsampling=subsampling,
+        progressive=progressive,
+    )
+    whole = decode_image(data, 3)
+    filled = decode_image(data[: len(data) // 2], 3, DecodeRules(truncated="fill"))
+    assert filled.shape == whole.shape
+    if not progressive:  # there all rows are coarse until the end
+        np.testing.assert_array_equal(filled[:8], whole[:8])
+    assert (filled != whole).any()
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_the_only_pixel_limit_is_ours(format_name: str, monkeypatch: pytest.MonkeyPatch):
+    data = encode(Image.new("RGB", (40, 40)), format_name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _decode(data, format_name, 3, DecodeRules(max_pixels=1600)).shape == (40, 40, 3)
+    with pytest.raises(BadImageError, match="expected at most 1,599 pixels, got 40 x 40"):
+        decode_image(data, 3, DecodeRules(max_pixels=1599))
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def test_a_reason_is_the_same_in_every_run():
+    error = OSError("cannot\nread <_io.BytesIO object at 0x7f3a5c0e1d50> \x1b[31m")
+    assert _reason(error) == "cannot read ?[31m"
+    assert _reason(KeyError()) == "KeyError"
