@@ -155,13 +155,13 @@ def _decode(data: bytes, format_name: str, channels: int, rules: DecodeRules) ->
 
 
 def _reason(error: Exception) -> str:
-    """One line that is the same in every run: no addresses, nothing that cannot be printed."""
-    text = " ".join(re.sub(r"<[^<>]* at 0x[0-9a-fA-F]+>", "", str(error)).split())
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
-    # What Pillow says of a header without a size, or of a kind that it does not know.
-    if not text or text == "not identified by this driver":
-        return "a header that cannot be used" if text else type(error).__name__
-    return text
+    """One line that is the same in every run and for equal faults: no addresses, no values."""
+    text = re.sub(r"<[^<>]* at 0x[0-9a-fA-F]+>| \(-?\d+\)", "", str(error))
+    text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    # The name of a key that a header lacks, and what Pillow says where it has no size or mode.
+    if not re.search("[A-Za-z]{3}", text) or text == "not identified by this driver":
+        return "a header that cannot be used"
+    return text[:200]
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:

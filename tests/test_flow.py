@@ -183,7 +183,7 @@ def test_a_finished_dataset_is_left_alone(make_config: MakeConfig):
     ("changes", "message"),
     [
         ({"batch_size": 16}, "batch_size was 8, is 16."),
-        ({"decode": {"truncated": "fill"}}, "decode truncated was refuse, is fill."),
+        ({"decode": {"truncated": "fill"}}, "decode was truncated refuse, is truncated fill."),
         ({"views": ["center_flipped"]}, "tokenizer was "),
         ({"output": {"num_shards": 2}}, "num_shards was 3, is 2."),
         ({"output": {"tokens": "int64_list"}}, "tokenizer was "),

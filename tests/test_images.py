@@ -252,4 +252,5 @@ def test_the_only_pixel_limit_is_ours(format_name: str, monkeypatch: pytest.Monk
 def test_a_reason_is_the_same_in_every_run():
     error = OSError("cannot\nread <_io.BytesIO object at 0x7f3a5c0e1d50> \x1b[31m")
     assert _reason(error) == "cannot read ?[31m"
-    assert _reason(KeyError()) == "KeyError"
+    assert _reason(KeyError(320)) == "a header that cannot be used"
+    assert _reason(OSError("Unsupported BMP compression (24)")) == "Unsupported BMP compression"
