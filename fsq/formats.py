@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from fsq.errors import BadImageError
-from fsq.png import png_size, read_png
+from fsq.png import ReadPng, png_size, read_png
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _PLUGINS: dict[str, Any] = {
@@ -57,17 +57,17 @@ class OpenedImage(NamedTuple):
 
     Attributes:
       image: Pillow's image, not decoded.
-      animated_png: It is a PNG with more pictures behind the one that is decoded.
-      num_colours: The size of its palette, where a larger number would be damage.
+      png: The file as read by us, if it is a PNG.
     """
 
     image: ImageFile
-    animated_png: bool = False
-    num_colours: int | None = None
+    png: ReadPng | None = None
 
     def has_more(self) -> bool:
         """Says whether there are more pictures behind the first; a GIF is searched for them."""
-        return self.animated_png or getattr(self.image, "is_animated", False)
+        if self.png is not None:
+            return self.png.animated
+        return getattr(self.image, "is_animated", False)
 
 
 def format_of(data: bytes) -> str | None:
@@ -97,7 +97,7 @@ def open_image(data: bytes, format_name: str, *, max_pixels: int) -> OpenedImage
             image = PngImageFile(io.BytesIO(png.data))
             if png.transparent_grey is not None:
                 image.info["transparency"] = png.transparent_grey
-            return OpenedImage(image, png.animated, png.num_colours)
+            return OpenedImage(image, png)
         case "GIF":
             _check_size(_gif_size(data), max_pixels)
         case "WEBP":

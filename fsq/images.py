@@ -31,7 +31,7 @@ from PIL import Image
 
 from fsq.errors import BadImageError
 from fsq.formats import FORMATS, EndsEarlyError, format_of, open_image, pillows_limit_off
-from fsq.png import decode_plain_png
+from fsq.png import check_pixels, decode_plain_png
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
@@ -141,8 +141,8 @@ def _decode(data: bytes, format_name: str, channels: int, rules: DecodeRules) ->
                 what = "several pages" if format_name == "TIFF" else f"an animated {format_name}"
                 raise BadImageError(f"expected a still image, got {what}")
             image.load()
-        if opened.num_colours is not None and np.asarray(image).max() >= opened.num_colours:
-            raise BadImageError("expected colours of the palette, got one beyond its end")
+        if opened.png is not None:
+            check_pixels(opened.png, np.asarray(image))
         image = _convert(_turn_upright(image), "L" if channels == 1 else "RGB")
         return np.asarray(image).reshape(image.height, image.width, channels)
     except BadImageError:
