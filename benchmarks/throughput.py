@@ -30,7 +30,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from fsq.images import ImageSpec
+from fsq.images import DecodeRules, ImageSpec
 from pipeline.config import TokenizeConfig, load_config
 from pipeline.decode import DecodedImage, decode_record
 from pipeline.job import Job
@@ -61,7 +61,7 @@ def decode_seconds(pool: ProcessPoolExecutor, records: list[ImageRecord], spec: 
 def _decode_all(records: list[ImageRecord], spec: ImageSpec) -> float:
     began = time.perf_counter()
     for record in records:
-        assert isinstance(decode_record(record, spec, ("center",)), DecodedImage)
+        assert isinstance(decode_record(record, spec, ("center",), DecodeRules()), DecodedImage)
     return time.perf_counter() - began
 
 
@@ -130,7 +130,7 @@ def rounds(config_path: str, repeats: int) -> Iterator[dict[str, float]]:
 def _batches(records: list[ImageRecord], spec: ImageSpec, size: int) -> list[np.ndarray]:
     pixels = []
     for record in records[: 60 * size]:
-        decoded = decode_record(record, spec, ("center",))
+        decoded = decode_record(record, spec, ("center",), DecodeRules())
         assert isinstance(decoded, DecodedImage), decoded
         pixels.append(decoded.pixels[0])
     return [np.stack(pixels[i : i + size]) for i in range(0, len(pixels) - size + 1, size)]

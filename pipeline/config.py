@@ -9,6 +9,7 @@ import yaml
 from fsq.architecture import Side
 from fsq.contract import QuantizerSpec, TokenizerSpec
 from fsq.errors import RequestError
+from fsq.images import DecodeRules
 from fsq.schema import parse
 from fsq.training.recipe import TrainingSpec
 
@@ -116,6 +117,7 @@ class TokenizeConfig(_Frozen):
     views: Annotated[
         tuple[Literal["center", "center_flipped"], ...], pydantic.Field(min_length=1)
     ] = ("center",)
+    decode: DecodeRules = DecodeRules()
     # 8 at least: with one image per batch a result can depend on the number of threads.
     batch_size: Annotated[int, pydantic.Field(ge=8, le=65_536)] = 256
     max_reject_fraction: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fsq.errors import BadImageError
-from fsq.images import ImageSpec, decode_image, fit_image
+from fsq.images import DecodeRules, ImageSpec, decode_image, fit_image
 from pipeline.records import BadRecord, Carried, ImageRecord
 from pipeline.views import View, views_of
 
@@ -32,13 +32,16 @@ class Refusal(NamedTuple):
 
 
 def decode_record(
-    record: ImageRecord | BadRecord, spec: ImageSpec, view_names: tuple[str, ...]
+    record: ImageRecord | BadRecord,
+    spec: ImageSpec,
+    view_names: tuple[str, ...],
+    rules: DecodeRules,
 ) -> DecodedImage | Refusal:
     """Decodes a record and fits its views; what cannot be decoded is refused."""
     if isinstance(record, BadRecord):
         return Refusal("read", record.reason)
     try:
-        image = decode_image(record.data, spec.channels)
+        image = decode_image(record.data, spec.channels, rules)
     except BadImageError as error:
         return Refusal("decode", str(error))
     views = views_of(view_names, image.shape[1], image.shape[0])

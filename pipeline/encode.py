@@ -153,7 +153,7 @@ def encode_unit(
             listed[group] += 1
             hashes[number] = hash_record(record)
             content[group] += hashes[number]
-            decoded = decode_record(record, job.contract.image, job.views)
+            decoded = decode_record(record, job.contract.image, job.views, job.decode)
             clock.stop("decode")
             if isinstance(decoded, Refusal):
                 reject = Reject(record.key, decoded.stage, decoded.reason, group, number)
@@ -166,6 +166,7 @@ def encode_unit(
             Reject(waiting.key, "encode", NOT_FINITE, waiting.group, number)
             for number, waiting in batch.lost.items()
         ]
+        rejects.sort(key=lambda reject: reject.record)
         refused = 0
         for reject in rejects:
             refused += hashes[reject.record]

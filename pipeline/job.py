@@ -10,6 +10,7 @@ import math
 from typing import Literal
 
 from fsq.contract import TokenContract
+from fsq.images import DecodeRules
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.records import CarriedFeature, unit_name
@@ -29,6 +30,7 @@ class Job:
       split: Its split.
       contract: The token contract with this dataset's views and dtype.
       features: What is carried along.
+      decode: Which image files are decoded.
       batch_size: Images per run of the encoder.
       num_records: Images to read.
       num_units: Units they are cut into.
@@ -47,6 +49,7 @@ class Job:
     split: str
     contract: TokenContract
     features: tuple[CarriedFeature, ...]
+    decode: DecodeRules
     batch_size: int
     num_records: int
     num_units: int

@@ -88,6 +88,7 @@ def make_plan(
         "split": config.output.split,
         "num_shards": num_shards,
         "batch_size": config.batch_size,
+        "decode": config.decode.model_dump(mode="json"),
         "versions": {
             "fsq-tokenizer": __version__,
             **{name: _version(name, where) for name in packages},
@@ -100,6 +101,7 @@ def make_plan(
         split=config.output.split,
         contract=contract,
         features=listing.features,
+        decode=config.decode,
         batch_size=config.batch_size,
         num_records=num_records,
         num_units=len(units),

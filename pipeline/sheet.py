@@ -119,7 +119,7 @@ def find_originals(
         )
     return [
         fit_image(
-            decode_image(found[record.key], contract.image.channels),
+            decode_image(found[record.key], contract.image.channels, config.decode),
             contract.image,
             record.crop,
             flip=record.flip,

@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 from PIL import Image
+from source_builders import SOURCES, SourceBuilder
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,3 +74,9 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_images() -> list[bytes]:
     """30 encoded images."""
     return make_images(30)
+
+
+@pytest.fixture(scope="session", params=SOURCES)
+def source(request: pytest.FixtureRequest) -> SourceBuilder:
+    """Each input format in turn."""
+    return SOURCES[request.param]

@@ -52,6 +52,17 @@ def changed(base: dict, path: str, value: object) -> dict:
         ("output.split", "all", "output.split: expected another name, 'all' means every split"),
         ("output.num_shards", 0, "output.num_shards: expected greater than or equal to 1, got 0."),
         ("output.num_shards", "many", "output.num_shards: expected a valid integer"),
+        (
+            "decode",
+            {"animated": "loop"},
+            "decode.animated: expected 'refuse' or 'first_frame', got 'loop'.",
+        ),
+        ("decode", {"max_pixels": 0}, "decode.max_pixels: expected greater than or equal to 1"),
+        (
+            "decode",
+            {"truncate": "fill"},
+            "decode.truncate: unknown key (did you mean 'truncated'?)",
+        ),
         ("batch_size", 1, "batch_size: expected greater than or equal to 8, got 1."),
         ("max_reject_fraction", 2, "max_reject_fraction: expected less than or equal to 1, got 2."),
         (

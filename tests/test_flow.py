@@ -184,6 +184,7 @@ def test_a_finished_dataset_is_left_alone(make_config: MakeConfig):
     ("changes", "message"),
     [
         ({"batch_size": 16}, "batch_size was 8, is 16."),
+        ({"decode": {"truncated": "fill"}}, "decode truncated was refuse, is fill."),
         ({"views": ["center_flipped"]}, "tokenizer views was ['center'], is ['center_flipped']."),
         ({"output": {"num_shards": 2}}, "num_shards was 3, is 2."),
         ({"output": {"tokens": "int64_list"}}, "tokenizer dtype was uint8, is int64_list."),
@@ -406,8 +407,8 @@ def test_a_bad_image_fails_the_run_after_its_accounting_and_the_tokens_are_kept(
         + "( among the first [0-9]+, and left the rest)?: "
         + re.escape(
             "cats/001.png: decode: expected an image, got 0 bytes; "
-            "dogs/050.png: decode: expected a whole image, got 22 bytes: "
-            "not one of PNG, JPEG, WEBP, BMP, GIF, TIFF. "
+            "dogs/050.png: decode: expected one of PNG, JPEG, WEBP, BMP, GIF, TIFF, got other "
+            "bytes. "
             f"All are in {directory}/rejects.jsonl. Raise max_reject_fraction and run again, or "
             f"mend the images and run 'fsq tokenize --only-rejects {directory}': the tokens are "
             "kept."
@@ -426,9 +427,8 @@ def test_a_bad_image_fails_the_run_after_its_accounting_and_the_tokens_are_kept(
     assert (summary.images_listed, summary.images_rejected, summary.records) == (100, 2, 98)
     manifest = json.loads((directory / "manifest.json").read_text())
     assert manifest["rejects_by_reason"] == {
-        "decode: expected a whole image, got 22 bytes: "
-        "not one of PNG, JPEG, WEBP, BMP, GIF, TIFF": 1,
         "decode: expected an image, got 0 bytes": 1,
+        "decode: expected one of PNG, JPEG, WEBP, BMP, GIF, TIFF, got other bytes": 1,
     }
 
 

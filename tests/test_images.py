@@ -1,6 +1,7 @@
 """The image contract: any image to uint8 [S, S, C]."""
 
 import io
+import warnings
 import zlib
 
 import numpy as np
@@ -8,7 +9,18 @@ import pytest
 from PIL import Image
 
 from fsq.errors import BadImageError
-from fsq.images import CropBox, ImageSpec, _decode_any, center_crop, decode_image, fit_image
+from fsq.formats import FORMATS
+from fsq.images import (
+    DEFAULT_RULES,
+    CropBox,
+    DecodeRules,
+    ImageSpec,
+    _decode,
+    _reason,
+    center_crop,
+    decode_image,
+    fit_image,
+)
 from fsq.png import decode_plain_png
 
 RGB = ImageSpec(size_pixels=16, channels=3)
@@ -110,9 +122,12 @@ def test_exif_orientation_is_applied(orientation: int):
     ("data", "message"),
     [
         (b"", "expected an image, got 0 bytes"),
-        (b"<html>404</html>", "got 16 bytes: not one of PNG, JPEG"),
-        (encode(Image.fromarray(picture()))[:-40], "expected a whole image, got"),
-        (encode(Image.fromarray(picture(64, 64)), "JPEG")[:-200], "truncated"),
+        (b"<html>404</html>", "expected one of PNG, JPEG, WEBP, BMP, GIF, TIFF, got other bytes"),
+        (encode(Image.fromarray(picture()))[:-40], "expected a whole PNG, got one that ends"),
+        (
+            encode(Image.fromarray(picture(64, 64)), "JPEG")[:-200],
+            "expected a whole JPEG, got one that ends",
+        ),
         (
             encode(
                 Image.fromarray(picture()),
@@ -124,7 +139,7 @@ def test_exif_orientation_is_applied(orientation: int):
         ),
         (
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff\x08\0\0\0\0" + b"\0" * 60,
-            "expected a whole image, got",
+            "expected a whole PNG, got one with a damaged header",
         ),
     ],
 )
@@ -166,7 +181,7 @@ def test_a_plain_png_gives_the_pixels_that_pillow_gives(mode: str, kind: str):
         assert fast is not None
         expected = np.asarray(image).reshape(height, width, channels)
         np.testing.assert_array_equal(fast, expected)
-        np.testing.assert_array_equal(_decode_any(data, channels), expected)
+        np.testing.assert_array_equal(_decode(data, "PNG", channels, DEFAULT_RULES), expected)
 
 
 @pytest.mark.parametrize(
@@ -199,4 +214,43 @@ def test_a_damaged_plain_png_is_refused_or_gives_what_pillow_gives():
                     damaged[-16:-12] = zlib.crc32(bytes(damaged[37:-16])).to_bytes(4)
                 fast = decode_plain_png(bytes(damaged), 3)
                 if fast is not None:
-                    np.testing.assert_array_equal(fast, _decode_any(bytes(damaged), 3))
+                    np.testing.assert_array_equal(
+                        fast, _decode(bytes(damaged), "PNG", 3, DEFAULT_RULES)
+                    )
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_filled_jpeg_has_its_size_and_the_rows_that_it_holds(subsampling, progressive):
+    data = encode(
+        Image.fromarray(picture(64, 64)),
+        "JPEG",
+        quality=95,
+        subsampling=subsampling,
+        progressive=progressive,
+    )
+    whole = decode_image(data, 3)
+    filled = decode_image(data[: len(data) // 2], 3, DecodeRules(truncated="fill"))
+    assert filled.shape == whole.shape
+    if not progressive:  # there all rows are coarse until the end
+        np.testing.assert_array_equal(filled[:8], whole[:8])
+    assert (filled != whole).any()
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_the_only_pixel_limit_is_ours(format_name: str, monkeypatch: pytest.MonkeyPatch):
+    data = encode(Image.new("RGB", (40, 40)), format_name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _decode(data, format_name, 3, DecodeRules(max_pixels=1600)).shape == (40, 40, 3)
+    with pytest.raises(BadImageError, match="expected at most 1,599 pixels, got 40 x 40"):
+        decode_image(data, 3, DecodeRules(max_pixels=1599))
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def test_a_reason_is_the_same_in_every_run():
+    error = OSError("cannot\nread <_io.BytesIO object at 0x7f3a5c0e1d50> \x1b[31m")
+    assert _reason(error) == "cannot read ?[31m"
+    assert _reason(KeyError(320)) == "a header that cannot be used"
+    assert _reason(OSError("Unsupported BMP compression (24)")) == "Unsupported BMP compression"

@@ -11,7 +11,8 @@ import pytest
 FLOORS = [
     ["fsq.version", "fsq.errors"],
     ["fsq.lattice", "fsq.png", "fsq.schema", "fsq.architecture", "fsq.adopted"],
-    ["fsq.usage", "fsq.images", "fsq.presets", "fsq.level_sets"],
+    ["fsq.usage", "fsq.formats", "fsq.presets", "fsq.level_sets"],
+    ["fsq.images"],
     ["fsq.ops", "fsq.channels", "fsq.contract", "fsq.latents", "fsq.vq"],
     ["fsq.indexing"],
     ["fsq.layers", "fsq.residual"],

@@ -1,12 +1,19 @@
 """One contract for all sources: the same images, the same bytes, stable keys."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from source_builders import (
+    SOURCES,
+    Images,
+    SourceBuilder,
+    build_image_folder,
+    build_tfds_directory,
+    build_tfrecord,
+)
 
 from fsq.errors import DataError, RequestError
 from pipeline.config import ImageFolderSource, SourceConfig, TfdsSource, TfrecordSource
@@ -19,79 +26,8 @@ LABELS = [0] * (COUNT // 2) + [1] * (COUNT // 2)
 NAMES = [f"{'dogs' if label else 'cats'}/{n:02d}.png" for n, label in enumerate(LABELS)]
 
 
-def write_images(
-    folder: Path, images: list[bytes], *, shards: int, name: str = "images-{:05d}.tfrecord"
-) -> list[tuple[str, int]]:
-    """Writes TFRecord files with TensorFlow's own writer; returns their names and counts."""
-    folder.mkdir(parents=True, exist_ok=True)
-    size = -(-len(images) // shards)
-    written = []
-    for shard in range(shards):
-        numbers = range(len(images))[shard * size : (shard + 1) * size]
-        with tf.io.TFRecordWriter(str(folder / name.format(shard))) as writer:
-            for number in numbers:
-                example = tf.train.Example()
-                feature = example.features.feature
-                feature["image/encoded"].bytes_list.value.append(images[number])
-                feature["image/name"].bytes_list.value.append(NAMES[number].encode())
-                feature["image/label"].int64_list.value.append(LABELS[number])
-                writer.write(example.SerializeToString())
-        written.append((name.format(shard), len(numbers)))
-    return written
-
-
-def image_folder(folder: Path, images: list[bytes]) -> SourceConfig:
-    for name, data in zip(NAMES, images, strict=True):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return ImageFolderSource(kind="image_folder", directory=str(folder))
-
-
-def tfrecord(folder: Path, images: list[bytes]) -> SourceConfig:
-    write_images(folder, images, shards=3)
-    return TfrecordSource(
-        kind="tfrecord",
-        files=f"{folder}/images-*.tfrecord",
-        image="image/encoded",
-        key="image/name",
-        carry={"label": "image/label"},
-    )
-
-
-def tfds_directory(folder: Path, images: list[bytes]) -> SourceConfig:
-    filenames = write_images(folder, images, shards=2, name="pets-train.tfrecord-{:05d}-of-00002")
-    tfds.folder_dataset.write_metadata(
-        data_dir=folder,
-        features=tfds.features.FeaturesDict(
-            {
-                "image/encoded": tfds.features.Image(shape=(None, None, 3)),
-                "image/label": tfds.features.ClassLabel(names=["cats", "dogs"]),
-            }
-        ),
-        split_infos=[
-            tfds.core.SplitInfo(
-                name="train",
-                shard_lengths=[count for _, count in filenames],
-                num_bytes=0,
-                filename_template=tfds.core.ShardedFileTemplate(
-                    dataset_name="pets", data_dir=folder, split="train", filetype_suffix="tfrecord"
-                ),
-            )
-        ],
-        version="1.0.0",
-        check_data=False,
-    )
-    return TfdsSource(
-        kind="tfds",
-        directory=str(folder),
-        split="train",
-        image="image/encoded",
-        carry=("image/label",),
-    )
-
-
-Builder = Callable[[Path, list[bytes]], SourceConfig]
-SOURCES = [image_folder, tfrecord, tfds_directory]
+def named(images: list[bytes]) -> Images:
+    return dict(zip(NAMES, images, strict=True))
 
 
 def read_all(config: SourceConfig, batch_size: int = 8) -> list[ImageRecord | BadRecord]:
@@ -104,52 +40,53 @@ def read_all(config: SourceConfig, batch_size: int = 8) -> list[ImageRecord | Ba
         ]
 
 
-@pytest.mark.parametrize("build", SOURCES)
 def test_every_source_gives_each_image_once_with_its_bytes_and_label(
-    build: Builder, tmp_path: Path, small_images: list[bytes]
+    source: SourceBuilder, tmp_path: Path, small_images: list[bytes]
 ):
-    records = read_all(build(tmp_path, small_images))
+    records = read_all(source.build(tmp_path, named(small_images)))
     assert all(isinstance(record, ImageRecord) for record in records)
     assert [record.data for record in records] == small_images
     assert [record.carried for record in records] == [(label,) for label in LABELS]
     assert len({record.key for record in records}) == len(small_images)
 
 
-@pytest.mark.parametrize("build", SOURCES)
 def test_every_source_reads_alike_however_it_is_cut(
-    build: Builder, tmp_path: Path, small_images: list[bytes]
+    source: SourceBuilder, tmp_path: Path, small_images: list[bytes]
 ):
-    config = build(tmp_path, small_images)
+    config = source.build(tmp_path, named(small_images))
     assert read_all(config, batch_size=1) == read_all(config, batch_size=1000)
 
 
-@pytest.mark.parametrize("build", SOURCES)
 def test_every_source_has_a_digest_that_follows_its_files(
-    build: Builder, tmp_path: Path, small_images: list[bytes]
+    source: SourceBuilder, tmp_path: Path, small_images: list[bytes]
 ):
-    config = build(tmp_path, small_images)
+    config = source.build(tmp_path, named(small_images))
     digest = open_source(config).list().digest()
     assert open_source(config).list().digest() == digest
-    changed = build(tmp_path / "changed", [small_images[0] + b"\0", *small_images[1:]])
+    changed = source.build(
+        tmp_path / "changed", named([small_images[0] + b"\0", *small_images[1:]])
+    )
     assert open_source(changed).list().digest() != digest
 
 
-@pytest.mark.parametrize("build", SOURCES)
-def test_a_limit_takes_the_first_records(build: Builder, tmp_path: Path, small_images: list[bytes]):
-    source = open_source(build(tmp_path, small_images))
-    with materialize(source.list()) as listing:
+def test_a_limit_takes_the_first_records(
+    source: SourceBuilder, tmp_path: Path, small_images: list[bytes]
+):
+    opened = open_source(source.build(tmp_path, named(small_images)))
+    with materialize(opened.list()) as listing:
         units = cut_units(listing, 8, limit=7)
-        records = [record for unit in units for record in source.read(unit, listing.features)]
+        records = [record for unit in units for record in opened.read(unit, listing.features)]
     assert [record.data for record in records] == small_images[:7]
 
 
 def test_keys_are_paths_fields_or_tfds_ids(tmp_path: Path, small_images: list[bytes]):
     keys = {
-        build.__name__: [
-            record.key for record in read_all(build(tmp_path / build.__name__, small_images))
+        name: [
+            record.key for record in read_all(source.build(tmp_path / name, named(small_images)))
         ]
-        for build in SOURCES
+        for name, source in SOURCES.items()
     }
+    assert keys == {name: source.keys(NAMES) for name, source in SOURCES.items()}
     assert keys["image_folder"] == NAMES
     assert keys["tfrecord"] == NAMES
     assert keys["tfds_directory"][0] == "pets-train.tfrecord-00000-of-00002__0"
@@ -185,7 +122,7 @@ def test_awkward_file_names_keep_their_bytes(tmp_path: Path, small_images: list[
 def test_a_file_that_changes_or_goes_after_the_listing_is_a_bad_record(
     tmp_path: Path, small_images: list[bytes]
 ):
-    config = image_folder(tmp_path, small_images)
+    config = build_image_folder(tmp_path, named(small_images))
     source = open_source(config)
     with materialize(source.list()) as listing:
         (tmp_path / NAMES[0]).unlink()
@@ -200,7 +137,7 @@ def test_a_file_that_changes_or_goes_after_the_listing_is_a_bad_record(
 
 
 def test_a_record_without_its_field_is_a_bad_record(tmp_path: Path, small_images: list[bytes]):
-    config = tfrecord(tmp_path, small_images)
+    config = build_tfrecord(tmp_path, named(small_images))
     path = tmp_path / "images-00001.tfrecord"
     examples = [
         tf.train.Example.FromString(data)
@@ -237,7 +174,7 @@ def test_what_a_folder_lacks_is_said(tmp_path: Path, small_images: list[bytes]):
 
 
 def test_what_tfrecords_lack_is_said(tmp_path: Path, small_images: list[bytes]):
-    config = tfrecord(tmp_path, small_images)
+    config = build_tfrecord(tmp_path, named(small_images))
     assert isinstance(config, TfrecordSource)
     change = lambda **update: config.model_copy(update=update)
     check_refused(change(files=f"{tmp_path}/none-*"), "found none that fit")
@@ -251,7 +188,7 @@ def test_what_tfrecords_lack_is_said(tmp_path: Path, small_images: list[bytes]):
 
 
 def test_what_a_tfds_directory_lacks_is_said(tmp_path: Path, small_images: list[bytes]):
-    config = tfds_directory(tmp_path, small_images)
+    config = build_tfds_directory(tmp_path, named(small_images))
     assert isinstance(config, TfdsSource)
     change = lambda **update: config.model_copy(update=update)
     check_refused(change(split="test"), "source.split: expected one of train, got 'test'.")
