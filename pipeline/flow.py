@@ -14,7 +14,7 @@ from pipeline.encode import TokenizeUnits, load_tokenizer
 from pipeline.engine import engine_options
 from pipeline.failure import message_in, read_failure
 from pipeline.job import Job
-from pipeline.lock import locked
+from pipeline.lock import LOCK_FILE, locked
 from pipeline.manifest import read_manifest
 from pipeline.output import (
     begin,
@@ -89,7 +89,7 @@ def run(plan: Plan, *, overwrite: bool = False, beam_options: Sequence[str] = ()
     # Whose directory it is comes first: in a stranger's not even a lock is made.
     if overwrite:
         refuse_strangers(job.output)
-    elif is_finished(plan) and not storage.exists(job.work):
+    elif is_finished(plan) and not has_leftovers(job):
         return summarize(job, resumed=job.num_units)
     with locked(job.output):
         # Once more, now that nobody else can change it.
@@ -101,11 +101,16 @@ def run(plan: Plan, *, overwrite: bool = False, beam_options: Sequence[str] = ()
         if overwrite:
             clear_output(job.output)
         if finished:
-            storage.remove(job.work)  # left over if the last run was stopped at its very end
+            storage.remove(job.work)
         else:
             refuse_changed_content(plan)
             run_units(job, begin(plan), options)
     return summarize(job, resumed=resumed)
+
+
+def has_leftovers(job: Job) -> bool:
+    """Says whether the run that finished a dataset was stopped at its very end."""
+    return storage.exists(job.work) or storage.exists(storage.join(job.output, LOCK_FILE))
 
 
 def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:

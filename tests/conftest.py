@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -9,6 +10,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 from PIL import Image
+
+from tools.zygote import Zygote
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,3 +76,10 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_images() -> list[bytes]:
     """30 encoded images."""
     return make_images(30)
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Makes real processes that need not load TensorFlow and Beam first."""
+    with Zygote() as running:
+        yield running
