@@ -1,5 +1,6 @@
 """The output directory: whose it is, and what in it can be gone on with."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -213,8 +214,7 @@ def _begin(plan: Plan) -> list[Unit]:
     # Not part of the fingerprint (a tolerance may change), so the last one counts.
     storage.write(storage.join(job.work, CONFIG_FILE), plan.config_text.encode())
     listing = place_text(plan.listing, job.work)
-    content = {"fields": plan.fields}
-    storage.write(storage.join(job.work, JOB_FILE), json.dumps(content, indent=2).encode())
+    storage.write(storage.join(job.work, JOB_FILE), describe_fields(plan.fields))
     if listing.text is None:
         return plan.units
     return [dataclasses.replace(unit, path=listing.files[0].path) for unit in plan.units]
@@ -284,9 +284,21 @@ def clear_output(output: str) -> None:
       RequestError: The directory holds no job of ours but other files.
     """
     refuse_strangers(output)
-    # The manifest first: what remains after an interruption is then no dataset.
-    storage.remove(storage.join(output, MANIFEST_FILE))
+    manifest, work = storage.join(output, MANIFEST_FILE), storage.join(output, WORK_FOLDER)
+    if storage.exists(manifest):
+        fields = read_manifest(output)["fingerprint"]["fields"]
+        storage.remove(work)
+        # Of an interruption in the middle must remain what is known as ours, but is no dataset.
+        with contextlib.suppress(OSError):  # a full disk: clearing makes room
+            storage.make_folder(work)
+            storage.write(storage.join(work, JOB_FILE), describe_fields(fields))
+        storage.remove(manifest)
     for entry in storage.list_files(output):
         if entry.name != LOCK_FILE:
             storage.remove(storage.join(output, entry.name))
-    storage.remove(storage.join(output, WORK_FOLDER))
+    storage.remove(work)
+
+
+def describe_fields(fields: dict[str, Any]) -> bytes:
+    """The content of a job's file, as `read_job_fields` reads it."""
+    return json.dumps({"fields": fields}, indent=2).encode()
