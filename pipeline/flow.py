@@ -27,6 +27,8 @@ from pipeline.output import (
 from pipeline.plan import Plan, make_plan
 from pipeline.records import Unit
 from pipeline.shards import WriteShards
+from pipeline.stop import stop
+from pipeline.workers import watched_workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +121,24 @@ def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:
     Raises:
       DataError: The data is bad, or the output cannot be written.
     """
-    try:
-        with beam.Pipeline(options=options) as pipeline:
-            build(pipeline, job, units)
-    except Exception as error:
-        # A worker's error comes as text, in another wrapping from every engine.
-        if (message := read_failure(job) or message_in(str(error))) is None:
-            raise
-        raise DataError(message) from error
+
+    # What a worker has left to do when another one dies need not be done first.
+    with watched_workers(lambda reason: stop(job, f"{job.output}: {reason}")) as deaths:
+        try:
+            with beam.Pipeline(options=options) as pipeline:
+                build(pipeline, job, units)
+        except Exception as error:
+            # A worker's error comes as text, in another wrapping from every engine.
+            message = read_failure(job) or message_in(str(error))
+            if deaths:
+                message = (
+                    f"{job.output}: expected all workers to live, lost one: {deaths[0]}. If it "
+                    "was not you who stopped it, memory ran out: take fewer workers. "
+                    "Run the same command again to go on."
+                )
+            if message is None:
+                raise
+            raise DataError(message) from error
     if (message := read_failure(job)) is not None:
         raise DataError(message)
 

@@ -108,11 +108,14 @@ class Victim:
         (place / "job.yaml").write_text(yaml.safe_dump({**self.config, "output": output}))
         return place
 
-    def start(self, place: Path, *more: str, **faults: Any) -> Child:
+    def start(
+        self, place: Path, *more: str, beam_options: Sequence[str] | None = None, **faults: Any
+    ) -> Child:
         """Starts the command; see `tools.faults.run_fsq` for the faults."""
+        options = self.beam_options if beam_options is None else beam_options
         return self.zygote.start(
             RUN,
-            arguments=["tokenize", "job.yaml", *self.arguments, *more, *self.beam_options],
+            arguments=["tokenize", "job.yaml", *self.arguments, *more, *options],
             directory=str(place),
             streams=str(place / "stream"),
             **faults,
