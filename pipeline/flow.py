@@ -129,7 +129,7 @@ def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:
                 build(pipeline, job, units)
         except Exception as error:
             # A worker's error comes as text, in another wrapping from every engine.
-            message = read_failure(job) or message_in(str(error))
+            message = read_failure(job) or message_in(error)
             if deaths:
                 message = (
                     f"{job.output}: expected all workers to live, lost one: {deaths[0]}. If it "

@@ -65,7 +65,7 @@ def open_write(path: str) -> Iterator[BinaryIO]:
     """Opens a file that appears under its name when the block ends, whole, or not at all.
 
     Raises:
-      OSError: It cannot be written; the error names the path, as a full disk does not.
+      OSError: It cannot be written; the error names the path, whatever the system named.
     """
     temporary = temporary_name(path)
     try:
@@ -81,7 +81,7 @@ def open_write(path: str) -> Iterator[BinaryIO]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             remove(temporary)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.filename in (None, temporary):
             raise OSError(error.errno, error.strerror or str(error), path) from error
         raise
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tools.kills import Victim
 from tools.zygote import Zygote
 
 ROOT = Path(__file__).parent.parent
@@ -83,3 +84,21 @@ def zygote() -> Iterator[Zygote]:
     """Makes real processes that need not load TensorFlow and Beam first."""
     with Zygote() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def small_victim(
+    zygote: Zygote,
+    image_folder: Path,
+    tokenizer_directory: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Victim:
+    """A job of 56 images in 7 units and 3 shards, to be disturbed."""
+    config = {
+        "source": {"kind": "image_folder", "directory": str(image_folder)},
+        "tokenizer": str(tokenizer_directory),
+        "output": {"name": "pets", "num_shards": 3},
+        "batch_size": 8,
+    }
+    folder = tmp_path_factory.mktemp("victim")
+    return Victim(zygote, folder, config, arguments=["--limit", "56"])

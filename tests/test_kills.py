@@ -11,24 +11,13 @@ from pathlib import Path
 import pytest
 
 from tools.kills import PHASES, Victim
-from tools.zygote import Zygote
 
 MOMENTS_PER_PHASE = 12
 
 
 @pytest.fixture(scope="module")
-def victim(
-    zygote: Zygote, image_folder: Path, tokenizer_directory: Path, tmp_path_factory
-) -> Victim:
-    """A job of 56 images in 7 units and 3 shards."""
-    config = {
-        "source": {"kind": "image_folder", "directory": str(image_folder)},
-        "tokenizer": str(tokenizer_directory),
-        "output": {"name": "pets", "num_shards": 3},
-        "batch_size": 8,
-    }
-    folder = tmp_path_factory.mktemp("kills")
-    return Victim(zygote, folder, config, arguments=["--limit", "56"])
+def victim(small_victim: Victim) -> Victim:
+    return small_victim
 
 
 def check_resumed(victim: Victim, kills: Mapping[Path, object], *more: str) -> None:

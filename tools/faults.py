@@ -1,11 +1,13 @@
 """What happens to a job in a copy of the zygote: the command line, disturbed as told."""
 
-import contextlib
+import ctypes
 import functools
 import json
 import os
 import resource
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +29,11 @@ def run_fsq(
     directory: str,
     *,
     output: str = "out",
-    kill_at: int | None = None,
+    disturb: str | None = None,
+    at: int = 0,
     report: str | None = None,
     streams: str | None = None,
-    file_bytes: int | None = None,
-    user: int | None = None,
+    powerless: bool = False,
 ) -> None:
     """Runs the command line.
 
@@ -39,24 +41,20 @@ def run_fsq(
       arguments: Its arguments.
       directory: Where to run it.
       output: The folder whose changes are counted.
-      kill_at: Before which change this process is killed with SIGKILL.
+      disturb: What happens; see `disturb_by`.
+      at: Before, or amid, which change of the output.
       report: File for the changes and the units encoded, if the process gets that far.
       streams: Start of the names of two files for stdout and stderr.
-      file_bytes: A limit on the size of files.
-      user: Who to be.
+      powerless: Whether permissions count, for root too.
     """
     os.chdir(directory)
     if streams is not None:
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{streams}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    if file_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    if user is not None:
-        os.setgroups([])
-        os.setgid(user)
-        os.setuid(user)
-    changes = Changes(output, kill_at)
-    if kill_at is not None or report is not None:
+    if powerless:
+        give_up_power()
+    changes = Changes(output, at, disturb_by(disturb, output) if disturb else None)
+    if disturb is not None or report is not None:
         changes.watch()
     encoded = note_units()
     from pipeline import cli
@@ -68,6 +66,49 @@ def run_fsq(
         if report is not None:
             content = {"changes": changes.made, "encoded": sorted(encoded)}
             Path(report).write_text(json.dumps(content))
+
+
+def disturb_by(name: str, output: str) -> Callable[[], object]:
+    """Returns what disturbs a job in its middle.
+
+    'kill': SIGKILL. 'full': the disk of the output, a tmpfs, has no room any
+    more. 'limit': files can be no longer than 500 bytes. 'gone': somebody
+    removes the whole output. 'interrupt': Ctrl-C. 'wait': the process stops,
+    until somebody lets it go on.
+    """
+    match name:
+        case "kill":
+            return lambda: os.kill(os.getpid(), signal.SIGKILL)
+        case "full":
+            return lambda: resize_disk(output, None)
+        case "limit":
+            return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+        case "gone":
+            return lambda: shutil.rmtree(output)
+        case "interrupt":
+            return lambda: os.kill(os.getpid(), signal.SIGINT)
+        case "wait":
+            return lambda: os.kill(os.getpid(), signal.SIGSTOP)
+    raise ValueError(f"expected a disturbance, got {name!r}")
+
+
+def resize_disk(mount_point: str, size_bytes: int | None) -> None:
+    """Gives a tmpfs another size; None: just what it holds."""
+    if size_bytes is None:
+        stat = os.statvfs(mount_point)
+        size_bytes = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+    command = ["mount", "-o", f"remount,size={size_bytes}", mount_point]
+    subprocess.run(command, check=True)
+
+
+def give_up_power() -> None:
+    """Takes from root the right to read and write whatever permissions say (capset(2))."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    both = (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.capget(header, both) == 0
+    both[0] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert libc.capset(header, both) == 0
 
 
 def note_units() -> list[str]:
@@ -87,19 +128,20 @@ def note_units() -> list[str]:
 
 
 class Changes:
-    """Counts what this process changes in a folder, and kills it before one of these changes.
+    """Counts what this process changes in a folder, and disturbs it at one of these changes.
 
     The interpreter itself announces them, whoever makes them; a write to a file
-    counts as one more, and is cut in the middle.
+    counts as one more, and is disturbed in its middle.
 
     Attributes:
       made: (what, path relative to the folder) of each.
     """
 
-    def __init__(self, folder: str, kill_at: int | None):
+    def __init__(self, folder: str, at: int, disturb: Callable[[], object] | None):
         self.made: list[tuple[str, str]] = []
         self._folder = os.path.abspath(folder)
-        self._kill_at = kill_at
+        self._at = at
+        self._disturb = disturb
 
     def watch(self) -> None:
         from pipeline import storage
@@ -108,14 +150,16 @@ class Changes:
         storage.open = self._open  # type: ignore[attr-defined]
 
     def count(self, what: str, path: str, first: Callable[[], object] = lambda: None) -> None:
-        """Adds a change that is about to be made, or ends here and now, after doing `first`."""
+        """Adds a change that is about to be made; disturbs it, after doing `first`."""
         path = os.path.normpath(path)
         if path != self._folder and not path.startswith(self._folder + "/"):
             return
-        if len(self.made) == self._kill_at:
-            first()
-            os.kill(os.getpid(), signal.SIGKILL)
+        number = len(self.made)
         self.made.append((what, os.path.relpath(path, self._folder)))
+        if number == self._at and self._disturb is not None:
+            disturb, self._disturb = self._disturb, None
+            first()
+            disturb()
 
     def _announced(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event not in CHANGES:
@@ -145,13 +189,15 @@ class _Cut:
         self._changes = changes
 
     def write(self, data: bytes) -> int:
-        self._changes.count("write", self._path, functools.partial(self._write_half, data))
-        return self._file.write(data)
+        written = 0
 
-    def _write_half(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):
-            self._file.write(data[: len(data) // 2])
+        def write_half() -> None:
+            nonlocal written
+            written = self._file.write(data[: len(data) // 2])
             self._file.flush()
+
+        self._changes.count("write", self._path, write_half)
+        return written + self._file.write(data[written:])
 
     def __enter__(self) -> "_Cut":
         return self

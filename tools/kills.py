@@ -139,7 +139,9 @@ class Victim:
         """Runs the command in each folder and kills it at a change; False if it ended before."""
         killed = {}
         for pair in pairs(numbers):
-            children = [self.start(place, *more, kill_at=numbers[place]) for place in pair]
+            children = [
+                self.start(place, *more, disturb="kill", at=numbers[place]) for place in pair
+            ]
             for place, child in zip(pair, children, strict=True):
                 code = child.wait()
                 assert code in (0, -signal.SIGKILL), read_streams(place)
