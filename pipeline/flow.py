@@ -103,6 +103,7 @@ def run(plan: Plan, *, overwrite: bool = False, beam_options: Sequence[str] = ()
         if overwrite:
             clear_output(job.output)
         if finished:
+            storage.remove_temporary(job.output)
             storage.remove(job.work)
         else:
             refuse_changed_content(plan)
@@ -112,7 +113,8 @@ def run(plan: Plan, *, overwrite: bool = False, beam_options: Sequence[str] = ()
 
 def has_leftovers(job: Job) -> bool:
     """Says whether the run that finished a dataset was stopped at its very end."""
-    return storage.exists(job.work) or storage.exists(storage.join(job.output, LOCK_FILE))
+    left = storage.exists(storage.join(job.output, LOCK_FILE)) or storage.exists(job.work)
+    return left or storage.has_temporary(job.output)
 
 
 def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:

@@ -9,9 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from pipeline import lock
+from tools import disk_filesystem as _  # noqa: F401 - makes disk:// known
 
 # (event of the interpreter, where the path stands in its arguments, and a folder it is relative to)
 CHANGES = {
@@ -34,6 +38,7 @@ def run_fsq(
     report: str | None = None,
     streams: str | None = None,
     powerless: bool = False,
+    seconds_between_renewals: float | None = None,
 ) -> None:
     """Runs the command line.
 
@@ -46,6 +51,7 @@ def run_fsq(
       report: File for the changes and the units encoded, if the process gets that far.
       streams: Start of the names of two files for stdout and stderr.
       powerless: Whether permissions count, for root too.
+      seconds_between_renewals: Of the lease on an output elsewhere.
     """
     os.chdir(directory)
     if streams is not None:
@@ -53,12 +59,14 @@ def run_fsq(
             os.dup2(os.open(f"{streams}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     if powerless:
         give_up_power()
+    if seconds_between_renewals is not None:
+        lock.SECONDS_BETWEEN_RENEWALS = seconds_between_renewals
+    from pipeline import cli
+
     changes = Changes(output, at, disturb_by(disturb, output) if disturb else None)
     if disturb is not None or report is not None:
         changes.watch()
     encoded = note_units()
-    from pipeline import cli
-
     sys.argv = ["fsq", *arguments]
     try:
         cli.main()
@@ -74,7 +82,7 @@ def disturb_by(name: str, output: str) -> Callable[[], object]:
     'kill': SIGKILL. 'full': the disk of the output, a tmpfs, has no room any
     more. 'limit': files can be no longer than 500 bytes. 'gone': somebody
     removes the whole output. 'interrupt': Ctrl-C. 'wait': the process stops,
-    until somebody lets it go on.
+    until somebody lets it go on. 'sleep': one thread stands still for a while.
     """
     match name:
         case "kill":
@@ -89,6 +97,8 @@ def disturb_by(name: str, output: str) -> Callable[[], object]:
             return lambda: os.kill(os.getpid(), signal.SIGINT)
         case "wait":
             return lambda: os.kill(os.getpid(), signal.SIGSTOP)
+        case "sleep":
+            return lambda: time.sleep(3)
     raise ValueError(f"expected a disturbance, got {name!r}")
 
 

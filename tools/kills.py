@@ -81,6 +81,8 @@ class Victim:
       folder: Holds the folders.
       config: The job, without its output's directory.
       beam_options: How to run it.
+      arguments: Further arguments of the command.
+      output: The output as the config names it; as a path it is 'out'.
     """
 
     zygote: Zygote
@@ -88,6 +90,7 @@ class Victim:
     config: dict[str, Any]
     beam_options: Sequence[str] = ONE_WORKER
     arguments: Sequence[str] = ()
+    output: str = "out"
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
@@ -104,20 +107,33 @@ class Victim:
         """Makes a folder with the config, to run in."""
         place = self.folder / f"run-{next(self._numbers):04d}"
         place.mkdir(parents=True)
-        output = {**self.config.get("output", {}), "directory": "out"}
+        output = {**self.config.get("output", {}), "directory": self.output}
         (place / "job.yaml").write_text(yaml.safe_dump({**self.config, "output": output}))
         return place
 
     def start(
-        self, place: Path, *more: str, beam_options: Sequence[str] | None = None, **faults: Any
+        self,
+        place: Path,
+        *more: str,
+        beam_options: Sequence[str] | None = None,
+        name: str = "stream",
+        **faults: Any,
     ) -> Child:
-        """Starts the command; see `tools.faults.run_fsq` for the faults."""
+        """Starts the command.
+
+        Args:
+          place: Where; see `place`.
+          more: Further arguments of the command.
+          beam_options: Instead of the usual ones.
+          name: Of the files for stdout and stderr.
+          faults: See `tools.faults.run_fsq`.
+        """
         options = self.beam_options if beam_options is None else beam_options
         return self.zygote.start(
             RUN,
             arguments=["tokenize", "job.yaml", *self.arguments, *more, *options],
             directory=str(place),
-            streams=str(place / "stream"),
+            streams=str(place / name),
             **faults,
         )
 
