@@ -40,3 +40,10 @@ def message_in(error: Exception) -> str | None:
     kind = "fsq.errors.DataError: " if isinstance(error, FsqError) else ""
     found = _QUOTED.findall(f"{kind}{error}")
     return found[-1] if found else None
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Says whether an engine's error is nothing but Ctrl-C, in its own wrapping."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

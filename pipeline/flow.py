@@ -12,7 +12,7 @@ from pipeline.close import close_dataset, settle_units
 from pipeline.config import TokenizeConfig
 from pipeline.encode import TokenizeUnits, load_tokenizer
 from pipeline.engine import engine_options
-from pipeline.failure import message_in, read_failure
+from pipeline.failure import is_interrupt, message_in, read_failure
 from pipeline.job import Job
 from pipeline.lock import LOCK_FILE, locked
 from pipeline.manifest import read_manifest
@@ -28,7 +28,7 @@ from pipeline.plan import Plan, make_plan
 from pipeline.records import Unit
 from pipeline.shards import WriteShards
 from pipeline.stop import stop
-from pipeline.workers import watched_workers
+from pipeline.workers import quiet_workers, watched_workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,9 +127,11 @@ def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:
     # What a worker has left to do when another one dies need not be done first.
     with watched_workers(lambda reason: stop(job, f"{job.output}: {reason}")) as deaths:
         try:
-            with beam.Pipeline(options=options) as pipeline:
+            with quiet_workers(), beam.Pipeline(options=options) as pipeline:
                 build(pipeline, job, units)
         except Exception as error:
+            if is_interrupt(error):
+                raise KeyboardInterrupt from error
             # A worker's error comes as text, in another wrapping from every engine.
             message = read_failure(job) or message_in(error)
             if deaths:

@@ -1,4 +1,4 @@
-"""Notices when the process of a worker dies: Beam would wait for its answer for ever."""
+"""The workers of Beam's local runner: those that die are noticed, those that fail make no noise."""
 
 import contextlib
 import functools
@@ -14,13 +14,14 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
     WorkerHandler,
 )
 from apache_beam.runners.portability.local_job_service import SubprocessSdkWorker
+from apache_beam.runners.worker import sdk_worker
 
 SECONDS_BETWEEN_ANSWERS = 0.2
 
 
 @contextlib.contextmanager
 def watched_workers(on_death: Callable[[str], object]) -> Iterator[list[str]]:
-    """Lets a run inside fail when a worker process of the local runner dies.
+    """Lets a run inside fail when a worker process dies; Beam might wait for it for ever.
 
     Args:
       on_death: Called at once with the reason, so that the others can stop.
@@ -44,6 +45,16 @@ def watched_workers(on_death: Callable[[str], object]) -> Iterator[list[str]]:
     finally:
         known[python_urns.SUBPROCESS_SDK] = before
         threading.excepthook = hook
+
+
+@contextlib.contextmanager
+def quiet_workers() -> Iterator[None]:
+    """Keeps Beam's worker threads from printing the traceback of an error that is raised anyway."""
+    sdk_worker.print = lambda *values, **options: None
+    try:
+        yield
+    finally:
+        del sdk_worker.print
 
 
 class _WatchedWorker(SubprocessSdkWorkerHandler):

@@ -91,6 +91,20 @@ def test_a_full_disk_is_one_line_and_the_job_goes_on_when_there_is_room(
         resume(victim, place)
 
 
+@pytest.mark.parametrize("number", [12, 30, 45, 66, 71, 80, 90])
+def test_a_full_disk_is_one_line_whatever_the_workers(
+    victim: Victim, mount_disk: Mount, number: int
+):
+    """Threads do these changes in another order; the phases are about the same."""
+    place = victim.place()
+    output = mount_disk(place / "out")
+    assert victim.start(place, beam_options=(), disturb="full", at=number).wait() in (1, 2)
+    check_one_line(place, "No space left on device")
+    check_nothing_half_made(victim, output)
+    resize_disk(str(output), 16 * MEGABYTE)
+    resume(victim, place)
+
+
 @pytest.mark.parametrize("phase", ["begin", "tokenize", "write", "close"])
 def test_a_limit_on_file_sizes_is_one_line_and_the_job_goes_on_without_it(
     victim: Victim, phase: str

@@ -5,12 +5,12 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from tools.kills import PHASES, Victim
+from tools.kills import ONE_WORKER, PHASES, Victim, read_streams
 
 MOMENTS_PER_PHASE = 12
 
@@ -89,3 +89,18 @@ def test_a_job_killed_from_outside_at_any_time_ends_in_the_same_bytes(victim: Vi
         child.kill()
         assert child.wait() in (0, -signal.SIGKILL)
     check_resumed(usual, kills)
+
+
+@pytest.mark.parametrize("beam_options", [ONE_WORKER, ()], ids=["one worker", "threads"])
+def test_ctrl_c_is_one_line_whatever_the_workers(victim: Victim, beam_options: Sequence[str]):
+    kills = {victim.place(): number for number in (2, 12, 30, 68)}
+    for place, number in kills.items():
+        child = victim.start(place, beam_options=beam_options, disturb="interrupt", at=number)
+        assert child.wait() == 130, (number, read_streams(place))
+        stdout, stderr = read_streams(place)
+        assert stdout == ""
+        # The progress is on the same stream.
+        *_, message = stderr.splitlines()
+        assert message == "fsq: interrupted; run the same command again to go on."
+        assert "Traceback" not in stderr
+    check_resumed(victim, kills)

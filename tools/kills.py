@@ -10,12 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from pipeline.manifest import TIMING_FILE
 from tools.zygote import Child, Zygote
+
+T = TypeVar("T")
 
 RUN = "tools.faults:run_fsq"
 # One thread, so that the changes come in the same order in every run.
@@ -83,6 +85,7 @@ class Victim:
       beam_options: How to run it.
       arguments: Further arguments of the command.
       output: The output as the config names it; as a path it is 'out'.
+      faults: Of every run; see `tools.faults.run_fsq`.
     """
 
     zygote: Zygote
@@ -91,6 +94,7 @@ class Victim:
     beam_options: Sequence[str] = ONE_WORKER
     arguments: Sequence[str] = ()
     output: str = "out"
+    faults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
@@ -134,6 +138,7 @@ class Victim:
             arguments=["tokenize", "job.yaml", *self.arguments, *more, *options],
             directory=str(place),
             streams=str(place / name),
+            **self.faults,
             **faults,
         )
 
@@ -188,9 +193,9 @@ class Victim:
         )
 
 
-def pairs(places: Iterable[Path]) -> Iterator[list[Path]]:
-    """Takes places two at a time: so many processes run at once."""
-    left = iter(places)
+def pairs(things: Iterable[T]) -> Iterator[list[T]]:
+    """Takes things two at a time: so many processes run at once."""
+    left = iter(things)
     while pair := list(itertools.islice(left, 2)):
         yield pair
 
