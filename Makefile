@@ -43,7 +43,7 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-# The fault tests at length: hours, and a report in docs/torture.md.
+# The fault tests at length, some 20 minutes, and a report in docs/torture.md.
 torture: $(READY)
 	$(BIN)/python -m tools.torture
 

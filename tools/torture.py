@@ -215,7 +215,7 @@ def _show(value: int | float | str) -> str:
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     names = [section.__name__ for section in SECTIONS]
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of: {' '.join(names)}")
     parser.add_argument("--points", type=int, default=500, help="how often to strike")
