@@ -19,6 +19,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from fsq.errors import FsqError, RequestError
 
+TRIES_TO_REMOVE = 100
+
 
 class FileEntry(NamedTuple):
     """A file's name, relative to the folder listed, its size, and when it was written."""
@@ -165,9 +167,23 @@ def remove(path: str) -> None:
         with _as_os_error(path):
             _filesystems(path).delete(names or [path])
     elif os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+        _remove_folder(path)
     else:
         os.remove(path)
+
+
+def _remove_folder(path: str) -> None:
+    """Removes a local folder, with what a straggler may be adding or renaming at this moment."""
+    for _ in range(TRIES_TO_REMOVE):
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+        if not os.path.lexists(path):
+            return
+    shutil.rmtree(path)
 
 
 def has_temporary(folder: str) -> bool:

@@ -1,13 +1,16 @@
 """Disks that are full, read-only, forbidden or gone: one line, nothing half-made, then go on."""
 
+import itertools
 import random
 import re
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pipeline import storage
 from pipeline.manifest import MANIFEST_FILE
 from tools.faults import resize_disk
 from tools.kills import PHASES, Victim, contents, read_streams
@@ -133,6 +136,39 @@ def test_an_output_that_is_removed_meanwhile_is_one_line_and_no_dataset(victim: 
         check_one_line(place, "No such file or directory")
         assert not (place / "out").exists(), victim.moments[number]
         resume(victim, place)
+
+
+@pytest.mark.parametrize("number", [30, 64, 75])
+def test_an_output_that_is_removed_meanwhile_is_one_line_whatever_the_workers(
+    victim: Victim, number: int
+):
+    place = victim.place()
+    assert victim.start(place, beam_options=(), disturb="gone", at=number).wait() == 1
+    check_one_line(place, "No such file or directory")
+    assert not (place / "out").exists()
+    resume(victim, place)
+
+
+def test_a_folder_is_removed_although_a_straggler_writes_into_it(tmp_path: Path):
+    folder = tmp_path / "work" / "parts"
+    for _ in range(20):
+        folder.mkdir(parents=True)
+        for number in range(100):
+            (folder / str(number)).touch()
+        straggler = threading.Thread(target=write_until_the_folder_is_gone, args=(folder,))
+        straggler.start()
+        storage.remove(str(tmp_path / "work"))
+        straggler.join()
+        assert not (tmp_path / "work").exists()
+
+
+def write_until_the_folder_is_gone(folder: Path) -> None:
+    for number in itertools.count():
+        try:
+            storage.write(str(folder / f"late-{number}"), b"")
+        except FileNotFoundError:
+            if not folder.exists():
+                return
 
 
 def test_an_output_that_is_read_only_is_refused(victim: Victim, mount_disk: Mount):
