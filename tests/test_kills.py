@@ -45,7 +45,7 @@ def test_a_job_killed_at_any_change_of_its_files_ends_in_the_same_bytes(victim: 
 def test_a_job_killed_again_and_again_ends_in_the_same_bytes(victim: Victim):
     rng = random.Random(1)
     kills: dict[Path, list[int]] = {victim.place(): [] for _ in range(4)}
-    for _ in range(4):
+    for _ in range(3):
         numbers = {place: rng.randrange(45) for place in kills}
         for place, number in numbers.items():
             kills[place].append(number)
@@ -63,7 +63,7 @@ def test_a_job_killed_while_it_overwrites_another_ends_in_the_same_bytes(victim:
     )
     dataset = victim.folder / "other" / "run-0000" / "out"
     kills = {}
-    for number in range(0, 46, 3):
+    for number in (1, 4, 6, 8, 9, 10, 12, 20, 40):
         place = victim.place()
         shutil.copytree(dataset, place / "out")
         kills[place] = number
@@ -81,7 +81,7 @@ def test_a_job_killed_from_outside_at_any_time_ends_in_the_same_bytes(victim: Vi
     usual = dataclasses.replace(victim, folder=victim.folder / "usual", beam_options=())
     assert usual.expected == victim.expected
     kills: dict[Path, float] = {}
-    for _ in range(8):
+    for _ in range(6):
         place, began = usual.place(), time.monotonic()
         kills[place] = rng.uniform(0, usual.seconds)
         child = usual.start(place)
@@ -93,7 +93,7 @@ def test_a_job_killed_from_outside_at_any_time_ends_in_the_same_bytes(victim: Vi
 
 @pytest.mark.parametrize("beam_options", [ONE_WORKER, ()], ids=["one worker", "threads"])
 def test_ctrl_c_is_one_line_whatever_the_workers(victim: Victim, beam_options: Sequence[str]):
-    kills = {victim.place(): number for number in (2, 12, 30, 68)}
+    kills = {victim.place(): number for number in (2, 30, 68)}
     for place, number in kills.items():
         child = victim.start(place, beam_options=beam_options, disturb="interrupt", at=number)
         assert child.wait() == 130, (number, read_streams(place))

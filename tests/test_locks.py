@@ -105,7 +105,7 @@ def test_a_store_without_folders_holds_the_same_dataset(victim: Victim, remote: 
 
 def test_a_job_in_a_store_goes_on_after_a_kill_when_the_lease_has_run_out(remote: Victim):
     count = len(remote.moments)
-    for number in range(8, count, count // 9):
+    for number in range(8, count, count // 6):
         place = remote.place()
         faults = {"seconds_between_renewals": 0.05}
         killed = remote.start(place, disturb="kill", at=number, **faults).wait()
