@@ -123,11 +123,11 @@ def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:
     Raises:
       DataError: The data is bad, or the output cannot be written.
     """
-
+    quiet_workers()
     # What a worker has left to do when another one dies need not be done first.
     with watched_workers(lambda reason: stop(job, f"{job.output}: {reason}")) as deaths:
         try:
-            with quiet_workers(), beam.Pipeline(options=options) as pipeline:
+            with beam.Pipeline(options=options) as pipeline:
                 build(pipeline, job, units)
         except Exception as error:
             if is_interrupt(error):

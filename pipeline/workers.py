@@ -47,14 +47,12 @@ def watched_workers(on_death: Callable[[str], object]) -> Iterator[list[str]]:
         threading.excepthook = hook
 
 
-@contextlib.contextmanager
-def quiet_workers() -> Iterator[None]:
-    """Keeps Beam's worker threads from printing the traceback of an error that is raised anyway."""
+def quiet_workers() -> None:
+    """Keeps Beam's worker threads from printing the traceback of an error that is raised anyway.
+
+    For good: after Ctrl-C a thread may fail later than the run that it belongs to.
+    """
     sdk_worker.print = lambda *values, **options: None
-    try:
-        yield
-    finally:
-        del sdk_worker.print
 
 
 class _WatchedWorker(SubprocessSdkWorkerHandler):
