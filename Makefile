@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: setup demo test lock clean
+.PHONY: setup demo test torture lock clean
 
 setup: $(READY)
 
@@ -42,6 +42,10 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# The fault tests at length, some 20 minutes, and a report in docs/torture.md.
+torture: $(READY)
+	$(BIN)/python -m tools.torture
 
 # Needs uv. Run it after a change of the dependencies in pyproject.toml.
 lock:

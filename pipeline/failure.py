@@ -3,7 +3,7 @@
 import json
 import re
 
-from fsq.errors import DataError
+from fsq.errors import DataError, FsqError
 from pipeline import storage
 from pipeline.job import Job
 
@@ -34,7 +34,16 @@ def read_failure(job: Job) -> str | None:
     return content["message"] if content["run"] == job.run else None
 
 
-def message_in(text: str) -> str | None:
+def message_in(error: Exception) -> str | None:
     """Finds our own message in an engine's error; None if it is none of ours."""
-    found = _QUOTED.findall(text)
+    # An engine that works in this process raises our own error, with its step in the message.
+    kind = "fsq.errors.DataError: " if isinstance(error, FsqError) else ""
+    found = _QUOTED.findall(f"{kind}{error}")
     return found[-1] if found else None
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Says whether an engine's error is nothing but Ctrl-C, in its own wrapping."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

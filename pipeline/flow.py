@@ -14,9 +14,9 @@ from pipeline.close import close_dataset, settle_units
 from pipeline.config import TokenizeConfig
 from pipeline.encode import TokenizeUnits, load_tokenizer
 from pipeline.engine import engine_options
-from pipeline.failure import message_in, read_failure
+from pipeline.failure import is_interrupt, message_in, read_failure
 from pipeline.job import Job
-from pipeline.lock import locked
+from pipeline.lock import LOCK_FILE, locked
 from pipeline.manifest import read_manifest
 from pipeline.output import (
     begin,
@@ -31,6 +31,8 @@ from pipeline.plan import Plan, make_plan
 from pipeline.records import Unit
 from pipeline.retry import begin_retry, plan_retry
 from pipeline.shards import WriteShards
+from pipeline.stop import stop
+from pipeline.workers import quiet_workers, watched_workers
 
 Observe = Callable[[Job], AbstractContextManager[None]]
 
@@ -111,7 +113,7 @@ def run(
     # Whose directory it is comes first: in a stranger's not even a lock is made.
     if overwrite:
         refuse_strangers(job.output)
-    elif is_finished(plan) and not storage.exists(job.work):
+    elif is_finished(plan) and not has_leftovers(job):
         return summarize(job, resumed=job.num_units)
     with locked(job.output):
         # Once more, now that nobody else can change it.
@@ -126,7 +128,8 @@ def run(
         if overwrite:
             clear_output(job.output)
         if finished:
-            storage.remove(job.work)  # left over if the last run was stopped at its very end
+            storage.remove_temporary(job.output)
+            storage.remove(job.work)
         else:
             refuse_changed_content(plan)
             units = begin(plan)
@@ -167,20 +170,38 @@ def retry_rejects(
     return dataclasses.replace(summary, images_retried=len(retry.rejects))
 
 
+def has_leftovers(job: Job) -> bool:
+    """Says whether the run that finished a dataset was stopped at its very end."""
+    left = storage.exists(storage.join(job.output, LOCK_FILE)) or storage.exists(job.work)
+    return left or storage.has_temporary(job.output)
+
+
 def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:
     """Runs the graph, and raises what went wrong in it.
 
     Raises:
       DataError: The data is bad, or the output cannot be written.
     """
-    try:
-        with beam.Pipeline(options=options) as pipeline:
-            build(pipeline, job, units)
-    except Exception as error:
-        # A worker's error comes as text, in another wrapping from every engine.
-        if (message := read_failure(job) or message_in(str(error))) is None:
-            raise
-        raise DataError(message) from error
+    quiet_workers()
+    # What a worker has left to do when another one dies need not be done first.
+    with watched_workers(lambda reason: stop(job, f"{job.output}: {reason}")) as deaths:
+        try:
+            with beam.Pipeline(options=options) as pipeline:
+                build(pipeline, job, units)
+        except Exception as error:
+            if is_interrupt(error):
+                raise KeyboardInterrupt from error
+            # A worker's error comes as text, in another wrapping from every engine.
+            message = read_failure(job) or message_in(error)
+            if deaths:
+                message = (
+                    f"{job.output}: expected all workers to live, lost one: {deaths[0]}. If it "
+                    "was not you who stopped it, memory ran out: take fewer workers. "
+                    "Run the same command again to go on."
+                )
+            if message is None:
+                raise
+            raise DataError(message) from error
     if (message := read_failure(job)) is not None:
         raise DataError(message)
 

@@ -1,5 +1,7 @@
 """features.json and dataset_info.json, so that tensorflow-datasets reads the dataset alone."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,39 +14,38 @@ from pipeline.shards import ShardResult
 def write_metadata(job: Job, shards: list[ShardResult]) -> None:
     """Writes both files, and the names of the classes, through tensorflow-datasets itself.
 
-    It writes them in several goes, so that they get their place only when they are whole.
+    It knows fewer places than Beam, and writes in several goes, so it does that in a
+    temporary folder of this machine.
     """
     import tensorflow_datasets as tfds
 
-    waiting = storage.join(job.results, "metadata")
-    storage.make_folder(waiting)
-    # It looks for a shard, and takes nothing from it but the name.
-    stand_in = storage.join(waiting, job.shard_name(0))
-    storage.write(stand_in, b"")
-
-    split = tfds.core.SplitInfo(
-        name=job.split,
-        shard_lengths=[shard.records for shard in shards],
-        num_bytes=sum(shard.size_bytes for shard in shards),
-        filename_template=tfds.core.ShardedFileTemplate(
-            dataset_name=job.name,
+    with tempfile.TemporaryDirectory() as waiting:
+        # It looks for a shard, and takes nothing from it but the name.
+        stand_in = Path(waiting, job.shard_name(0))
+        stand_in.touch()
+        split = tfds.core.SplitInfo(
+            name=job.split,
+            shard_lengths=[shard.records for shard in shards],
+            num_bytes=sum(shard.size_bytes for shard in shards),
+            filename_template=tfds.core.ShardedFileTemplate(
+                dataset_name=job.name,
+                data_dir=waiting,
+                split=job.split,
+                filetype_suffix="tfrecord",
+            ),
+        )
+        tfds.folder_dataset.write_metadata(
             data_dir=waiting,
-            split=job.split,
-            filetype_suffix="tfrecord",
-        ),
-    )
-    tfds.folder_dataset.write_metadata(
-        data_dir=waiting,
-        features=tfds.features.FeaturesDict(_features(job)),
-        split_infos=[split],
-        version="1.0.0",
-        check_data=False,
-        description=f"Tokens of {job.contract.vocab_size} codes, "
-        f"{job.contract.grid[0]} x {job.contract.grid[1]} per image, row by row.",
-    )
-    storage.remove(stand_in)
-    for entry in storage.list_files(waiting):
-        storage.rename(storage.join(waiting, entry.name), storage.join(job.output, entry.name))
+            features=tfds.features.FeaturesDict(_features(job)),
+            split_infos=[split],
+            version="1.0.0",
+            check_data=False,
+            description=f"Tokens of {job.contract.vocab_size} codes, "
+            f"{job.contract.grid[0]} x {job.contract.grid[1]} per image, row by row.",
+        )
+        stand_in.unlink()
+        for path in sorted(Path(waiting).iterdir()):
+            storage.write(storage.join(job.output, path.name), path.read_bytes())
 
 
 def _features(job: Job) -> dict[str, Any]:

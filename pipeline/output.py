@@ -1,5 +1,6 @@
 """The output directory: whose it is, and what in it can be gone on with."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -122,14 +123,19 @@ def read_job(output: str) -> dict[str, Any] | None:
 
 def write_job(plan: Plan, *, units: list[Unit] | None) -> None:
     """Writes the description of a job, which commits its folder."""
-    content = {
-        "fields": plan.fields,
-        "generation": plan.job.generation,
-        "num_units": plan.job.num_units if units is None else len(units),
-        "units": None if units is None else [unit.to_dict() for unit in units],
-    }
-    path = storage.join(plan.job.work, JOB_FILE)
-    storage.write(path, json.dumps(sign(content), indent=2).encode())
+    job = plan.job
+    write_description(
+        job.work,
+        fields=plan.fields,
+        generation=job.generation,
+        num_units=job.num_units if units is None else len(units),
+        units=None if units is None else [unit.to_dict() for unit in units],
+    )
+
+
+def write_description(work: str, **content: Any) -> None:
+    """Writes what `read_job` reads."""
+    storage.write(storage.join(work, JOB_FILE), json.dumps(sign(content), indent=2).encode())
 
 
 def find_strangers(output: str, fields: dict[str, Any] | None) -> list[str]:
@@ -333,9 +339,16 @@ def clear_output(output: str) -> None:
       RequestError: The directory holds no job of ours but other files.
     """
     refuse_strangers(output)
-    # The manifest first: what remains after an interruption is then no dataset.
-    storage.remove(storage.join(output, MANIFEST_FILE))
+    manifest, work = storage.join(output, MANIFEST_FILE), storage.join(output, WORK_FOLDER)
+    if storage.exists(manifest):
+        fields = read_manifest(output)["fingerprint"]["fields"]
+        storage.remove(work)
+        # Of an interruption in the middle must remain what is known as ours, but is no dataset.
+        with contextlib.suppress(OSError):  # a full disk: clearing makes room
+            storage.make_folder(work)
+            write_description(work, fields=fields, generation=0, num_units=0, units=None)
+        storage.remove(manifest)
     for entry in storage.list_files(output):
         if entry.name != LOCK_FILE:
             storage.remove(storage.join(output, entry.name))
-    storage.remove(storage.join(output, WORK_FOLDER))
+    storage.remove(work)

@@ -17,6 +17,7 @@ STOP_FILE = "stop.json"
 NOT_BEGUN = "not begun"
 
 _HINTS = {
+    errno.ENOENT: "Something removed it while the job ran.",
     errno.ENOSPC: "Make room, then run the same command again.",
     errno.EDQUOT: "Make room, then run the same command again.",
     errno.EFBIG: "Raise the limit on file sizes, then run the same command again.",

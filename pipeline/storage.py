@@ -9,6 +9,7 @@ gone must fail, not bring the folder back.
 """
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -16,7 +17,9 @@ import shutil
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from fsq.errors import RequestError
+from fsq.errors import FsqError, RequestError
+
+TRIES_TO_REMOVE = 100
 
 
 class FileEntry(NamedTuple):
@@ -46,11 +49,15 @@ def open_read(path: str) -> BinaryIO:
         return open(path, "rb")
     from apache_beam.io.filesystem import CompressionTypes
 
-    return _filesystems(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    with _as_os_error(path):
+        # Some stores find out only when they are read, in words of their own.
+        if not _filesystems(path).exists(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return _filesystems(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def read(path: str) -> bytes:
-    with open_read(path) as file:
+    with _as_os_error(path), open_read(path) as file:
         return file.read()
 
 
@@ -65,7 +72,7 @@ def open_write(path: str) -> Iterator[BinaryIO]:
     """Opens a file that appears under its name when the block ends, whole, or not at all.
 
     Raises:
-      OSError: It cannot be written; the error names the path, as a full disk does not.
+      OSError: It cannot be written; the error names the path, whatever the system named.
     """
     temporary = temporary_name(path)
     try:
@@ -75,13 +82,13 @@ def open_write(path: str) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
         else:
-            with _create(temporary) as file:
+            with _as_os_error(path), _create(temporary) as file:
                 yield file
         rename(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             remove(temporary)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.filename in (None, temporary):
             raise OSError(error.errno, error.strerror or str(error), path) from error
         raise
 
@@ -108,7 +115,8 @@ def rename(source: str, target: str) -> None:
     if is_local(source):
         os.replace(source, target)
     else:
-        _filesystems(source).rename([source], [target])
+        with _as_os_error(target):
+            _filesystems(source).rename([source], [target])
 
 
 def copy(source: str, target: str) -> None:
@@ -132,7 +140,11 @@ def modified_ns(path: str) -> int:
 
 
 def exists(path: str) -> bool:
-    return os.path.exists(path) if is_local(path) else _filesystems(path).exists(path)
+    """Says whether there is such a file, or such a folder with something in it."""
+    if is_local(path):
+        return os.path.exists(path)
+    # Most stores have no folders, only names that begin alike.
+    return _filesystems(path).exists(path) or next(_match(path, True), None) is not None
 
 
 def list_files(folder: str, *, recursive: bool = False) -> list[FileEntry]:
@@ -164,11 +176,32 @@ def remove(path: str) -> None:
     if not exists(path):
         return
     if not is_local(path):
-        _filesystems(path).delete([path])
+        names = [join(path, entry.name) for entry in list_files(path, recursive=True)]
+        with _as_os_error(path):
+            _filesystems(path).delete(names or [path])
     elif os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+        _remove_folder(path)
     else:
         os.remove(path)
+
+
+def _remove_folder(path: str) -> None:
+    """Removes a local folder, with what a straggler may be adding or renaming at this moment."""
+    for _ in range(TRIES_TO_REMOVE):
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+        if not os.path.lexists(path):
+            return
+    shutil.rmtree(path)
+
+
+def has_temporary(folder: str) -> bool:
+    """Says whether a killed process was just writing into a folder."""
+    return any(final_name(entry.name) != entry.name for entry in list_files(folder))
 
 
 def remove_temporary(folder: str) -> None:
@@ -207,6 +240,17 @@ def _create(path: str) -> BinaryIO:
     from apache_beam.io.filesystem import CompressionTypes
 
     return _filesystems(path).create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+@contextlib.contextmanager
+def _as_os_error(path: str) -> Iterator[None]:
+    """Turns what the client of a store raises into the one kind of error that callers know."""
+    try:
+        yield
+    except (OSError, FsqError):
+        raise
+    except Exception as error:
+        raise OSError(errno.EIO, str(error), path) from error
 
 
 def _filesystems(path: str) -> Any:

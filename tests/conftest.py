@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from source_builders import SOURCES, SourceBuilder
+
+from tools.kills import Victim
+from tools.zygote import Zygote
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,3 +84,28 @@ def small_images() -> list[bytes]:
 def source(request: pytest.FixtureRequest) -> SourceBuilder:
     """Each input format in turn."""
     return SOURCES[request.param]
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Makes real processes that need not load TensorFlow and Beam first."""
+    with Zygote() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def small_victim(
+    zygote: Zygote,
+    image_folder: Path,
+    tokenizer_directory: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Victim:
+    """A job of 56 images in 7 units and 3 shards, to be disturbed."""
+    config = {
+        "source": {"kind": "image_folder", "directory": str(image_folder)},
+        "tokenizer": str(tokenizer_directory),
+        "output": {"name": "pets", "num_shards": 3},
+        "batch_size": 8,
+    }
+    folder = tmp_path_factory.mktemp("victim")
+    return Victim(zygote, folder, config, arguments=["--limit", "56"])

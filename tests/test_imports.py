@@ -42,6 +42,7 @@ FLOORS = [
         "pipeline.clock",
         "pipeline.machine",
         "pipeline.patience",
+        "pipeline.workers",
     ],
     ["pipeline.config", "pipeline.views", "pipeline.manifest", "pipeline.lock"],
     ["pipeline.example", "pipeline.tokenizer_output"],

@@ -1,0 +1,246 @@
+"""The long version of the fault tests: python -m tools.torture [--points N] [SECTION ...]
+
+Writes docs/torture.md. A section is a function that takes a `Torture` and
+returns its figures by name; 'records lost', 'records doubled' and 'damaged'
+must be 0.
+"""
+
+import argparse
+import dataclasses
+import os
+import platform
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+from pipeline.config import TokenizeConfig
+from pipeline.machine import machine_kind
+from pipeline.plan import make_plan
+from pipeline.records import ImageRecord
+from pipeline.sources import open_source
+from pipeline.sources.listing import materialize
+from tools.kills import Resumption, Victim, count_keys, pairs
+from tools.zygote import Zygote
+
+ROOT = Path(__file__).parent.parent
+REPORT = ROOT / "docs" / "torture.md"
+NUM_RECORDS = 112
+MUST_BE_ZERO = ("records lost", "records doubled", "damaged")
+
+Figures = dict[str, int | float | str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Torture:
+    """What a section works with.
+
+    Attributes:
+      zygote: Makes the processes.
+      folder: An empty folder.
+      points: How often to strike.
+      seed: For the choice of moments.
+    """
+
+    zygote: Zygote
+    folder: Path
+    points: int
+    seed: int
+
+    def victim(self, **changes: object) -> Victim:
+        """A job over the sample images of the repository: 112 images, 7 units, 3 shards."""
+        config = {
+            "source": {
+                "kind": "tfds",
+                "directory": str(ROOT / "samples" / "fashion_mnist"),
+                "split": "test",
+            },
+            "tokenizer": str(ROOT / "tokenizers" / "fashion_mnist"),
+            "output": {"name": "tortured", "num_shards": 3},
+            "batch_size": 16,
+        }
+        limit = ["--limit", str(NUM_RECORDS)]
+        return Victim(self.zygote, self.folder, config, arguments=limit, **changes)  # type: ignore[arg-type]
+
+
+def kill_at_changes(torture: Torture) -> Figures:
+    """SIGKILL before, or amid, a change of a file; every change once, then twice in a row."""
+    return _kill_at_changes(torture, torture.victim())
+
+
+def kill_in_a_store(torture: Torture) -> Figures:
+    """The same where the output lies in a store without folders, under a lease."""
+    torture = dataclasses.replace(torture, points=torture.points // 5)
+    victim = torture.victim(output="disk://out", faults={"seconds_between_renewals": 0.05})
+    return _kill_at_changes(torture, victim)
+
+
+def kill_at_times(torture: Torture) -> Figures:
+    """SIGKILL from outside at any time, with as many threads as usual."""
+    victim = torture.victim(beam_options=())
+    rng = random.Random(torture.seed)
+    tally = _Tally(victim)
+    for pair in pairs(victim.place() for _ in range(torture.points // 5)):
+        for place in pair:
+            began, seconds = time.monotonic(), rng.uniform(0, victim.seconds)
+            child = victim.start(place)
+            time.sleep(max(0.0, began + seconds - time.monotonic()))
+            child.kill()
+            tally.killed += child.wait() == -signal.SIGKILL
+        tally.add(victim.resume_all(pair))
+    return tally.figures()
+
+
+# Further sections, as that of memory at a million records, are added here.
+SECTIONS: tuple[Callable[[Torture], Figures], ...] = (
+    kill_at_changes,
+    kill_in_a_store,
+    kill_at_times,
+)
+
+
+def _kill_at_changes(torture: Torture, victim: Victim) -> Figures:
+    rng = random.Random(torture.seed)
+    once = victim.choose(torture.points, torture.seed)
+    numbers = [[moment.number] for moment in once]
+    while len(numbers) < torture.points:
+        numbers.append([rng.choice(victim.moments).number, rng.randrange(45)])
+    tally = _Tally(victim)
+    for few in pairs(numbers):
+        places = {victim.place(): chain for chain in few}
+        for strike in range(max(map(len, few))):
+            struck = {
+                place: chain[strike] for place, chain in places.items() if strike < len(chain)
+            }
+            tally.killed += sum(victim.kill_all(struck).values())
+        tally.add(victim.resume_all(places))
+    return tally.figures()
+
+
+class _Tally:
+    """Adds up what became of killed jobs, by the keys in their shards and by their bytes.
+
+    Attributes:
+      killed: How many processes were killed.
+    """
+
+    def __init__(self, victim: Victim):
+        self.killed = self._jobs = self._lost = self._doubled = self._damaged = 0
+        self._resumed = self._encoded = 0
+        self._expected = source_keys(victim)
+
+    def add(self, found: dict[Path, Resumption]) -> None:
+        """Adds jobs that were resumed, and removes them."""
+        for place, resumption in found.items():
+            keys = count_keys(place / "out")
+            self._jobs += 1
+            self._lost += (self._expected - keys).total()
+            self._doubled += (keys - self._expected).total()
+            good = resumption.exit_code == 0 and not resumption.differing
+            if not good:
+                print(f"{place}: {resumption}", file=sys.stderr)
+            else:
+                shutil.rmtree(place)
+            self._damaged += not good
+            self._resumed += resumption.resumed
+            self._encoded += len(resumption.encoded)
+
+    def figures(self) -> Figures:
+        return {
+            "jobs": self._jobs,
+            "processes killed": self.killed,
+            "survived, in the same bytes": self._jobs - self._damaged,
+            "damaged": self._damaged,
+            "records per job": self._expected.total(),
+            "records lost": self._lost,
+            "records doubled": self._doubled,
+            "units kept": self._resumed,
+            "units encoded after a kill": self._encoded,
+        }
+
+
+def source_keys(victim: Victim) -> Counter[str]:
+    """Counts the keys of a job's records as its source has them."""
+    plan = make_plan(
+        TokenizeConfig.model_validate(
+            {**victim.config, "output": {**victim.config["output"], "directory": "out"}}
+        ),
+        limit=NUM_RECORDS,
+    )
+    source = open_source(plan.job.source)
+    keys: Counter[str] = Counter()
+    with materialize(plan.listing):
+        for unit in plan.units:
+            for record in source.read(unit, plan.job.features):
+                assert isinstance(record, ImageRecord), record
+                keys[record.key] += 1
+    return keys
+
+
+def describe_machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    packages = ", ".join(f"{name} {version(name)}" for name in ("apache-beam", "tensorflow"))
+    return (
+        f"{machine_kind()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB, "
+        f"Linux {platform.release()}, Python {platform.python_version()}, {packages}"
+    )
+
+
+def render(results: dict[str, tuple[str, Figures]], points: int, seed: int) -> str:
+    """Renders the report."""
+    lines = [
+        "# Torture",
+        "",
+        f"Written by `make torture` (`python -m tools.torture --points {points} --seed {seed}`).",
+        "A killed job is started again with the same command. It survives if every file but",
+        "timing.json then has the bytes of an undisturbed run and nothing else is left behind;",
+        "lost and doubled records are counted by their keys, shards against source.",
+        "",
+        f"Machine: {describe_machine()}.",
+    ]
+    for name, (text, figures) in results.items():
+        lines += ["", f"## {name.replace('_', ' ').capitalize()}", "", text, "", "| | |", "|-|-:|"]
+        lines += [f"| {what} | {_show(value)} |" for what, value in figures.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _show(value: int | float | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    names = [section.__name__ for section in SECTIONS]
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of: {' '.join(names)}")
+    parser.add_argument("--points", type=int, default=500, help="how often to strike")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=REPORT)
+    options = parser.parse_args(arguments if arguments is None else list(arguments))
+    if unknown := set(options.sections) - set(names):
+        parser.error(
+            f"expected sections among {', '.join(names)}, got {', '.join(sorted(unknown))}"
+        )
+    results: dict[str, tuple[str, Figures]] = {}
+    with Zygote() as zygote, tempfile.TemporaryDirectory() as folder:
+        for section in SECTIONS:
+            name = section.__name__
+            if options.sections and name not in options.sections:
+                continue
+            began = time.monotonic()
+            figures = section(Torture(zygote, Path(folder, name), options.points, options.seed))
+            figures["seconds"] = round(time.monotonic() - began, 1)
+            results[name] = ((section.__doc__ or "").strip(), figures)
+            print(name, figures, flush=True)
+    options.output.write_text(render(results, options.points, options.seed))
+    if any(figures.get(name) for _, figures in results.values() for name in MUST_BE_ZERO):
+        sys.exit(f"{options.output}: expected nothing lost, doubled or damaged.")
+
+
+if __name__ == "__main__":
+    main()
