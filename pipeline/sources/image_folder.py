@@ -199,8 +199,11 @@ class ListedImage(NamedTuple):
 
 
 def group_of(key: str) -> str:
-    """The folder an image lies in, relative to the root; that of ImageNet's 'n01440764/x.JPEG'."""
-    return key.rstrip("/").rpartition("/")[0] or "."
+    """The folder an image lies in, relative to the root; that of ImageNet's 'n01440764/x.JPEG'.
+
+    A folder that is refused as a whole accounts for itself, so that classes keep their numbers.
+    """
+    return key.rpartition("/")[0] or "."
 
 
 def first_change(before: BinaryIO, after: BinaryIO) -> str | None:
