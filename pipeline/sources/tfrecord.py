@@ -253,11 +253,11 @@ def read_examples(
     """
     for span in unit.spans:
         numbers = iter(range(span.first, span.first + span.num_records))
-        reason = span.lost
+        reason = next(iter(given_up.values()), span.lost)
+        if given_up and damaged == "refuse":
+            raise TimeoutError(errno.ETIMEDOUT, reason, unit.path)
         if reason is None:
             try:
-                if given_up:
-                    raise TimeoutError(errno.ETIMEDOUT, next(iter(given_up.values())), unit.path)
                 yield from _read_span(unit.path, span, fields, damaged, numbers)
             except OSError as error:
                 if damaged == "refuse":
