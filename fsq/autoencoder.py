@@ -68,7 +68,7 @@ class Autoencoder:
         """Sets every weight.
 
         Raises:
-          DataError: A weight is missing, superfluous, or of another shape.
+          DataError: A weight is missing, superfluous, or of another shape or type.
         """
         expected = dict(self.variables())
         if odd := sorted(expected.keys() ^ weights.keys()):
@@ -82,6 +82,12 @@ class Autoencoder:
                     f"weights: expected shape {tuple(variable.shape)} for {name!r}, "
                     f"got {weights[name].shape}. The weights belong to another network."
                 )
+            if weights[name].dtype != variable.dtype:
+                raise DataError(
+                    f"weights: expected {variable.dtype} for {name!r}, got {weights[name].dtype}. "
+                    "The weights belong to another network."
+                )
+        for name, variable in expected.items():
             variable.assign(weights[name])
 
 

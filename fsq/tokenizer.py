@@ -18,7 +18,7 @@ import safetensors.numpy
 from fsq import lattice
 from fsq.adopted.reference import Agreement, Reference, compare
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, AdoptedSpec, TokenContract
-from fsq.errors import RequestError
+from fsq.errors import DataError, RequestError
 from fsq.runtimes import Runtime
 from fsq.schema import parse
 
@@ -103,14 +103,17 @@ class Tokenizer:
           RequestError: A file is damaged or of another format.
         """
         contract = parse_contract(contract_data, f"{where}/{CONTRACT_FILE}")
-        check_weights(weights_data, contract, f"{where}/{WEIGHTS_FILE}")
+        weights_path = f"{where}/{WEIGHTS_FILE}"
+        check_weights(weights_data, contract, weights_path)
         try:
             weights = safetensors.numpy.load(weights_data)
-        except safetensors.SafetensorError as error:
-            raise RequestError(
-                f"{where}/{WEIGHTS_FILE}: expected safetensors, got: {error}."
-            ) from error
-        return cls(contract, _build(contract, weights, f"{where}/{WEIGHTS_FILE}"), batch_size)
+        # The last three where a type is none of NumPy's.
+        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RequestError(f"{weights_path}: expected safetensors, got: {error}.") from error
+        try:
+            return cls(contract, _build(contract, weights, weights_path), batch_size)
+        except DataError as error:
+            raise RequestError(f"{weights_path}: {error}") from error
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the two files, the contract last: without it there is no tokenizer."""

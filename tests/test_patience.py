@@ -341,7 +341,7 @@ def test_abandoned_work_ends_at_its_next_beat_whichever_that_is():
         heart = Heart()
         heart.abandon()
         # No Exception: nothing that catches errors of the input may take it for one.
-        with pytest.raises(BaseException, match="^$") as caught:
+        with pytest.raises(BaseException, match=r"^$") as caught:
             beat(heart)
         assert not isinstance(caught.value, Exception)
 
