@@ -16,7 +16,7 @@ from fsq.schema import parse
 from fsq.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.config import TokenizeConfig
-from pipeline.manifest import CONFIG_FILE, read_manifest
+from pipeline.manifest import CONFIG_FILE, read_listed, read_manifest
 from pipeline.read import read_contract, tokens_of
 from pipeline.records import ImageRecord
 from pipeline.sources import open_source
@@ -101,7 +101,8 @@ def find_originals(
 ) -> list[np.ndarray]:
     """Reads the source images of some records, cropped and flipped as they were encoded."""
     path = storage.join(directory, CONFIG_FILE)
-    config = parse(TokenizeConfig, yaml.safe_load(storage.read(path)), path)
+    data = read_listed(directory, read_manifest(directory), CONFIG_FILE)
+    config = parse(TokenizeConfig, yaml.safe_load(data), path)
     wanted = {record.key for record in records}
     found: dict[str, bytes] = {}
     source = open_source(config.source)
