@@ -182,7 +182,8 @@ def load_config(path: str, model: type[Config]) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RequestError(f"{path}: expected a config file, got: {reason}.") from error
-    except (ValueError, RecursionError) as error:
+    # PyYAML's own constructors of numbers and dates look up what a wrong value lacks.
+    except (ValueError, LookupError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:100]
         raise RequestError(f"{path}: expected a config that can be read, got: {reason}.") from error
     except yaml.YAMLError as error:
