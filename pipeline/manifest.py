@@ -19,8 +19,8 @@ FORMAT_VERSION = 2
 
 
 def _check_name(name: str) -> str:
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise ValueError(f"expected the name of a file in the dataset, got {name!r}")
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        raise ValueError(f"expected the name of a file in the dataset, got {name!a}")
     return name
 
 
