@@ -11,6 +11,7 @@ from tools.fuzz import READERS, Changes, Target, fuzz
 COUNTS = {
     "tfrecord": 20_000,
     "example": 3_000,
+    "tfds": 100,
     "image": 3_000,
     "part": 2_000,
     "status": 20_000,

@@ -31,7 +31,7 @@ from PIL import Image
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.errors import BadImageError, DataError, FsqError, RequestError
 from pipeline.manifest import sign
-from pipeline.tfrecord import frame, read_frames, scan
+from pipeline.tfrecord import frame, read_frames, read_records, scan
 
 ROOT = Path(__file__).parent.parent
 SECONDS_TO_HANG = 10
@@ -184,6 +184,42 @@ def example() -> Iterator[Target]:
             return True
 
         yield Target(attempt, (DataError,))
+
+
+@contextlib.contextmanager
+def tfds() -> Iterator[Target]:
+    """The metadata of tensorflow-datasets: every record of the split, or one line."""
+    from pipeline.config import TfdsSource
+    from pipeline.sources.tfds import Tfds
+
+    sample = ROOT / "samples" / "fashion_mnist"
+    shard = "fashion_mnist-test.tfrecord-00000-of-00001"
+    with tempfile.TemporaryDirectory() as folder, (sample / shard).open("rb") as file:
+        records = b"".join(map(frame, itertools.islice(read_records(file, shard), 20)))
+        Path(folder, shard).write_bytes(records)
+        files = {name: (sample / name).read_bytes() for name in ("features.json",)}
+        info = json.loads((sample / "dataset_info.json").read_bytes())
+        info["splits"][0]["shardLengths"] = ["20"]
+        files["dataset_info.json"] = json.dumps(info).encode()
+        for name, data in files.items():
+            Path(folder, name).write_bytes(data)
+        config = {"kind": "tfds", "directory": folder, "split": "test", "carry": ["label"]}
+        source = Tfds(TfdsSource.model_validate(config))
+
+        def attempt(changes: Changes) -> bool:
+            name = changes.random.choice(list(files))
+            if changes.random.random() < 0.7:
+                changes.json(files[name])
+            else:
+                changes.bytes(files[name])
+            Path(folder, name).write_bytes(changes.last)
+            try:
+                assert source.list().num_records == 20
+            finally:
+                Path(folder, name).write_bytes(files[name])
+            return True
+
+        yield Target(attempt)
 
 
 @contextlib.contextmanager
@@ -433,7 +469,9 @@ def config() -> Iterator[Target]:
 
 READERS: dict[str, Callable[[], contextlib.AbstractContextManager[Target]]] = {
     reader.__name__: reader
-    for reader in (*(tfrecord, example, image, part, status, tokenizer, dataset, listing, config),)
+    for reader in (
+        *(tfrecord, example, tfds, image, part, status, tokenizer, dataset, listing, config),
+    )
 }
 
 
