@@ -25,7 +25,7 @@ def _check_name(name: str) -> str:
 
 
 _Name = Annotated[str, pydantic.AfterValidator(_check_name)]
-_Count = Annotated[int, pydantic.Field(ge=0)]
+_Count = Annotated[int, pydantic.Field(ge=0, strict=True)]
 
 
 class _Shard(pydantic.BaseModel):
