@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import apache_beam as beam
 
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
-from fsq.errors import FsqError
+from fsq.errors import DataError, FsqError
 from fsq.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.batch import Batch, Waiting

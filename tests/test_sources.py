@@ -211,7 +211,7 @@ def test_a_listing_that_is_damaged_on_the_way_is_not_read(
         with pytest.raises(DataError) as error:
             list(source.read(unit, listing.features))
     assert str(error.value) == (
-        f"{path}: expected the 30 images listed from 0 on, got others. "
+        f"{path}: expected the 30 images that were listed, got others. "
         "The folder of the job is damaged; run the same command again."
     )
 

@@ -22,7 +22,7 @@ def test_a_status_that_cannot_be_read_counts_for_nothing(
     }
     job = make_plan(TokenizeConfig.model_validate(config)).job
     Path(job.parts).mkdir(parents=True)
-    status = UnitStatus("file", {"cats": 8}, {"cats": 8}, (), {}, "", "", "", {})
+    status = UnitStatus("file", {"cats": 8}, {"cats": 8}, (), {}, {}, "", "", "", {})
     commit_part(job, "unit-000001", [], status)
     Path(job.part_status("unit-000000")).write_bytes(damage)
     watcher = _Watcher(job, lambda done, note: None)

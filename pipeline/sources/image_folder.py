@@ -14,7 +14,14 @@ import numpy as np
 from fsq.errors import DataError, RequestError
 from pipeline import storage
 from pipeline.config import ImageFolderSource
-from pipeline.records import BadRecord, CarriedFeature, ImageRecord, Unit, encode_key, record_numbers
+from pipeline.records import (
+    BadRecord,
+    CarriedFeature,
+    ImageRecord,
+    Unit,
+    encode_key,
+    record_numbers,
+)
 from pipeline.sources.folder import REFUSALS, Found, walk
 from pipeline.sources.listing import NOTHING, Beat, ListedFile, Listing, no_beat, spans_of
 
