@@ -463,7 +463,14 @@ def test_no_requirement_has_a_known_weakness(root: Path):
         pytest.skip(f"needs the list of weaknesses at pypi.org, got: {error}")
     if not weaknesses:
         pytest.skip("needs a list of weaknesses at pypi.org, got one without those of pillow 9.0.0")
-    command = ["pip_audit", "--require-hashes", "--disable-pip", "-r", "requirements.lock"]
+    command = [
+        "pip_audit",
+        "--strict",
+        "--require-hashes",
+        "--disable-pip",
+        "-r",
+        "requirements.lock",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=root, capture_output=True, text=True, check=False
     )
