@@ -111,6 +111,8 @@ def _shards(builder: Any, split_name: str) -> list[tuple[str, int]]:
     split = builder.info.splits[split_name]
     try:
         paths = [os.fspath(path) for path in split.filepaths]
+        if not paths or "\0" in "".join(paths):
+            raise ValueError(f"{len(paths)} names of files, {paths[:1]}")
         return list(zip(paths, split.shard_lengths, strict=True))
     except Exception as error:  # tfds raises what its template and JSON layers raise
         raise RequestError(
