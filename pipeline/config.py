@@ -189,7 +189,7 @@ def load_config(path: str, model: type[Config]) -> Config:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "unreadable"
+        problem = (getattr(error, "problem", None) or "unreadable")[:100]
         raise RequestError(f"{path}{line}: expected YAML, got: {problem}.") from error
     return parse(model, data, path)
 
