@@ -68,7 +68,7 @@ class Autoencoder:
         """Sets every weight.
 
         Raises:
-          DataError: A weight is missing, superfluous, or of another shape.
+          DataError: A weight is missing, superfluous, or of another shape or type.
         """
         expected = dict(self.variables())
         if odd := sorted(expected.keys() ^ weights.keys()):
@@ -82,6 +82,12 @@ class Autoencoder:
                     f"weights: expected shape {tuple(variable.shape)} for {name!r}, "
                     f"got {weights[name].shape}. The weights belong to another network."
                 )
+            if weights[name].dtype != variable.dtype:
+                raise DataError(
+                    f"weights: expected {variable.dtype} for {name!r}, got {weights[name].dtype}. "
+                    "The weights belong to another network."
+                )
+        for name, variable in expected.items():
             variable.assign(weights[name])
 
 
@@ -127,10 +133,15 @@ def floats_to_pixels(images: Any, spec: ImageSpec) -> Any:
 
 @contextlib.contextmanager
 def _policy(name: str) -> Iterator[None]:
-    """Layers of a functional model take the global policy, so it is set while they are made."""
-    before = keras.config.dtype_policy()
+    """Layers of a functional model take global settings, so these are set while they are made.
+
+    A person's own ~/.keras/keras.json may say where images have their channels.
+    """
+    policy, layout = keras.config.dtype_policy(), keras.config.image_data_format()
     keras.config.set_dtype_policy(name)
+    keras.config.set_image_data_format("channels_last")
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(policy)
+        keras.config.set_image_data_format(layout)

@@ -1,5 +1,6 @@
 """The token contract: all that a token means, as the JSON beside every tokenizer and dataset."""
 
+import hashlib
 import json
 from typing import Annotated, Literal, Self
 
@@ -125,6 +126,13 @@ class TokenContract(pydantic.BaseModel):
             if getattr(self, name) != expected:
                 raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)}")
         return self
+
+    @property
+    def meaning_sha256(self) -> str:
+        """sha256 of all but the weights and what a dataset adds; the weights' file bears it."""
+        others = {"weights_sha256", "views", "dtype"}
+        content = self.model_dump(mode="json", exclude_none=True, exclude=others)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
     def tokens_per_image(self) -> int:

@@ -1,6 +1,7 @@
 """Checks YAML and JSON against a pydantic model; the first problem becomes one line."""
 
 import difflib
+import reprlib
 import types
 import typing
 from typing import Any, TypeVar
@@ -96,6 +97,11 @@ def _tags(model: type[pydantic.BaseModel]) -> tuple[Any, ...]:
     return typing.get_args(kind.annotation) if kind else ()
 
 
+# Not repr: aliases make a few lines of YAML into more text than there is memory.
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = 80
+
+
 def _shorten(value: Any) -> str:
-    text = repr(value)
+    text = _brief.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

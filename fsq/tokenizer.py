@@ -1,8 +1,9 @@
 """The saved tokenizer: encode, decode, save, load, fingerprint.
 
 A directory with tokenizer.json (the token contract) and tokenizer.safetensors
-(the weights, whose sha256 stands in the contract). Loading runs no code from
-either. A finished dataset holds both files, so it loads as a tokenizer too.
+(the weights, whose sha256 stands in the contract, and which bear the sha256 of
+what the contract says). Loading runs no code from either. A finished dataset
+holds both files, so it loads as a tokenizer too.
 """
 
 import hashlib
@@ -18,11 +19,13 @@ import safetensors.numpy
 from fsq import lattice
 from fsq.adopted.reference import Agreement, Reference, compare
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, AdoptedSpec, TokenContract
-from fsq.errors import RequestError
+from fsq.errors import DataError, RequestError
 from fsq.runtimes import Runtime
 from fsq.schema import parse
 
 DEFAULT_BATCH_SIZE = 256
+# In the metadata of the weights' file.
+CONTRACT_SHA256 = "contract_sha256"
 
 
 def parse_contract(data: bytes, where: str) -> TokenContract:
@@ -39,15 +42,23 @@ def parse_contract(data: bytes, where: str) -> TokenContract:
 
 
 def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
-    """Compares the weights with the sha256 in the contract.
+    """Compares the weights with the sha256 in the contract, and the contract with theirs.
+
+    Weights saved before there was one bear no sha256 of their contract.
 
     Raises:
-      RequestError: They are others.
+      RequestError: They do not belong together.
     """
     if (found := hashlib.sha256(data).hexdigest()) != contract.weights_sha256:
         raise RequestError(
             f"{where}: expected weights with sha256 {contract.weights_sha256[:12]}, "
             f"got {found[:12]}. Copy both files of the tokenizer anew."
+        )
+    sealed = _contract_sha256(data)
+    if sealed is not None and sealed != contract.meaning_sha256:
+        raise RequestError(
+            f"{where}: expected the contract that the weights were saved with, got another: "
+            f"{CONTRACT_FILE} was edited. Copy both files of the tokenizer anew."
         )
 
 
@@ -103,21 +114,28 @@ class Tokenizer:
           RequestError: A file is damaged or of another format.
         """
         contract = parse_contract(contract_data, f"{where}/{CONTRACT_FILE}")
-        check_weights(weights_data, contract, f"{where}/{WEIGHTS_FILE}")
+        weights_path = f"{where}/{WEIGHTS_FILE}"
+        check_weights(weights_data, contract, weights_path)
         try:
             weights = safetensors.numpy.load(weights_data)
-        except safetensors.SafetensorError as error:
-            raise RequestError(
-                f"{where}/{WEIGHTS_FILE}: expected safetensors, got: {error}."
-            ) from error
-        return cls(contract, _build(contract, weights, f"{where}/{WEIGHTS_FILE}"), batch_size)
+        # The last three where a type is none of NumPy's.
+        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RequestError(f"{weights_path}: expected safetensors, got: {error}.") from error
+        try:
+            return cls(contract, _build(contract, weights, weights_path), batch_size)
+        except DataError as error:
+            raise RequestError(f"{weights_path}: {error}") from error
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the two files, the contract last: without it there is no tokenizer."""
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / WEIGHTS_FILE, _pack(self._autoencoder))
-        _replace(folder / CONTRACT_FILE, self.contract.to_json().encode())
+        weights = _pack(self._autoencoder)
+        # Weights loaded from an older file get a sha256 of their contract only here.
+        weights_sha256 = hashlib.sha256(weights).hexdigest()
+        contract = self.contract.model_copy(update={"weights_sha256": weights_sha256})
+        _replace(folder / WEIGHTS_FILE, weights)
+        _replace(folder / CONTRACT_FILE, contract.to_json().encode())
 
     @property
     def fingerprint(self) -> str:
@@ -264,7 +282,18 @@ def _make_runtime(autoencoder: Any, batch_size: int) -> Runtime:
 
 
 def _pack(autoencoder: Any) -> bytes:
-    return safetensors.numpy.save(autoencoder.weights())
+    contract = TokenContract.of(autoencoder.spec, weights_sha256="")
+    metadata = {CONTRACT_SHA256: contract.meaning_sha256}
+    return safetensors.numpy.save(autoencoder.weights(), metadata)
+
+
+def _contract_sha256(data: bytes) -> str | None:
+    """Reads which contract the weights were saved with: the file begins with a header of JSON."""
+    size = int.from_bytes(data[:8], "little")
+    try:
+        return json.loads(data[8 : 8 + size])["__metadata__"][CONTRACT_SHA256]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
 
 
 def _read(folder: Path, name: str) -> bytes:

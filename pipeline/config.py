@@ -184,13 +184,14 @@ def load_config(path: str, model: type[Config]) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RequestError(f"{path}: expected a config file, got: {reason}.") from error
-    except (ValueError, RecursionError) as error:
+    # PyYAML's own constructors of numbers and dates look up what a wrong value lacks.
+    except (ValueError, LookupError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:100]
         raise RequestError(f"{path}: expected a config that can be read, got: {reason}.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "unreadable"
+        problem = (getattr(error, "problem", None) or "unreadable")[:100]
         raise RequestError(f"{path}{line}: expected YAML, got: {problem}.") from error
     return parse(model, data, path)
 

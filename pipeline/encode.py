@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import apache_beam as beam
 
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
-from fsq.errors import DataError, FsqError, RequestError
+from fsq.errors import DataError, FsqError
 from fsq.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.batch import Batch, Waiting
@@ -209,10 +209,7 @@ def load_tokenizer(job: Job, contract_data: bytes, weights_data: bytes, where: s
       RequestError: Contract and weights do not fit together.
     """
     with _lock:
-        try:
-            _keep(job, contract_data, weights_data, where)
-        except DataError as error:
-            raise RequestError(f"{where}: {error}") from error
+        _keep(job, contract_data, weights_data, where)
 
 
 def _keep(job: Job, contract_data: bytes, weights_data: bytes, where: str) -> None:

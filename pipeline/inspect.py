@@ -8,7 +8,7 @@ from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
 from fsq.errors import DataError, RequestError
 from fsq.tokenizer import Tokenizer, check_weights, parse_contract
 from pipeline import storage
-from pipeline.manifest import MANIFEST_FILE, STATS_FILE, read_manifest
+from pipeline.manifest import MANIFEST_FILE, STATS_FILE, read_listed, read_manifest
 
 REFERENCE_BATCH_SIZE = 32  # as small as a batch of large images has to be
 
@@ -34,7 +34,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
             *check_tokenizer(directory, contract),
         ]
     manifest = read_manifest(directory)
-    stats: dict[str, Any] = json.loads(storage.read(storage.join(directory, STATS_FILE)))
+    stats: dict[str, Any] = json.loads(read_listed(directory, manifest, STATS_FILE))
     usage = stats["usage"]
     return [
         ("dataset", f"{manifest['name']}, split {manifest['split']}, in {directory}"),

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Annotated, Any
+
+import pydantic
 
 from fsq.errors import DataError, RequestError
+from fsq.schema import parse
 from pipeline import storage
 
 MANIFEST_FILE = "manifest.json"
@@ -15,12 +18,51 @@ REJECTS_FILE = "rejects.jsonl"
 FORMAT_VERSION = 2
 
 
+def _check_name(name: str) -> str:
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        raise ValueError(f"expected the name of a file in the dataset, got {name!a}")
+    return name
+
+
+_Name = Annotated[str, pydantic.AfterValidator(_check_name)]
+_Count = Annotated[int, pydantic.Field(ge=0, strict=True)]
+
+
+class _Shard(pydantic.BaseModel):
+    file: _Name
+    records: _Count
+    bytes: _Count
+    sha256: str
+
+
+class _Fingerprint(pydantic.BaseModel):
+    sha256: str
+    fields: dict[str, Any]
+
+
+class _Manifest(pydantic.BaseModel):
+    """What has to be there; a manifest may come from anybody."""
+
+    name: str
+    split: str
+    images_listed: _Count
+    images_written: _Count
+    images_rejected: _Count
+    rejects_by_reason: dict[str, _Count]
+    views: list[str]
+    records: _Count
+    shards: list[_Shard]
+    files: dict[_Name, str]
+    fingerprint: _Fingerprint
+
+
 def read_manifest(directory: str) -> dict[str, Any]:
     """Reads a dataset's manifest.
 
     Raises:
       RequestError: There is none: the directory is not a finished dataset.
-      DataError: It cannot be read, or has another format version.
+      DataError: It cannot be read, has another format version, or names what
+        is no file of the dataset.
     """
     path = storage.join(directory, MANIFEST_FILE)
     try:
@@ -43,7 +85,31 @@ def read_manifest(directory: str) -> dict[str, Any]:
             f"{path}: expected the content that it was written with, got another. "
             "The dataset is damaged; tokenize it again."
         )
+    try:
+        parse(_Manifest, content, path)
+    except RequestError as error:
+        raise DataError(str(error)) from error
     return content
+
+
+def read_listed(directory: str, manifest: dict[str, Any], name: str) -> bytes:
+    """Reads a file of a dataset that is no shard.
+
+    Raises:
+      DataError: It is not the one that the manifest speaks of.
+    """
+    path = storage.join(directory, name)
+    try:
+        data = storage.read(path)
+    except OSError as error:
+        raise DataError(f"{path}: expected a file, got: {error.strerror or error}.") from error
+    expected, found = manifest["files"].get(name, ""), hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise DataError(
+            f"{path}: expected sha256 {expected[:12]}, got {found[:12]}. "
+            "The dataset is damaged; tokenize it again."
+        )
+    return data
 
 
 def sign(content: dict[str, Any]) -> dict[str, Any]:

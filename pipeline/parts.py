@@ -258,7 +258,7 @@ def read_status(job: Job, unit_name: str) -> UnitStatus | None:
     """
     try:
         return UnitStatus.from_json(storage.read(job.part_status(unit_name)))
-    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

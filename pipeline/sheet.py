@@ -16,7 +16,7 @@ from fsq.schema import parse
 from fsq.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.config import TokenizeConfig
-from pipeline.manifest import CONFIG_FILE, read_manifest
+from pipeline.manifest import CONFIG_FILE, read_listed, read_manifest
 from pipeline.read import read_contract, tokens_of
 from pipeline.records import ImageRecord
 from pipeline.sources import open_source
@@ -77,23 +77,41 @@ def read_contract_of_dataset(directory: str) -> TokenContract:
 
 
 def first_records(directory: str, contract: TokenContract, count: int) -> Iterator[DrawnRecord]:
-    """Yields the first records in the order of the shards."""
-    from tensorflow.core.example import example_pb2
+    """Yields the first records in the order of the shards.
 
+    Raises:
+      DataError: A shard is damaged or gone.
+    """
     for shard in read_manifest(directory)["shards"]:
         path = storage.join(directory, shard["file"])
-        with storage.open_read(path) as file:
-            for data in read_records(file, path):
-                if count == 0:
-                    return
-                count -= 1
-                feature = example_pb2.Example.FromString(data).features.feature
-                yield DrawnRecord(
-                    key=feature["key"].bytes_list.value[0].decode("utf-8", "surrogateescape"),
-                    crop=CropBox(*feature["crop"].int64_list.value),
-                    flip=bool(feature["flip"].int64_list.value[0]),
-                    tokens=tokens_of(feature, contract),
-                )
+        try:
+            with storage.open_read(path) as file:
+                for number, data in enumerate(read_records(file, path)):
+                    if count == 0:
+                        return
+                    count -= 1
+                    yield _read_record(data, contract, f"{path}: record {number}")
+        except OSError as error:
+            raise DataError(f"{path}: expected a shard, got: {error.strerror or error}.") from error
+
+
+def _read_record(data: bytes, contract: TokenContract, where: str) -> DrawnRecord:
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.example import example_pb2
+
+    try:
+        feature = example_pb2.Example.FromString(data).features.feature
+        return DrawnRecord(
+            key=feature["key"].bytes_list.value[0].decode("utf-8", "surrogateescape"),
+            crop=CropBox(*feature["crop"].int64_list.value),
+            flip=bool(feature["flip"].int64_list.value[0]),
+            tokens=tokens_of(feature, contract),
+        )
+    except (DecodeError, IndexError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{where}: expected a token record, got another. The dataset is damaged; "
+            "tokenize it again."
+        ) from error
 
 
 def find_originals(
@@ -101,7 +119,8 @@ def find_originals(
 ) -> list[np.ndarray]:
     """Reads the source images of some records, cropped and flipped as they were encoded."""
     path = storage.join(directory, CONFIG_FILE)
-    config = parse(TokenizeConfig, yaml.safe_load(storage.read(path)), path)
+    data = read_listed(directory, read_manifest(directory), CONFIG_FILE)
+    config = parse(TokenizeConfig, yaml.safe_load(data), path)
     wanted = {record.key for record in records}
     found: dict[str, bytes] = {}
     source = open_source(config.source)

@@ -156,18 +156,19 @@ def list_files(folder: str, *, recursive: bool = False) -> list[FileEntry]:
 
 
 def glob(pattern: str) -> list[str]:
-    """Lists the files whose name fits; '*' and '?' stand in the last part of the path only.
+    """Lists what has a name that fits; '*' and '?' stand in the last part of the path only.
 
-    Sorted. An empty list if none fits.
+    Sorted. An empty list if nothing fits. What cannot be opened as a file is
+    listed too: whoever named it has to know.
     """
     folder, _, last = pattern.rpartition("/")
     parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in last)
     fits = re.compile("".join(parts), re.DOTALL)
     prefix = f"{folder}/" if "/" in pattern else ""
     return [
-        prefix + entry.name
-        for entry in list_files(folder or ("/" if prefix else "."))
-        if fits.fullmatch(entry.name) and not entry.name.startswith(".")
+        prefix + name
+        for name in _names(folder or ("/" if prefix else "."))
+        if fits.fullmatch(name) and not name.startswith(".")
     ]
 
 
@@ -209,6 +210,12 @@ def remove_temporary(folder: str) -> None:
     for entry in list_files(folder):
         if final_name(entry.name) != entry.name:
             remove(join(folder, entry.name))
+
+
+def _names(folder: str) -> list[str]:
+    if not is_local(folder):
+        return [entry.name for entry in list_files(folder)]
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
 
 def _walk(folder: str, prefix: str, recursive: bool) -> Iterator[FileEntry]:

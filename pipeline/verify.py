@@ -67,7 +67,7 @@ def verify_dataset(directory: str) -> Iterator[str]:
         yield str(error)
     except OSError as error:
         yield f"{error.filename or directory}: {error.strerror or error}."
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         yield f"{storage.join(directory, MANIFEST_FILE)}: expected all its entries, got: {error!r}."
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pipeline import storage
 from pipeline.job import Job
-from pipeline.parts import UnitStatus
+from pipeline.parts import read_status
 from pipeline.progress import Update, progress_bar
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -32,7 +32,7 @@ def watch(job: Job) -> Iterator[None]:
 
 class _Watcher:
     def __init__(self, job: Job, update: Update):
-        self.folder = job.parts
+        self.job = job
         self.update = update
         self.images = self.rejects = 0
         self._seen: set[str] = set()
@@ -47,12 +47,12 @@ class _Watcher:
         self._show(began, before)
 
     def _look(self) -> None:
-        for entry in storage.list_files(self.folder):
+        for entry in storage.list_files(self.job.parts):
             if entry.name in self._seen or not entry.name.endswith(".json"):
                 continue
-            try:
-                status = UnitStatus.from_json(storage.read(storage.join(self.folder, entry.name)))
-            except (OSError, ValueError):  # the work folder is cleared when the job is done
+            # None if the work folder was cleared, as it is when the job is done.
+            status = read_status(self.job, entry.name.removesuffix(".json"))
+            if status is None:
                 continue
             self._seen.add(entry.name)
             self.images += status.num_listed

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from fsq.errors import RequestError
+from fsq.schema import parse
 from pipeline.config import TokenizeConfig, TrainConfig, dump_config, load_config
 
 TOKENIZE = {
@@ -141,6 +142,10 @@ def test_a_mistake_in_a_train_config_is_one_line(tmp_path: Path, path, value, me
         (b"", ": expected a mapping, got NoneType."),
         (b"a: \xff", ": expected a config file, got: "),
         (b"!!python/object/apply:os.system ['true']", ": expected YAML, got: "),
+        (b"a: !!int ''", ": expected a config that can be read, got: "),
+        (b"a: !!bool maybe", ": expected a config that can be read, got: "),
+        (b"a: !!timestamp soon", ": expected a config that can be read, got: "),
+        (b"&a [*a]", ": expected a mapping, got list."),
     ],
 )
 def test_what_is_no_config_is_one_line(tmp_path: Path, content: bytes, message: str):
@@ -151,6 +156,19 @@ def test_what_is_no_config_is_one_line(tmp_path: Path, content: bytes, message: 
     assert str(error.value).startswith(str(file))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_aliases_do_not_make_a_message_of_any_length(tmp_path: Path):
+    file = tmp_path / "job.yaml"
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    file.write_text("\n".join([*lines, "tokenizer: *a11"]))
+    with pytest.raises(RequestError, match="unknown key"):
+        load_config(str(file), TokenizeConfig)
+    with pytest.raises(RequestError) as error:
+        parse(TokenizeConfig, {**TOKENIZE, "tokenizer": yaml.safe_load(file.read_text())}, "job")
+    assert str(error.value).startswith("job.tokenizer: expected a valid string, got {'a0': ['x'")
+    assert len(str(error.value)) < 200
 
 
 def test_a_missing_config_is_named():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 import tensorflow_datasets as tfds
 import yaml
@@ -18,6 +19,7 @@ from fsq.tokenizer import Tokenizer
 from pipeline.config import TokenizeConfig
 from pipeline.flow import Summary, tokenize
 from pipeline.job import Job
+from pipeline.manifest import sha256_of
 from pipeline.parts import PlacedRecord, SliceReader, pack_part
 from pipeline.plan import make_plan
 from pipeline.read import token_dataset
@@ -373,6 +375,10 @@ def test_weights_that_do_not_fit_are_refused_before_the_job_begins(
     shutil.copytree(tokenizer_directory, misfit)
     contract = json.loads((misfit / "tokenizer.json").read_text())
     contract["network"]["decoder_blocks"] = 2
+    # As older weights are, which do not say what contract they belong to.
+    weights = safetensors.numpy.load((misfit / "tokenizer.safetensors").read_bytes())
+    (misfit / "tokenizer.safetensors").write_bytes(safetensors.numpy.save(weights))
+    contract["weights_sha256"] = sha256_of(str(misfit / "tokenizer.safetensors"))
     (misfit / "tokenizer.json").write_text(json.dumps(contract))
     config = make_config(tokenizer=str(misfit))
     with pytest.raises(RequestError, match="The weights belong to another network"):

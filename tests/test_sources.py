@@ -136,6 +136,23 @@ def test_a_file_that_changes_or_goes_after_the_listing_is_a_bad_record(
     assert all(isinstance(record, ImageRecord) for record in records[2:])
 
 
+def test_a_listing_that_is_damaged_on_the_way_is_not_read(
+    tmp_path: Path, small_images: list[bytes]
+):
+    source = open_source(image_folder(tmp_path / "images", small_images))
+    with materialize(source.list()) as listing:
+        (unit,) = cut_units(listing, 64)
+        path = Path(listing.files[0].path)
+        # Another label, in a line that can be read as well as before.
+        path.write_bytes(path.read_bytes().replace(b" 0 ", b" 1 ", 1))
+        with pytest.raises(DataError) as error:
+            list(source.read(unit, listing.features))
+    assert str(error.value) == (
+        f"{path}: expected the 30 images that were listed, got others. "
+        "The folder of the job is damaged; run the same command again."
+    )
+
+
 def test_a_record_without_its_field_is_a_bad_record(tmp_path: Path, small_images: list[bytes]):
     config = build_tfrecord(tmp_path, named(small_images))
     path = tmp_path / "images-00001.tfrecord"
@@ -219,3 +236,14 @@ def test_the_sample_has_the_labels_of_fashion_mnist(root: Path):
     labels = np.array([record.carried for record in read_all(config)])
     assert labels.shape == (2000, 1)
     assert np.bincount(labels.ravel()).min() > 150
+
+
+def test_damage_in_the_metadata_of_a_prepared_dataset_is_said(
+    tmp_path: Path, small_images: list[bytes]
+):
+    config = tfds_directory(tmp_path, small_images)
+    info = tmp_path / "dataset_info.json"
+    info.write_text(info.read_text().replace("{DATASET}", "{DATAST}"))
+    check_refused(config, "dataset_info.json: expected name and length of every shard, got: Could")
+    info.write_text("{")
+    check_refused(config, "source.directory: expected a dataset prepared by tensorflow-datasets")

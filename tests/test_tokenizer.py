@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -136,3 +137,17 @@ def test_a_contract_that_contradicts_itself_is_refused(
         Tokenizer.load(tmp_path)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_persons_own_settings_of_keras_change_no_token(tokenizer_directory: Path):
+    expected = Tokenizer.load(tokenizer_directory, batch_size=8).encode(images(8))
+    before = keras.config.image_data_format(), keras.config.floatx()
+    keras.config.set_image_data_format("channels_first")
+    keras.config.set_floatx("float64")
+    try:
+        tokenizer = Tokenizer.load(tokenizer_directory, batch_size=8)
+        np.testing.assert_array_equal(tokenizer.encode(images(8)), expected)
+        assert tokenizer.decode(expected).shape == (8, 16, 16, 3)
+    finally:
+        keras.config.set_image_data_format(before[0])
+        keras.config.set_floatx(before[1])

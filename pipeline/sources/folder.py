@@ -5,6 +5,7 @@ folder only, unless asked: what a link points at outside is not the dataset
 that somebody named.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -81,7 +82,7 @@ class _Walk:
 
     def _link(self, entry: "os.DirEntry[str]", name: str, here: tuple[str, ...]) -> Iterator[Found]:
         real = os.path.realpath(entry.path)
-        inside = real.startswith(self.root.rstrip("/") + "/")
+        inside = f"{real}/".startswith(self.root.rstrip("/") + "/")
         if not os.path.exists(real):
             yield Found(name, 0, 0, LINK_TO_NOTHING)
         elif not inside and not self.follow_links:
@@ -95,7 +96,10 @@ class _Walk:
 
 
 def _sort_name(entry: "os.DirEntry[str]") -> str:
-    return entry.name + "/" if entry.is_dir() else entry.name
+    with contextlib.suppress(OSError):  # a link to itself is neither a file nor a folder
+        if entry.is_dir():
+            return entry.name + "/"
+    return entry.name
 
 
 def _found(entry: "os.DirEntry[str]", name: str) -> Found:

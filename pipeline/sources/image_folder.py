@@ -1,6 +1,7 @@
 """A folder of image files, of any depth."""
 
 import hashlib
+import itertools
 import os
 import tempfile
 from array import array
@@ -13,7 +14,14 @@ import numpy as np
 from fsq.errors import DataError, RequestError
 from pipeline import storage
 from pipeline.config import ImageFolderSource
-from pipeline.records import BadRecord, CarriedFeature, ImageRecord, Unit, encode_key
+from pipeline.records import (
+    BadRecord,
+    CarriedFeature,
+    ImageRecord,
+    Unit,
+    encode_key,
+    record_numbers,
+)
 from pipeline.sources.folder import REFUSALS, Found, walk
 from pipeline.sources.listing import NOTHING, Beat, ListedFile, Listing, no_beat, spans_of
 
@@ -67,22 +75,24 @@ class ImageFolder:
         features: tuple[CarriedFeature, ...],
         given_up: Mapping[int, str] = NOTHING,
     ) -> Iterator[ImageRecord | BadRecord]:
+        lines: list[bytes] = []
+        # All lines before the first image: it may take long to come.
         with storage.open_read(unit.path) as listing:
             for span in unit.spans:
                 listing.seek(span.offset)
-                # All lines before the first image: it may take long to come.
-                lines = [listing.readline() for _ in range(span.num_records)]
-                for number, line in enumerate(lines, start=span.first):
-                    if not line.endswith(b"\n"):
-                        raise DataError(
-                            f"{unit.path}: expected {span.num_records} lines from {span.first} on, "
-                            "got fewer. The folder of the job is damaged; run with --overwrite."
-                        )
-                    image = ListedImage.from_line(line)
-                    if number in given_up:
-                        yield BadRecord(image.key, given_up[number])
-                    else:
-                        yield self._read(image, labelled=bool(features))
+                lines += itertools.islice(listing, span.num_records)
+        # A listing that is read where it was made bears no stamp.
+        if unit.stamp and hashlib.sha256(b"".join(lines)).hexdigest() != unit.stamp:
+            raise DataError(
+                f"{unit.path}: expected the {unit.num_records:,} images that were listed, got "
+                "others. The folder of the job is damaged; run the same command again."
+            )
+        for number, line in zip(record_numbers(unit), lines, strict=True):
+            image = ListedImage.from_line(line)
+            if number in given_up:
+                yield BadRecord(image.key, given_up[number])
+            else:
+                yield self._read(image, labelled=bool(features))
 
     def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
         assert listing.text is not None
@@ -185,22 +195,30 @@ class ListedImage(NamedTuple):
 
     @classmethod
     def from_line(cls, line: bytes) -> "ListedImage":
-        """The inverse of `to_line`."""
-        size, label, modified_ns, name = line[:-1].split(b" ", 3)
+        """The inverse of `to_line`.
+
+        Raises:
+          DataError: It is none.
+        """
+        try:
+            numbers = line[:-1].split(b" ", 3)
+            size, label, modified_ns = map(int, numbers[:3])
+            refused = REFUSALS[-1 - size] if size < 0 else None
+            name = numbers[3]
+        except (ValueError, IndexError) as error:
+            raise DataError(f"expected a line of a listing, got {line[:100]!r}.") from error
         key = b"\\".join(part.replace(b"\\n", b"\n") for part in name.split(b"\\\\"))
-        refused = REFUSALS[-1 - int(size)] if int(size) < 0 else None
         return cls(
-            key.decode("utf-8", "surrogateescape"),
-            max(0, int(size)),
-            int(label),
-            int(modified_ns),
-            refused,
+            key.decode("utf-8", "surrogateescape"), max(0, size), label, modified_ns, refused
         )
 
 
 def group_of(key: str) -> str:
-    """The folder an image lies in, relative to the root; that of ImageNet's 'n01440764/x.JPEG'."""
-    return key.rstrip("/").rpartition("/")[0] or "."
+    """The folder an image lies in, relative to the root; that of ImageNet's 'n01440764/x.JPEG'.
+
+    A folder that is refused as a whole accounts for itself, so that classes keep their numbers.
+    """
+    return key.rpartition("/")[0] or "."
 
 
 def first_change(before: BinaryIO, after: BinaryIO) -> str | None:

@@ -190,14 +190,15 @@ def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> li
 
 
 def stamp_of(listing: Listing, file: ListedFile, numbers: Sequence[int]) -> str:
-    """Returns size and time of the file with these records, or of all the files they are."""
+    """Returns size and time of the file with these records, or the sha256 of their lines."""
     if listing.text is None or not numbers:
         return f"{file.size_bytes} bytes of {file.modified_ns}"
-    last = -(-(numbers[-1] + 1) // file.stride)
-    begin = int(file.offsets[numbers[0] // file.stride])
-    end = int(file.offsets[last]) if last < len(file.offsets) else file.size_bytes
-    listing.text.seek(begin)
-    return hashlib.sha256(listing.text.read(end - begin)).hexdigest()
+    first = numbers[0] - numbers[0] % file.stride
+    listing.text.seek(int(file.offsets[first // file.stride]))
+    lines = enumerate(itertools.islice(listing.text, numbers[-1] + 1 - first), start=first)
+    wanted = set(numbers)
+    text = b"".join(line for number, line in lines if number in wanted)
+    return hashlib.sha256(text).hexdigest()
 
 
 def spans_of(file: ListedFile, numbers: Sequence[int]) -> tuple[Span, ...]:

@@ -47,9 +47,7 @@ class Tfds:
             )
         check_names(self.config.carry)
         features = self._features(builder)
-        split = splits[self.config.split]
-        paths = [os.fspath(path) for path in split.filepaths]
-        expected = list(zip(paths, split.shard_lengths, strict=True))
+        expected = _shards(builder, self.config.split)
         files = list_record_files(expected, self.config.damaged, stride, beat)
         return list_groups(files, features)
 
@@ -106,6 +104,21 @@ class Tfds:
                 f"got {self.config.image!r}."
             )
         return tuple(_carried(name, known) for name in self.config.carry)
+
+
+def _shards(builder: Any, split_name: str) -> list[tuple[str, int]]:
+    """Returns path and length of each shard of a split."""
+    split = builder.info.splits[split_name]
+    try:
+        paths = [os.fspath(path) for path in split.filepaths]
+        if not paths or "\0" in "".join(paths):
+            raise ValueError(f"{len(paths)} names of files, {paths[:1]}")
+        return list(zip(paths, split.shard_lengths, strict=True))
+    except Exception as error:  # tfds raises what its template and JSON layers raise
+        raise RequestError(
+            f"{builder.data_dir}/dataset_info.json: expected name and length of every shard, "
+            f"got: {' '.join(str(error).split())[:200]}. Prepare the dataset anew."
+        ) from error
 
 
 def _carried(name: str, known: Any) -> CarriedFeature:

@@ -1,5 +1,6 @@
 """TFRecord files of tf.train.Example with named fields."""
 
+import contextlib
 import errno
 import os
 import re
@@ -22,7 +23,7 @@ from pipeline.records import (
     Unit,
 )
 from pipeline.sources.listing import NOTHING, Beat, ListedFile, Listing, no_beat
-from pipeline.tfrecord import WRONG_DATA, Scan, read_frames, read_records, scan
+from pipeline.tfrecord import WRONG_DATA, Scan, read_frames, scan
 
 _LISTS: dict[str, FeatureKind] = {
     "int64_list": "int64",
@@ -49,7 +50,7 @@ class Tfrecord:
         files = list_record_files(expected, self.config.damaged, stride, beat)
         wanted = [self.config.image, *self.config.carry.values()]
         wanted += [self.config.key] if self.config.key else []
-        kinds = first_record_kinds(files, wanted)
+        kinds = first_record_kinds(files, wanted, beat)
         if kinds[self.config.image] != "bytes":
             raise RequestError(
                 f"source.image: expected a field of bytes, got {kinds[self.config.image]} "
@@ -194,33 +195,44 @@ def _list_file(path: str, expected: int | None, stride: int, beat: Beat) -> List
     )
 
 
-def first_record_kinds(files: tuple[ListedFile, ...], wanted: list[str]) -> dict[str, FeatureKind]:
-    """Looks at the first record for the types of the wanted fields.
+def first_record_kinds(
+    files: Sequence[ListedFile], wanted: list[str], beat: Beat
+) -> dict[str, FeatureKind]:
+    """Looks at the first record that can be read for the types of the wanted fields.
 
     Raises:
-      RequestError: It lacks one of them.
+      RequestError: It lacks one of them, or there is no such record.
     """
-    from tensorflow.core.example import example_pb2
-
-    listed = next(file for file in files if file.num_readable)
-    with storage.open_read(listed.path) as file:
-        data = next(read_records(file, listed.path))
-    try:
-        feature = example_pb2.Example.FromString(data).features.feature
-    except Exception as error:  # protobuf's DecodeError has no stable place to import it from
-        raise RequestError(
-            f"{listed.path}: record 0: expected a tf.train.Example, got other bytes."
-        ) from error
+    path, feature = _first_features(files, beat)
     kinds: dict[str, FeatureKind] = {}
     for name in wanted:
         kind = feature[name].WhichOneof("kind") if name in feature else None
         if kind is None:
             raise RequestError(
-                f"{listed.path}: expected a field {name!r}, "
+                f"{path}: expected a field {name!r}, "
                 f"got {', '.join(sorted(feature))}. Correct the name in the config."
             )
         kinds[name] = _LISTS[kind]
     return kinds
+
+
+def _first_features(files: Sequence[ListedFile], beat: Beat) -> tuple[str, Any]:
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.example import example_pb2
+
+    # What is damaged here is refused or counted when its turn comes.
+    whole = [file for file in files if file.num_readable]
+    for listed in whole:
+        with storage.open_read(listed.path) as file:
+            for data in islice(read_frames(file, listed.path), listed.num_readable):
+                beat()
+                with contextlib.suppress(DecodeError):
+                    if data is not None:
+                        return listed.path, example_pb2.Example.FromString(data).features.feature
+    raise RequestError(
+        f"{whole[0].path}: record 0: expected a tf.train.Example, got other bytes, "
+        "and none in any other record."
+    )
 
 
 class Fields(NamedTuple):
@@ -241,11 +253,11 @@ def read_examples(
     """
     for span in unit.spans:
         numbers = iter(range(span.first, span.first + span.num_records))
-        reason = span.lost
+        reason = next(iter(given_up.values()), span.lost)
+        if given_up and damaged == "refuse":
+            raise TimeoutError(errno.ETIMEDOUT, reason, unit.path)
         if reason is None:
             try:
-                if given_up:
-                    raise TimeoutError(errno.ETIMEDOUT, next(iter(given_up.values())), unit.path)
                 yield from _read_span(unit.path, span, fields, damaged, numbers)
             except OSError as error:
                 if damaged == "refuse":
