@@ -41,7 +41,7 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The fault tests at length, some 20 minutes, and a report in docs/torture.md.
 torture: $(READY)

@@ -139,7 +139,7 @@ def test_a_file_that_changes_or_goes_after_the_listing_is_a_bad_record(
 def test_a_listing_that_is_damaged_on_the_way_is_not_read(
     tmp_path: Path, small_images: list[bytes]
 ):
-    source = open_source(image_folder(tmp_path / "images", small_images))
+    source = open_source(build_image_folder(tmp_path / "images", named(small_images)))
     with materialize(source.list()) as listing:
         (unit,) = cut_units(listing, 64)
         path = Path(listing.files[0].path)
@@ -241,7 +241,7 @@ def test_the_sample_has_the_labels_of_fashion_mnist(root: Path):
 def test_damage_in_the_metadata_of_a_prepared_dataset_is_said(
     tmp_path: Path, small_images: list[bytes]
 ):
-    config = tfds_directory(tmp_path, small_images)
+    config = build_tfds_directory(tmp_path, named(small_images))
     info = tmp_path / "dataset_info.json"
     info.write_text(info.read_text().replace("{DATASET}", "{DATAST}"))
     check_refused(config, "dataset_info.json: expected name and length of every shard, got: Could")
