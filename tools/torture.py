@@ -1,4 +1,6 @@
-"""The long version of the fault tests: python -m tools.torture [--points N] [SECTION ...]
+"""The long version of the fault tests.
+
+    python -m tools.torture [--points N] [--fuzz-seconds S] [SECTION ...]
 
 Writes docs/torture.md. A section is a function that takes a `Torture` and
 returns its figures by name; 'records lost', 'records doubled' and 'damaged'
@@ -7,6 +9,8 @@ must be 0.
 
 import argparse
 import dataclasses
+import functools
+import multiprocessing
 import os
 import platform
 import random
@@ -17,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,7 +31,9 @@ from pipeline.plan import make_plan
 from pipeline.records import ImageRecord
 from pipeline.sources import open_source
 from pipeline.sources.listing import materialize
+from tools.fuzz import READERS, fuzz
 from tools.kills import Resumption, Victim, count_keys, pairs
+from tools.memory import memory_figures
 from tools.zygote import Zygote
 
 ROOT = Path(__file__).parent.parent
@@ -46,12 +53,14 @@ class Torture:
       folder: An empty folder.
       points: How often to strike.
       seed: For the choice of moments.
+      fuzz_seconds: How long each reader gets damaged input.
     """
 
     zygote: Zygote
     folder: Path
     points: int
     seed: int
+    fuzz_seconds: float
 
     def victim(self, **changes: object) -> Victim:
         """A job over the sample images of the repository: 112 images, 7 units, 3 shards."""
@@ -97,11 +106,45 @@ def kill_at_times(torture: Torture) -> Figures:
     return tally.figures()
 
 
-# Further sections, as that of memory at a million records, are added here.
+def memory_at_a_million(torture: Torture) -> Figures:
+    """Peak resident memory of 10,000 and of 1,000,000 records, each job with one shard alone."""
+    found = memory_figures(10_000, 1_000_000)
+    small, large = found["small"], found["large"]
+    return {
+        "records, the smaller job": small["records"],
+        "peak MB, the smaller job": small["peak_mb"],
+        "records, the larger job": large["records"],
+        "peak MB, the larger job": large["peak_mb"],
+        "more memory for 100 times the records": f"{large['peak_mb'] / small['peak_mb'] - 1:.1%}",
+        "records lost": 1_010_000 - small["records"] - large["records"],
+        "images/s, the larger job as a whole process": round(large["records"] / large["seconds"]),
+    }
+
+
+def fuzz_every_reader(torture: Torture) -> Figures:
+    """Every reader under damaged input: right by its own checks, or refused as documented."""
+    figures: Figures = {"seconds for each reader": torture.fuzz_seconds}
+    damaged = 0
+    # Side by side, each in a process of its own: a hang is noticed in the main thread alone.
+    cores, spawn = len(os.sched_getaffinity(0)), multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(cores, mp_context=spawn) as pool:
+        try_reader = functools.partial(fuzz, seconds=torture.fuzz_seconds, seed=torture.seed)
+        for found in pool.map(try_reader, READERS):
+            damaged += len(found.crashes)
+            figures[found.reader] = (
+                f"{found.tried:,} tried, {found.accepted:,} accepted, {found.refused:,} refused"
+            )
+            for crash in found.crashes:
+                print(found.reader, crash, file=sys.stderr)
+    return {**figures, "damaged": damaged}
+
+
 SECTIONS: tuple[Callable[[Torture], Figures], ...] = (
     kill_at_changes,
     kill_in_a_store,
     kill_at_times,
+    memory_at_a_million,
+    fuzz_every_reader,
 )
 
 
@@ -192,12 +235,16 @@ def describe_machine() -> str:
     )
 
 
-def render(results: dict[str, tuple[str, Figures]], points: int, seed: int) -> str:
+def render(results: dict[str, tuple[str, Figures]], options: argparse.Namespace) -> str:
     """Renders the report."""
+    command = (
+        f"python -m tools.torture --points {options.points} --seed {options.seed} "
+        f"--fuzz-seconds {options.fuzz_seconds:g}"
+    )
     lines = [
         "# Torture",
         "",
-        f"Written by `make torture` (`python -m tools.torture --points {points} --seed {seed}`).",
+        f"Written by `{command}`; `make torture` takes 500 points and 600 seconds.",
         "A killed job is started again with the same command. It survives if every file but",
         "timing.json then has the bytes of an undisturbed run and nothing else is left behind;",
         "lost and doubled records are counted by their keys, shards against source.",
@@ -220,6 +267,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of: {' '.join(names)}")
     parser.add_argument("--points", type=int, default=500, help="how often to strike")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fuzz-seconds", type=float, default=600, help="for each reader")
     parser.add_argument("--output", type=Path, default=REPORT)
     options = parser.parse_args(arguments if arguments is None else list(arguments))
     if unknown := set(options.sections) - set(names):
@@ -233,11 +281,14 @@ def main(arguments: Iterable[str] | None = None) -> None:
             if options.sections and name not in options.sections:
                 continue
             began = time.monotonic()
-            figures = section(Torture(zygote, Path(folder, name), options.points, options.seed))
+            torture = Torture(
+                zygote, Path(folder, name), options.points, options.seed, options.fuzz_seconds
+            )
+            figures = section(torture)
             figures["seconds"] = round(time.monotonic() - began, 1)
             results[name] = ((section.__doc__ or "").strip(), figures)
             print(name, figures, flush=True)
-    options.output.write_text(render(results, options.points, options.seed))
+    options.output.write_text(render(results, options))
     if any(figures.get(name) for _, figures in results.values() for name in MUST_BE_ZERO):
         sys.exit(f"{options.output}: expected nothing lost, doubled or damaged.")
 
