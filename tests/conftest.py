@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -15,6 +16,7 @@ from source_builders import SOURCES, SourceBuilder
 from tools.kills import Victim
 from tools.zygote import Zygote
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parent.parent
 
 
@@ -91,6 +93,22 @@ def zygote() -> Iterator[Zygote]:
     """Makes real processes that need not load TensorFlow and Beam first."""
     with Zygote() as running:
         yield running
+
+
+@pytest.fixture
+def run(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs `fsq` with some arguments in a folder: a process of its own, without the long start."""
+
+    def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        streams = str(tmp_path_factory.mktemp("streams") / "std")
+        child = zygote.start(
+            "tools.faults:run_fsq", arguments=arguments, directory=str(cwd), streams=streams
+        )
+        code = child.wait()
+        out, err = (Path(f"{streams}.{name}").read_text() for name in ("out", "err"))
+        return subprocess.CompletedProcess(["fsq", *arguments], code, out, err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -311,7 +311,7 @@ def test_too_many_rejects_stop_a_job_early(
     assert 2 <= len(begun) <= 2 + workers
     assert "expected at most 0.02 of 400 images rejected, got " in str(error.value)
     assert re.search(
-        r"got (\d+) among the first \1, and left the rest: \w+/\d+\.png: decode: expected a whole",
+        r"got (\d+) among the first \1, and left the rest: \w+/\d+\.png: decode: expected one of",
         str(error.value),
     )
 

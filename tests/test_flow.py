@@ -81,6 +81,7 @@ def test_every_image_is_written_with_the_tokens_that_the_tokenizer_gives_it(
         images_listed=100,
         images_rejected=0,
         rejects_by_reason={},
+        rejects_by_file={},
         records=200,
         num_shards=3,
         units_resumed=0,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from pipeline.cli import cli
 from pipeline.read import token_dataset
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 RECIPE = "configs/import/torch_fsq.yaml"
 
 
@@ -24,54 +26,50 @@ def checkout(root: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
-
-
-def good(*arguments: str, cwd: Path) -> str:
+def good(run: Run, *arguments: str, cwd: Path) -> str:
     done = run(*arguments, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_an_encoder_from_pytorch_goes_all_the_way(checkout: Path):
+def test_an_encoder_from_pytorch_goes_all_the_way(run: Run, checkout: Path):
     agreement = "6,272 of 6,272 tokens agree (100.00 %)"
     directory = "out/torch_fsq_tokenizer"
-    assert "\n  import " in good("--help", cwd=checkout)
+    assert "\n  import " in good(run, "--help", cwd=checkout)
     done = run("import", RECIPE, cwd=checkout)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{directory}: {agreement}\n", "")
     card = (checkout / directory / "README.md").read_text()
     assert f"| Reference batch | {agreement} |" in card and "PyTorch" not in card
-    assert f"\nreference  {agreement}\n" in good("inspect", directory, cwd=checkout)
+    assert f"\nreference  {agreement}\n" in good(run, "inspect", directory, cwd=checkout)
 
     job = yaml.safe_load((checkout / "configs/tokenize/demo.yaml").read_text())
     (checkout / "job.yaml").write_text(yaml.safe_dump({**job, "tokenizer": directory}))
     # The first 128 of the sample images are those of the reference batch.
-    good("tokenize", "job.yaml", "--limit", "128", cwd=checkout)
-    assert good("verify", "out/demo", cwd=checkout) == "out/demo: all is well\n"
-    assert f"\nreference    {agreement}\n" in good("inspect", "out/demo", cwd=checkout)
+    good(run, "tokenize", "job.yaml", "--limit", "128", cwd=checkout)
+    assert good(run, "verify", "out/demo", cwd=checkout) == "out/demo: all is well\n"
+    assert f"\nreference    {agreement}\n" in good(run, "inspect", "out/demo", cwd=checkout)
     with np.load(checkout / "tests/data/torch_fsq/reference.npz") as reference:
         expected = reference["tokens"].reshape(128, -1)
     (records,) = token_dataset(str(checkout / "out/demo"), batch_size=128)
     numbers = [int(key.decode().rsplit("__", 1)[1]) for key in records["key"].numpy()]
     np.testing.assert_array_equal(records["tokens"].numpy(), expected[numbers])
 
-    good("decode", "out/demo", "--count", "4", "--originals", "--output", "s.png", cwd=checkout)
+    command = ("decode", "out/demo", "--count", "4", "--originals", "--output", "s.png")
+    good(run, *command, cwd=checkout)
     with Image.open(checkout / "s.png") as sheet:
         decoded, original = (np.asarray(sheet)[top : top + 80, 100:] for top in (92, 4))
     assert np.square(decoded.astype(float) - original).mean() < 1000
 
 
-def test_without_a_decoder_tokenizing_works_and_decoding_is_one_line(checkout: Path):
+def test_without_a_decoder_tokenizing_works_and_decoding_is_one_line(run: Run, checkout: Path):
     config = yaml.safe_load((checkout / RECIPE).read_text())
     del config["decoder"]
     (checkout / "import.yaml").write_text(yaml.safe_dump(config))
-    good("import", "import.yaml", cwd=checkout)
+    good(run, "import", "import.yaml", cwd=checkout)
     job = yaml.safe_load((checkout / "configs/tokenize/demo.yaml").read_text())
     job["tokenizer"] = config["output"]
     (checkout / "job.yaml").write_text(yaml.safe_dump(job))
-    good("tokenize", "job.yaml", "--limit", "128", cwd=checkout)
+    good(run, "tokenize", "job.yaml", "--limit", "128", cwd=checkout)
     done = run("decode", "out/demo", "--output", "s.png", cwd=checkout)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
@@ -80,7 +78,7 @@ def test_without_a_decoder_tokenizing_works_and_decoding_is_one_line(checkout: P
     )
 
 
-def test_a_wrong_preset_is_bad_data_in_one_line(checkout: Path):
+def test_a_wrong_preset_is_bad_data_in_one_line(run: Run, checkout: Path):
     config = yaml.safe_load((checkout / RECIPE).read_text())
     (checkout / "import.yaml").write_text(yaml.safe_dump({**config, "preset": "atanh"}))
     done = run("import", "import.yaml", cwd=checkout)

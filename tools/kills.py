@@ -26,9 +26,9 @@ ONE_WORKER = ("--", "--runner=FnApiRunner", "--direct_num_workers=1")
 PHASES = (
     ("plan", ""),
     ("begin", r"\.work"),
-    ("tokenize", r"\.work/parts-\w+/\.unit-.*"),
+    ("tokenize", r"\.work/parts-[\w-]+/\.unit-.*"),
     ("settle", r"\.rejects\.jsonl\..*"),
-    ("write", r"\.work/results-\w+/\..*tfrecord.*"),
+    ("write", r"\.work/results-[\w-]+/\..*tfrecord.*"),
     ("close", r"\.rejects\.jsonl\..*"),
 )
 
