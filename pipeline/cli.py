@@ -1,24 +1,21 @@
-"""The command line: verbs to functions. The only place that prints or exits."""
+"""The command line: verbs to functions. It alone prints and exits, by way of `console`."""
 
-import contextlib
 import gc
 import logging
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from fsq.errors import DataError, FsqError, RequestError
 from fsq.version import __version__
+from pipeline.console import one_line, print_pairs, print_summary, quiet_start
 
 if TYPE_CHECKING:
     from pipeline.config import TokenizeConfig
     from pipeline.flow import Summary
 
-FILES_SHOWN = 5
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -164,25 +161,6 @@ def _start(*, tensorflow: bool) -> None:
     gc.freeze()
 
 
-def print_summary(summary: "Summary") -> None:
-    """Prints what a job came to; the accounts last."""
-    if summary.images_retried:
-        click.echo(f"retried: {summary.images_retried:,} rejects of the run before")
-    if summary.units_resumed:
-        click.echo(f"resumed: {summary.units_resumed} of {summary.num_units} units done")
-    for reason, count in summary.rejects_by_reason.items():
-        click.echo(f"rejected: {count:,} {reason}")
-    for name, (rejected, listed) in list(summary.rejects_by_file.items())[:FILES_SHOWN]:
-        click.echo(f"rejected: {rejected:,} of {listed:,} in {one_line(name)}")
-    if (more := len(summary.rejects_by_file) - FILES_SHOWN) > 0:
-        click.echo(f"rejected: and in {more:,} more files, see stats.json")
-    click.echo(
-        f"{summary.directory}: {summary.records:,} records in {summary.num_shards} shards; "
-        f"{summary.images_listed:,} images listed = {summary.images_written:,} written + "
-        f"{summary.images_rejected:,} rejected"
-    )
-
-
 @cli.command(short_help="Read a dataset back and check every promise.")
 @click.argument("directory", metavar="DIR")
 def verify(directory: str) -> None:
@@ -261,43 +239,6 @@ def import_(config: str, dry_run: bool) -> None:
         return
     save_adoption(loaded, config, adoption)
     click.echo(f"{loaded.output}: {describe_agreement(adoption)}")
-
-
-def print_pairs(pairs: list[tuple[str, str]]) -> None:
-    """Prints names and values in two columns."""
-    width = max(len(name) for name, _ in pairs)
-    for name, value in pairs:
-        click.echo(f"{name:<{width}}  {value}")
-
-
-def one_line(message: str) -> str:
-    """Shows the line breaks of a key or a file name instead of making them."""
-    return message.replace("\r", "\\r").replace("\n", "\\n")
-
-
-@contextlib.contextmanager
-def quiet_start() -> Iterator[None]:
-    """Holds back what native libraries write to stderr while they are loaded.
-
-    TensorFlow notes its start with lines that no setting turns off. They are
-    shown after all if the start fails.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        real = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except FsqError:
-            raise
-        except BaseException:
-            held.seek(0)
-            os.write(real, held.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(real, 2)
-            os.close(real)
 
 
 def main() -> None:

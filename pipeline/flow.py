@@ -12,6 +12,7 @@ from fsq.errors import DataError
 from pipeline import storage
 from pipeline.close import close_dataset, settle_units
 from pipeline.config import TokenizeConfig
+from pipeline.difference import refuse_changed_content
 from pipeline.encode import TokenizeUnits, load_tokenizer
 from pipeline.engine import engine_options
 from pipeline.failure import is_interrupt, message_in, read_failure
@@ -24,7 +25,6 @@ from pipeline.output import (
     continued,
     count_done,
     is_finished,
-    refuse_changed_content,
     refuse_strangers,
 )
 from pipeline.plan import Plan, make_plan

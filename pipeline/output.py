@@ -2,15 +2,15 @@
 
 import contextlib
 import dataclasses
-import itertools
-import json
 import re
 from typing import Any
 
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.errors import RequestError
 from pipeline import storage
-from pipeline.job import JOB_FILE, WORK_FOLDER, Job, describe_source
+from pipeline.description import read_job, shard_pattern, write_description, write_job
+from pipeline.difference import refuse_other
+from pipeline.job import WORK_FOLDER, Job, describe_source
 from pipeline.lock import LOCK_FILE
 from pipeline.manifest import (
     CONFIG_FILE,
@@ -19,14 +19,12 @@ from pipeline.manifest import (
     STATS_FILE,
     TIMING_FILE,
     read_manifest,
-    sign,
 )
-from pipeline.parts import read_done, read_status
+from pipeline.parts import read_done
 from pipeline.plan import Plan
-from pipeline.records import Unit, hex_of_hashes, record_numbers, sum_of_hashes
-from pipeline.sources import Listing, open_source
-from pipeline.sources.image_folder import ListedImage, first_change
-from pipeline.sources.listing import materialize, place_text, stamp_of
+from pipeline.records import Unit, record_numbers
+from pipeline.sources import Listing
+from pipeline.sources.listing import place_text, stamp_of
 
 OUR_FILES = {
     MANIFEST_FILE,
@@ -95,49 +93,6 @@ def count_done(plan: Plan) -> int:
     return sum(read_done(plan.job, name) is not None for name in plan.job.unit_names())
 
 
-def read_job(output: str) -> dict[str, Any] | None:
-    """Reads the description of an unfinished job; None if there is no job.
-
-    Returns:
-      'fields' of the fingerprint; 'generation'; 'num_units'; 'units' where
-      they do not follow from the input, else None.
-
-    Raises:
-      RequestError: It is damaged.
-    """
-    path = storage.join(output, WORK_FOLDER, JOB_FILE)
-    if not storage.exists(path):
-        return None
-    try:
-        content = json.loads(storage.read(path))
-        shard_pattern(content["fields"])
-        if content["sha256"] != sign(content)["sha256"]:
-            raise ValueError("expected what was written, got something else")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise RequestError(
-            f"{path}: expected the description of a job, got something else. "
-            f"Remove {storage.join(output, WORK_FOLDER)} and run again."
-        ) from error
-    return content
-
-
-def write_job(plan: Plan, *, units: list[Unit] | None) -> None:
-    """Writes the description of a job, which commits its folder."""
-    job = plan.job
-    write_description(
-        job.work,
-        fields=plan.fields,
-        generation=job.generation,
-        num_units=job.num_units if units is None else len(units),
-        units=None if units is None else [unit.to_dict() for unit in units],
-    )
-
-
-def write_description(work: str, **content: Any) -> None:
-    """Writes what `read_job` reads."""
-    storage.write(storage.join(work, JOB_FILE), json.dumps(sign(content), indent=2).encode())
-
-
 def find_strangers(output: str, fields: dict[str, Any] | None) -> list[str]:
     """Lists the files of an output that a job with these fields does not write."""
     pattern = shard_pattern(fields) if fields else None
@@ -148,55 +103,6 @@ def find_strangers(output: str, fields: dict[str, Any] | None) -> list[str]:
         if (plain := storage.final_name(entry.name)) not in OUR_FILES
         and not (pattern and (re.fullmatch(pattern, plain) or plain.endswith(".labels.txt")))
     ]
-
-
-def shard_pattern(fields: dict[str, Any]) -> str:
-    """A regular expression for the names of a job's shards."""
-    return rf"{re.escape(fields['name'])}-{re.escape(fields['split'])}\.tfrecord-\d+-of-\d+"
-
-
-def refuse_other(plan: Plan, fields: dict[str, Any], what: str) -> None:
-    """Raises a RequestError that names the first field in which the two jobs differ."""
-    difference = first_difference(fields, plan.fields)
-    if difference is None:
-        return
-    if difference.startswith("input "):
-        difference = _changed_image(plan) or difference
-    raise RequestError(
-        f"{plan.job.output}: expected {what} of this job, found {what} of another: "
-        f"{difference}. Choose another directory, or --overwrite."
-    )
-
-
-def first_difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
-    """Names the first value in which two nested mappings differ: '<path> was <old>, is <new>'."""
-    for name in [*new, *(name for name in old if name not in new)]:
-        before, after = old.get(name), new.get(name)
-        if before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
-            return f"{name} {first_difference(before, after)}"
-        return f"{name} was {_shorten(before)}, is {_shorten(after)}"
-    return None
-
-
-def _shorten(value: Any) -> str:
-    if value is None:
-        return "absent"
-    return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
-
-
-def _changed_image(plan: Plan) -> str | None:
-    """Names the first image that is another than in the listing of an interrupted job."""
-    listing = plan.listing
-    if listing.text is None:
-        return None
-    before = storage.join(plan.job.work, listing.files[0].path)
-    if not storage.exists(before):
-        return None
-    with storage.open_read(before) as file:
-        change = first_change(file, listing.text)
-    return None if change is None else f"input {change}"
 
 
 def describe_plan(plan: Plan, *, overwrite: bool) -> list[tuple[str, str]]:
@@ -271,46 +177,6 @@ def lay_folders(job: Job) -> None:
     for folder in (job.output, job.work, job.parts, job.results):
         storage.make_folder(folder)
         storage.remove_temporary(folder)
-
-
-def refuse_changed_content(plan: Plan) -> None:
-    """Reads what finished units were made of again, if its files were written since.
-
-    Raises:
-      RequestError: It is not the same; the message names the file.
-    """
-    job = plan.job
-    with materialize(plan.listing) as listing:
-        for unit in plan.units:
-            status = read_status(job, unit.name)
-            if status is None or status.stamp == unit.stamp or not unit.spans:
-                continue
-            path = unit.path if listing.text is None else listing.files[0].path
-            before = sum(int(total, 16) for total in [*status.content.values(), status.refused])
-            records = open_source(job.source).read(
-                dataclasses.replace(unit, path=path), job.features
-            )
-            after = sum_of_hashes(records)
-            if hex_of_hashes(before) != hex_of_hashes(after):
-                name = _rewritten_image(plan, unit) or unit.path
-                raise RequestError(
-                    f"{job.output}: expected parts of this job, found parts of another: input "
-                    f"{name} was written anew (content {hex_of_hashes(before)[:12]}, "
-                    f"is {hex_of_hashes(after)[:12]}). Choose another directory, or --overwrite."
-                )
-
-
-def _rewritten_image(plan: Plan, unit: Unit) -> str | None:
-    """Names the first image of a unit that is another than in the job's listing."""
-    if plan.listing.text is None:
-        return None
-    plan.listing.text.seek(0)
-    first, stop = unit.spans[0].first, unit.spans[0].first + unit.num_records
-    with storage.open_read(storage.join(plan.job.work, unit.path)) as before:
-        for old, new in itertools.islice(zip(before, plan.listing.text, strict=True), first, stop):
-            if old != new:
-                return ListedImage.from_line(new).key
-    return None
 
 
 def refuse_strangers(output: str) -> None:

@@ -12,6 +12,7 @@ from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
 from fsq.errors import DataError, FsqError
 from fsq.tokenizer import check_weights
 from pipeline import storage
+from pipeline.difference import first_difference
 from pipeline.manifest import (
     MANIFEST_FILE,
     REJECTS_FILE,
@@ -20,7 +21,6 @@ from pipeline.manifest import (
     read_manifest,
     sha256_of,
 )
-from pipeline.output import first_difference
 from pipeline.read import read_contract, tokens_of
 from pipeline.records import Place, place_of
 from pipeline.tfrecord import read_records

@@ -7,8 +7,8 @@ import numpy as np
 
 from fsq.errors import DataError
 from pipeline import storage
+from pipeline.description import read_job
 from pipeline.job import parts_folder
-from pipeline.output import read_job
 from pipeline.parts import HEAD, MAGIC, ROW, UnitStatus
 from pipeline.plan import fingerprint_of
 from pipeline.records import unit_name

@@ -53,14 +53,17 @@ FLOORS = [
     ["pipeline.decode", "pipeline.job", "pipeline.training_images"],
     ["pipeline.parts", "pipeline.stop", "pipeline.failure"],
     ["pipeline.batch", "pipeline.engine", "pipeline.plan", "pipeline.accounts"],
+    ["pipeline.description", "pipeline.difference"],
     ["pipeline.encode", "pipeline.output", "pipeline.stats", "pipeline.shards"],
     ["pipeline.metadata"],
     ["pipeline.close"],
+    ["pipeline.kept"],
     ["pipeline.retry"],
     ["pipeline.flow"],
     ["pipeline.read", "pipeline.watch", "pipeline.verify_job"],
     ["pipeline.verify", "pipeline.sheet", "pipeline.inspect", "pipeline.train"],
     ["pipeline.adopt"],
+    ["pipeline.console"],
     ["pipeline.cli"],
 ]
 FLOOR_OF = {module: number for number, floor in enumerate(FLOORS) for module in floor}

@@ -1,0 +1,73 @@
+"""What the terminal gets to see: a line for each thing, and nothing of the libraries."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from fsq.errors import FsqError
+
+if TYPE_CHECKING:
+    from pipeline.flow import Summary
+
+FILES_SHOWN = 5
+
+
+def print_summary(summary: "Summary") -> None:
+    """Prints what a job came to; the accounts last."""
+    if summary.images_retried:
+        click.echo(f"retried: {summary.images_retried:,} rejects of the run before")
+    if summary.units_resumed:
+        click.echo(f"resumed: {summary.units_resumed} of {summary.num_units} units done")
+    for reason, count in summary.rejects_by_reason.items():
+        click.echo(f"rejected: {count:,} {reason}")
+    for name, (rejected, listed) in list(summary.rejects_by_file.items())[:FILES_SHOWN]:
+        click.echo(f"rejected: {rejected:,} of {listed:,} in {one_line(name)}")
+    if (more := len(summary.rejects_by_file) - FILES_SHOWN) > 0:
+        click.echo(f"rejected: and in {more:,} more files, see stats.json")
+    click.echo(
+        f"{summary.directory}: {summary.records:,} records in {summary.num_shards} shards; "
+        f"{summary.images_listed:,} images listed = {summary.images_written:,} written + "
+        f"{summary.images_rejected:,} rejected"
+    )
+
+
+def print_pairs(pairs: list[tuple[str, str]]) -> None:
+    """Prints names and values in two columns."""
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def one_line(message: str) -> str:
+    """Shows the line breaks of a key or a file name instead of making them."""
+    return message.replace("\r", "\\r").replace("\n", "\\n")
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Holds back what native libraries write to stderr while they are loaded.
+
+    TensorFlow notes its start with lines that no setting turns off. They are
+    shown after all if the start fails.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        real = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except FsqError:
+            raise
+        except BaseException:
+            held.seek(0)
+            os.write(real, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(real, 2)
+            os.close(real)

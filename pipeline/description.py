@@ -1,0 +1,60 @@
+"""The description of an unfinished job, which lies in its work folder and commits it."""
+
+import json
+import re
+from typing import Any
+
+from fsq.errors import RequestError
+from pipeline import storage
+from pipeline.job import JOB_FILE, WORK_FOLDER
+from pipeline.manifest import sign
+from pipeline.plan import Plan
+from pipeline.records import Unit
+
+
+def read_job(output: str) -> dict[str, Any] | None:
+    """Reads the description of an unfinished job; None if there is no job.
+
+    Returns:
+      'fields' of the fingerprint; 'generation'; 'num_units'; 'units' where
+      they do not follow from the input, else None.
+
+    Raises:
+      RequestError: It is damaged.
+    """
+    path = storage.join(output, WORK_FOLDER, JOB_FILE)
+    if not storage.exists(path):
+        return None
+    try:
+        content = json.loads(storage.read(path))
+        shard_pattern(content["fields"])
+        if content["sha256"] != sign(content)["sha256"]:
+            raise ValueError("expected what was written, got something else")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise RequestError(
+            f"{path}: expected the description of a job, got something else. "
+            f"Remove {storage.join(output, WORK_FOLDER)} and run again."
+        ) from error
+    return content
+
+
+def write_job(plan: Plan, *, units: list[Unit] | None) -> None:
+    """Writes the description of a job, which commits its folder."""
+    job = plan.job
+    write_description(
+        job.work,
+        fields=plan.fields,
+        generation=job.generation,
+        num_units=job.num_units if units is None else len(units),
+        units=None if units is None else [unit.to_dict() for unit in units],
+    )
+
+
+def write_description(work: str, **content: Any) -> None:
+    """Writes what `read_job` reads."""
+    storage.write(storage.join(work, JOB_FILE), json.dumps(sign(content), indent=2).encode())
+
+
+def shard_pattern(fields: dict[str, Any]) -> str:
+    """A regular expression for the names of a job's shards."""
+    return rf"{re.escape(fields['name'])}-{re.escape(fields['split'])}\.tfrecord-\d+-of-\d+"
