@@ -119,6 +119,8 @@ class Zygote:
         if "status" in message:
             self._ended[message["pid"]] = message["status"]
         else:
+            # The system gives numbers of ended processes to new ones, sooner or later.
+            self._ended.pop(message["pid"], None)
             self._pids.append(message["pid"])
 
     def _messages(self, timeout_seconds: float) -> Iterator[dict[str, Any]]:
