@@ -17,7 +17,7 @@ def read_job(output: str) -> dict[str, Any] | None:
 
     Returns:
       'fields' of the fingerprint; 'generation'; 'num_units'; 'units' where
-      they do not follow from the input, else None.
+      they do not follow from the input, else None; 'suspects', see `write_job`.
 
     Raises:
       RequestError: It is damaged.
@@ -38,8 +38,14 @@ def read_job(output: str) -> dict[str, Any] | None:
     return content
 
 
-def write_job(plan: Plan, *, units: list[Unit] | None) -> None:
-    """Writes the description of a job, which commits its folder."""
+def write_job(plan: Plan, *, units: list[Unit] | None, suspects: list[str]) -> None:
+    """Writes the description of a job, which commits its folder.
+
+    Args:
+      plan: The job.
+      units: Its units, where they do not follow from the input.
+      suspects: Source files that had rejects, and so may have changed since.
+    """
     job = plan.job
     write_description(
         job.work,
@@ -47,6 +53,7 @@ def write_job(plan: Plan, *, units: list[Unit] | None) -> None:
         generation=job.generation,
         num_units=job.num_units if units is None else len(units),
         units=None if units is None else [unit.to_dict() for unit in units],
+        suspects=suspects,
     )
 
 

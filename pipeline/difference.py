@@ -19,11 +19,13 @@ def refuse_other(plan: Plan, fields: dict[str, Any], what: str) -> None:
     difference = first_difference(fields, plan.fields)
     if difference is None:
         return
+    advice = "Choose another directory, or --overwrite"
     if difference.startswith("input "):
         difference = _changed_image(plan) or difference
+        advice += f"; after mending rejects alone: fsq tokenize --only-rejects {plan.job.output}"
     raise RequestError(
         f"{plan.job.output}: expected {what} of this job, found {what} of another: "
-        f"{difference}. Choose another directory, or --overwrite."
+        f"{difference}. {advice}."
     )
 
 

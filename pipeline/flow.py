@@ -160,12 +160,15 @@ def retry_rejects(
     engine_options(beam_options)  # a mistake in them comes first
     with locked(directory):
         retry = plan_retry(directory, config)
-        if retry.rejects:
+        # Without rejects, an attempt was stopped before it came to what has been mended since.
+        if retry.rejects or (retry.changed and not retry.finished):
             plan = retry.plan
             load_tokenizer(plan.job, plan.contract_data, plan.weights_data, plan.tokenizer)
             begin_retry(retry)
     # From here on it is an unfinished job like any other.
-    plan = make_plan(retry.config, limit=retry.limit)
+    plan = dataclasses.replace(
+        make_plan(retry.config, limit=retry.limit), config_text=retry.plan.config_text
+    )
     summary = run(plan, beam_options=beam_options, observe=observe)
     return dataclasses.replace(summary, images_retried=len(retry.rejects))
 

@@ -52,11 +52,17 @@ def keep_parts(
         status = read_done(before, unit.name)
         file = files.get(unit.path)
         if status is None:
+            if file is not None:  # the input may have been mended since, and then lies elsewhere
+                numbers = list(record_numbers(unit))
+                stamp = stamp_of(listing, file, numbers)
+                unit = dataclasses.replace(unit, spans=spans_of(file, numbers), stamp=stamp)
             not_begun.append(unit)
             continue
         if file is not None:
             rejected = {reject.record for reject in status.rejects}
             numbers = [number for number in record_numbers(unit) if number not in rejected]
+            if not numbers:  # a unit of rejects alone holds nothing to keep
+                continue
             spans = spans_of(file, numbers)
             unit = dataclasses.replace(unit, spans=spans, stamp=stamp_of(listing, file, numbers))
             if unit.stamp != status.stamp:

@@ -151,7 +151,7 @@ def begin(plan: Plan) -> list[Unit]:
     except OSError as error:
         raise RequestError(
             f"{plan.job.output}: expected a directory that can be written, "
-            f"got: {error.strerror or error}. Choose another, or make room."
+            f"got: {error.strerror or error}. Choose another{storage.room_for(error)}."
         ) from error
 
 
@@ -166,7 +166,10 @@ def _begin(plan: Plan) -> list[Unit]:
     # Not part of the fingerprint (a tolerance may change), so the last one counts.
     storage.write(storage.join(job.work, CONFIG_FILE), plan.config_text.encode())
     listing = place_text(plan.listing, job.work)
-    write_job(plan, units=plan.units if description and description["units"] else None)
+    if description and description["units"]:
+        write_job(plan, units=plan.units, suspects=description["suspects"])
+    else:
+        write_job(plan, units=None, suspects=[])
     if listing.text is None:
         return plan.units
     return [dataclasses.replace(unit, path=listing.files[0].path) for unit in plan.units]
@@ -212,7 +215,9 @@ def clear_output(output: str) -> None:
         # Of an interruption in the middle must remain what is known as ours, but is no dataset.
         with contextlib.suppress(OSError):  # a full disk: clearing makes room
             storage.make_folder(work)
-            write_description(work, fields=fields, generation=0, num_units=0, units=None)
+            write_description(
+                work, fields=fields, generation=0, num_units=0, units=None, suspects=[]
+            )
         storage.remove(manifest)
     for entry in storage.list_files(output):
         if entry.name != LOCK_FILE:

@@ -73,6 +73,8 @@ def make_plan(
         update={"views": config.views, "dtype": _storage_name(contract, config)}
     )
     listing = list_source(config, stride=stride or config.batch_size)
+    if limit is not None and limit >= listing.num_records:
+        limit = None  # the same job as without
     units = cut_units(listing, config.batch_size, limit)
     num_records = sum(unit.num_records for unit in units)
     num_written = num_records * len(config.views)

@@ -17,7 +17,7 @@ from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.errors import FsqError, RequestError
 from fsq.schema import parse
 from pipeline import storage
-from pipeline.config import TokenizeConfig
+from pipeline.config import TokenizeConfig, dump_config
 from pipeline.description import read_job, write_job
 from pipeline.difference import first_difference
 from pipeline.job import WORK_FOLDER, Job
@@ -57,6 +57,8 @@ class Retry:
       finished: Whether it had become a dataset.
       units_before: Its units, if they did not follow from the input.
       limit: How many images it took, if not all.
+      suspects: The source files that had rejects at any time.
+      changed: Whether any of them is another now.
       config: Its config.
     """
 
@@ -66,6 +68,8 @@ class Retry:
     finished: bool
     units_before: tuple[Unit, ...]
     limit: int | None
+    suspects: tuple[str, ...]
+    changed: bool
     config: TokenizeConfig
 
 
@@ -82,12 +86,14 @@ def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:
     finished = storage.exists(storage.join(directory, MANIFEST_FILE))
     units_before: tuple[Unit, ...] = ()
     generation = 0
+    suspects: set[str] = set()
     if finished:
         fields = read_manifest(directory)["fingerprint"]["fields"]
         stored = storage.join(directory, CONFIG_FILE)
     elif (description := read_job(directory)) is not None:
         fields, generation = description["fields"], description["generation"]
         units_before = tuple(Unit.from_dict(unit) for unit in description["units"] or ())
+        suspects |= set(description["suspects"])
         stored = storage.join(directory, WORK_FOLDER, CONFIG_FILE)
     else:
         raise RequestError(
@@ -96,6 +102,8 @@ def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:
         )
     if config is None:
         config = parse(TokenizeConfig, yaml.safe_load(storage.read(stored)), stored)
+    # However the directory is called now, the dataset says what its config said.
+    config_text = dump_config(config)
     output = config.output.model_copy(update={"directory": directory})
     config = config.model_copy(update={"output": output})
     # Every record's place, because rejects lie anywhere.
@@ -107,9 +115,24 @@ def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:
         num_units=len(units_before) or plan.job.num_units,
     )
     rejects = tuple(_read_rejects(before, finished=finished))
-    _refuse_changes(plan, fields, {reject.file for reject in rejects})
-    plan = dataclasses.replace(plan, job=dataclasses.replace(plan.job, generation=generation + 1))
-    return Retry(before, plan, rejects, finished, units_before, fields["limit"], config)
+    suspects |= {reject.file for reject in rejects}
+    _refuse_changes(plan, fields, suspects)
+    plan = dataclasses.replace(
+        plan,
+        job=dataclasses.replace(plan.job, generation=generation + 1),
+        config_text=config_text,
+    )
+    return Retry(
+        before,
+        plan,
+        rejects,
+        finished,
+        units_before,
+        fields["limit"],
+        tuple(sorted(suspects)),
+        fields != plan.fields,
+        config,
+    )
 
 
 def begin_retry(retry: Retry) -> None:
@@ -134,7 +157,7 @@ def begin_retry(retry: Retry) -> None:
     storage.write(storage.join(job.work, WEIGHTS_FILE), plan.weights_data)
     storage.write(storage.join(job.work, CONFIG_FILE), plan.config_text.encode())
     # From here on it is the new job; before, it was the old one.
-    write_job(plan, units=units)
+    write_job(plan, units=units, suspects=list(retry.suspects))
     storage.remove(storage.join(job.output, MANIFEST_FILE))
     storage.remove(retry.before.parts)
     storage.remove(retry.before.results)

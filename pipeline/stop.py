@@ -50,7 +50,12 @@ def stopped(job: Job) -> str | None:
 
 
 def count_rejects(job: Job, unit_name: str, count: int) -> None:
-    """Adds a unit's rejects to those that this process has seen; stops when they are too many."""
+    """Adds a unit's rejects to those that this process has seen; stops when they are too many.
+
+    Rejects that are tried again are all tried: those left out would no longer be known as such.
+    """
+    if job.generation:
+        return
     with _lock:
         seen = _rejects.setdefault(job.run, {})
         seen[unit_name] = count

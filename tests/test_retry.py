@@ -169,6 +169,72 @@ def test_an_interrupted_retry_is_gone_on_with(
     assert all_bytes(directory) == expected
 
 
+def test_a_unit_of_rejects_alone_can_be_cured(
+    make_config: MakeConfig, photos: Path, expected: dict[str, bytes]
+):
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("cats/*.png"))
+    # The third unit of 16, a lone one, and one that the job stops before.
+    whole = {name: (photos / name).read_bytes() for name in [*names[32:48], names[3], names[-1]]}
+    for name in whole:
+        (photos / name).write_bytes(b"")
+    strict = make_config(max_reject_fraction=0.0)
+    one_worker = ["--runner=FnApiRunner", "--direct_num_workers=1"]
+    with pytest.raises(DataError, match="Those are in"):
+        tokenize(strict, beam_options=one_worker)
+    directory = strict.output.directory
+    for _ in range(2):  # nothing is cured; all that is known stays known
+        with pytest.raises(DataError, match="All are in"):
+            retry_rejects(directory, beam_options=one_worker)
+        lines = Path(directory, "rejects.jsonl").read_text().splitlines()
+        assert sorted(json.loads(line)["key"] for line in lines) == sorted(whole)
+    mend(photos, whole)
+    assert retry_rejects(directory).images_rejected == 0
+    found = all_bytes(directory)
+    text = [found.pop("config.yaml"), dict(expected).pop("config.yaml")]
+    assert text[0].replace(b"fraction: 0.0\n", b"fraction: 0.05\n") == text[1]
+    assert found.keys() == expected.keys() - {"config.yaml"}
+    assert {n for n in found if found[n] != expected[n]} == {
+        "manifest.json"
+    }  # it hashes the config
+
+
+def test_rejects_of_a_retry_that_was_stopped_may_still_be_mended(
+    make_config: MakeConfig,
+    photos: Path,
+    expected: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    whole = spoil(photos)
+    config = make_config()
+    tokenize(config)
+    with monkeypatch.context() as patch:
+
+        def failing(*rest, **named):
+            raise OSError(5, "Input/output error", "a disk")
+
+        patch.setattr(pipeline.encode, "encode_unit", failing)
+        with pytest.raises(DataError, match="a disk"):
+            retry_rejects(config.output.directory)
+    mend(photos, whole)
+    assert retry_rejects(config.output.directory).images_rejected == 0
+    assert all_bytes(config.output.directory) == expected
+
+
+def test_another_spelling_of_the_directory_changes_nothing(
+    make_config: MakeConfig,
+    photos: Path,
+    expected: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    whole = spoil(photos)
+    config = make_config()
+    tokenize(config)
+    mend(photos, whole)
+    monkeypatch.chdir(Path(config.output.directory).parent)
+    retry_rejects("out")
+    assert all_bytes(config.output.directory) == expected
+
+
 def test_an_image_that_was_written_before_may_not_change(make_config: MakeConfig, photos: Path):
     whole = spoil(photos)
     config = make_config()
