@@ -60,6 +60,11 @@ def _describe(model: type[pydantic.BaseModel], problem: Any, where: str) -> str:
             return f"{place}.kind: expected one of {expected}, got {found!r}{hint}."
         case "value_error":
             return f"{place}: {problem['ctx']['error']}"
+        case "string_pattern_mismatch":
+            pattern = problem["ctx"]["pattern"]
+            return f"{place}: expected text like {pattern}, got {_shorten(problem['input'])}."
+        case "string_too_short" | "too_short":
+            return f"{place}: expected something, got {_shorten(problem['input'])}."
     expected = problem["msg"].replace("Input should be", "expected", 1)
     if not expected.startswith("expected"):
         expected = f"expected otherwise: {expected}"

@@ -121,7 +121,7 @@ def _tokenize(
 
     if output is not None:
         moved = {**config.output.model_dump(), "directory": output}
-        checked = parse(OutputConfig, moved, "--output")
+        checked = parse(OutputConfig, moved, "output")
         config = config.model_copy(update={"output": checked})
     with quiet_start():
         plan = make_plan(config, limit=limit)

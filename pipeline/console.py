@@ -30,7 +30,8 @@ def print_summary(summary: "Summary") -> None:
     if (more := len(summary.rejects_by_file) - FILES_SHOWN) > 0:
         click.echo(f"rejected: and in {more:,} more files, see stats.json")
     click.echo(
-        f"{summary.directory}: {summary.records:,} records in {summary.num_shards} shards; "
+        f"{one_line(summary.directory)}: {summary.records:,} records "
+        f"in {summary.num_shards} shards; "
         f"{summary.images_listed:,} images listed = {summary.images_written:,} written + "
         f"{summary.images_rejected:,} rejected"
     )

@@ -43,7 +43,7 @@ def locked(output: str) -> Iterator[None]:
         except OSError as error:
             raise RequestError(
                 f"{output}: expected a directory that can be written, "
-                f"got: {error.strerror or error}. Choose another, or make room."
+                f"got: {error.strerror or error}. Choose another{storage.room_for(error)}."
             ) from error
         try:
             yield

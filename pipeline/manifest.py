@@ -73,7 +73,8 @@ def read_manifest(directory: str) -> dict[str, Any]:
             "Finish it with 'fsq tokenize'."
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected JSON that can be read, got: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: expected JSON that can be read, got: {reason}.") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise DataError(
@@ -122,8 +123,12 @@ def sign(content: dict[str, Any]) -> dict[str, Any]:
 def write_manifest(directory: str, content: dict[str, Any]) -> None:
     """Writes the manifest; from then on the directory is a dataset."""
     signed = sign({"format_version": FORMAT_VERSION, **content})
-    text = json.dumps(signed, indent=2) + "\n"
-    storage.write(storage.join(directory, MANIFEST_FILE), text.encode())
+    storage.write(storage.join(directory, MANIFEST_FILE), render(signed))
+
+
+def render(content: dict[str, Any]) -> bytes:
+    """The bytes of a manifest."""
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def sha256_of(path: str) -> str:

@@ -200,6 +200,11 @@ def _remove_folder(path: str) -> None:
     shutil.rmtree(path)
 
 
+def room_for(error: OSError) -> str:
+    """Ends an advice: ', or make room' where that would help."""
+    return ", or make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+
+
 def has_temporary(folder: str) -> bool:
     """Says whether a killed process was just writing into a folder."""
     return any(final_name(entry.name) != entry.name for entry in list_files(folder))

@@ -68,7 +68,10 @@ def scan(
         try:
             end = offset + HEADER_BYTES + _read_length(file.read(HEADER_BYTES)) + FOOTER_BYTES
         except DataError as error:
-            damage = f"record {number}: {error}"
+            damage = (
+                f"record {number}: {error}: what follows byte {offset:,} of {size_bytes:,} "
+                "cannot be read"
+            )
             break
         if end > size_bytes:
             damage = (
@@ -112,9 +115,9 @@ def read_frames(file: BinaryIO, where: str, first: int = 0) -> Iterator[bytes | 
             length = _read_length(header)
             body = file.read(length + FOOTER_BYTES)
             if len(body) != length + FOOTER_BYTES:
-                raise DataError(f"expected {length:,} bytes, got the end of the file.")
+                raise DataError(f"expected {length:,} bytes, got the end of the file")
         except DataError as error:
-            raise DataError(f"{where}: record {number}: {error}") from error
+            raise DataError(f"{where}: record {number}: {error}. Copy the file anew.") from error
         data = body[:length]
         yield data if _CHECKSUM.unpack_from(body, length)[0] == _masked(data) else None
         number += 1
@@ -122,9 +125,9 @@ def read_frames(file: BinaryIO, where: str, first: int = 0) -> Iterator[bytes | 
 
 def _read_length(header: bytes) -> int:
     if len(header) != HEADER_BYTES:
-        raise DataError("expected a record, got the end of the file.")
+        raise DataError("expected a record, got the end of the file")
     if _CHECKSUM.unpack_from(header, 8)[0] != _masked(header[:8]):
-        raise DataError("expected a TFRecord, got a damaged header. Copy the file anew.")
+        raise DataError("expected a TFRecord, got a damaged header")
     return _LENGTH.unpack_from(header)[0]
 
 

@@ -19,6 +19,7 @@ from pipeline.manifest import (
     STATS_FILE,
     TIMING_FILE,
     read_manifest,
+    render,
     sha256_of,
 )
 from pipeline.read import read_contract, tokens_of
@@ -39,14 +40,27 @@ def verify_dataset(directory: str) -> Iterator[str]:
       RequestError: The directory is not a finished dataset.
       DataError: The manifest cannot be read.
     """
-    if not storage.exists(storage.join(directory, MANIFEST_FILE)):
+    path = storage.join(directory, MANIFEST_FILE)
+    files = {entry.name for entry in storage.list_files(directory)}
+    if storage.exists(path) and MANIFEST_FILE not in files:
+        yield f"{path}: expected a file, found something else. Tokenize it again."
+        return
+    if MANIFEST_FILE not in files:
         problems = list(verify_job(directory))
         if problems:
             yield from problems
             return
     manifest = read_manifest(directory)
+    if storage.read(path) != render(manifest):
+        yield f"{path}: expected its text as it was written, got other spaces. Tokenize it again."
     try:
-        yield from _check_files(directory, manifest)
+        damaged: set[str] = set()
+        for name, problem in _check_files(directory, manifest):
+            damaged.add(name)
+            yield problem
+        # What is known to be something else is not read: it may be anything, without an end.
+        if damaged & {CONTRACT_FILE, WEIGHTS_FILE}:
+            return
         contract = read_contract(directory)
         difference = first_difference(
             manifest["fingerprint"]["fields"]["tokenizer"],
@@ -61,8 +75,10 @@ def verify_dataset(directory: str) -> Iterator[str]:
         check_weights(storage.read(weights), contract, weights)
         counts: Counter[int] = Counter()
         for number, shard in enumerate(manifest["shards"]):
-            yield from _check_shard(directory, manifest, contract, number, shard, counts)
-        yield from _check_accounts(directory, manifest, counts)
+            if shard["file"] in files:
+                yield from _check_shard(directory, manifest, contract, number, shard, counts)
+        if not damaged:
+            yield from _check_accounts(directory, manifest, counts)
     except FsqError as error:
         yield str(error)
     except OSError as error:
@@ -71,20 +87,26 @@ def verify_dataset(directory: str) -> Iterator[str]:
         yield f"{storage.join(directory, MANIFEST_FILE)}: expected all its entries, got: {error!r}."
 
 
-def _check_files(directory: str, manifest: dict[str, Any]) -> Iterator[str]:
+def _check_files(directory: str, manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields the name of every file that is not as the manifest says, and what is wrong."""
     expected = dict(manifest["files"])
     expected |= {shard["file"]: shard["sha256"] for shard in manifest["shards"]}
     present = {entry.name for entry in storage.list_files(directory)}
     for name in sorted(present - expected.keys() - {MANIFEST_FILE, TIMING_FILE}):
-        yield f"{storage.join(directory, name)}: expected no such file in the dataset. Remove it."
+        path = storage.join(directory, name)
+        yield name, f"{path}: expected no such file in the dataset. Remove it."
     for name, digest in expected.items():
         path = storage.join(directory, name)
         if name not in present:
-            yield f"{path}: expected a file, found none. The dataset is damaged; tokenize it again."
+            yield (
+                name,
+                f"{path}: expected a file, found none. The dataset is damaged; tokenize it again.",
+            )
         elif (found := sha256_of(path)) != digest:
             yield (
+                name,
                 f"{path}: expected sha256 {digest[:12]}, got {found[:12]}. "
-                "The dataset is damaged; tokenize it again."
+                "The dataset is damaged; tokenize it again.",
             )
 
 

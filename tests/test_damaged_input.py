@@ -142,7 +142,7 @@ DAMAGES: list[tuple[Callable[[Path], None], int, str, range, range]] = [
     (
         spoil_header,
         1,
-        "record 4: expected a TFRecord, got a damaged header.",
+        "record 4: expected a TFRecord, got a damaged header: what follows byte ",
         range(4, 10),
         range(4, 5),
     ),

@@ -11,7 +11,7 @@ import safetensors.numpy
 from fsq.errors import DataError, RequestError
 from pipeline.config import TokenizeConfig
 from pipeline.flow import tokenize
-from pipeline.manifest import sha256_of, sign
+from pipeline.manifest import render, sha256_of, sign
 from pipeline.tfrecord import frame, read_records
 from pipeline.verify import verify_dataset
 
@@ -123,7 +123,7 @@ def swap_the_weights(dataset: Path) -> None:
 
 def edit_manifest(dataset: Path, **changes: object) -> None:
     path = dataset / "manifest.json"
-    path.write_text(json.dumps(sign({**json.loads(path.read_text()), **changes})))
+    path.write_bytes(render(sign({**json.loads(path.read_text()), **changes})))
 
 
 def sign_anew(dataset: Path, name: str) -> None:
@@ -150,7 +150,7 @@ def test_a_finished_dataset_has_no_problem(dataset: Path):
         (edit_the_contract, "tokenizer.json: expected sha256"),
         (forge_the_vocabulary, "tokens: expected values in [0, 27), got"),
         (forge_the_statistics, "stats.json: expected the counts of the tokens in the shards"),
-        (swap_the_weights, "tokenizer.safetensors: expected weights with sha256"),
+        (swap_the_weights, "tokenizer.safetensors: expected sha256"),
     ],
 )
 def test_damage_is_found_and_located(dataset: Path, damage: Callable[[Path], None], message: str):
@@ -173,6 +173,23 @@ def test_an_edited_manifest_is_found(dataset: Path):
     edit_the_manifest(dataset)
     with pytest.raises(DataError, match="expected the content that it was written with"):
         list(verify_dataset(str(dataset)))
+
+
+def test_a_manifest_with_other_spaces_is_found(dataset: Path):
+    path = dataset / "manifest.json"
+    path.write_bytes(path.read_bytes() + b"\n")
+    (problem,) = verify_dataset(str(dataset))
+    assert problem.startswith(f"{path}: expected its text as it was written")
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "stats.json", "rejects.jsonl", "tokenizer.safetensors", SHARD]
+)
+def test_what_never_ends_is_not_read(dataset: Path, name: str):
+    (dataset / name).unlink()
+    (dataset / name).symlink_to("/dev/zero")
+    (problem,) = verify_dataset(str(dataset))
+    assert problem.startswith(f"{dataset / name}: expected a file, found ")
 
 
 def test_a_directory_without_manifest_is_no_dataset(dataset: Path):
