@@ -20,7 +20,9 @@ from fsq import lattice
 from fsq.adopted.reference import Agreement, Reference, compare
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, AdoptedSpec, TokenContract
 from fsq.errors import DataError, RequestError
-from fsq.runtimes import Runtime
+from fsq.runtimes import Precision, Runtime, RuntimeName, reference_runtime
+from fsq.runtimes.make import make_runtime
+from fsq.runtimes.probe import ProbeResult
 from fsq.schema import parse
 
 DEFAULT_BATCH_SIZE = 256
@@ -168,6 +170,49 @@ class Tokenizer:
         ]
         return compare(np.concatenate(tokens), reference.tokens)
 
+    def use_runtime(self, name: RuntimeName, precision: Precision = "float32") -> None:
+        """Encodes by this runtime from now on; without it, by the reference.
+
+        Raises:
+          RequestError: The network cannot be run so, or a package is missing.
+        """
+        self._runtime = make_runtime(name, self._autoencoder, self.batch_size, precision)
+
+    def choose_runtime(self) -> tuple[RuntimeName, ProbeResult]:
+        """Encodes by the fastest runtime here whose tokens are the reference's, from now on.
+
+        Returns:
+          Its name, and how far its tokens agree on the probe.
+        """
+        from fsq.runtimes.choose import choose_runtime
+
+        chosen, runtime = choose_runtime(self._autoencoder, self.batch_size, self._probe())
+        self._runtime = runtime
+        return chosen.name, chosen.probe
+
+    def probe_runtime(self) -> ProbeResult:
+        """Compares the tokens of the runtime in use with the reference's."""
+        from fsq.runtimes.probe import compare_runtimes
+
+        reference = reference_runtime(self.contract.network.kind)
+        if self._runtime is None:
+            self.use_runtime(reference)
+        assert self._runtime is not None
+        return compare_runtimes(
+            self._autoencoder,
+            make_runtime(reference, self._autoencoder, self.batch_size),
+            self._runtime,
+            self._probe(),
+        )
+
+    def _probe(self) -> np.ndarray:
+        """The reference batch, or what stands in for it, in whole batches."""
+        from fsq.runtimes.probe import fill_batches, probe_images
+
+        if (reference := self.reference) is not None:
+            return fill_batches(reference.images, self.batch_size)
+        return probe_images(self.contract.image, self.contract.tokens_per_image, self.batch_size)
+
     def encode_batch(self, images: np.ndarray) -> np.ndarray:
         """Encodes one batch of at most `batch_size` images, padded to it.
 
@@ -178,7 +223,8 @@ class Tokenizer:
           Tokens [B, rows, columns], int32 or int64; -1 where a latent was NaN or infinite.
         """
         if self._runtime is None:
-            self._runtime = _make_runtime(self._autoencoder, self.batch_size)
+            self.use_runtime(reference_runtime(self.contract.network.kind))
+        assert self._runtime is not None
         count = len(images)
         if count < self.batch_size:
             padded = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
@@ -269,16 +315,6 @@ def _build(contract: TokenContract, weights: dict[str, np.ndarray], where: str) 
     autoencoder = build_autoencoder(spec)
     autoencoder.set_weights(weights)
     return autoencoder
-
-
-def _make_runtime(autoencoder: Any, batch_size: int) -> Runtime:
-    if autoencoder.spec.network.kind == "onnx":
-        from fsq.runtimes.onnx_runtime import OnnxRuntime
-
-        return OnnxRuntime(autoencoder, batch_size)
-    from fsq.runtimes.tensorflow_graph import TensorFlowGraph
-
-    return TensorFlowGraph(autoencoder, batch_size)
 
 
 def _pack(autoencoder: Any) -> bytes:

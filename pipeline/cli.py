@@ -118,6 +118,7 @@ def _tokenize(
     from pipeline.config import OutputConfig
     from pipeline.output import describe_plan, is_finished
     from pipeline.plan import make_plan
+    from pipeline.settle import recall_runtime
 
     if output is not None:
         moved = {**config.output.model_dump(), "directory": output}
@@ -125,6 +126,8 @@ def _tokenize(
         config = config.model_copy(update={"output": checked})
     with quiet_start():
         plan = make_plan(config, limit=limit)
+        if not overwrite:
+            plan = recall_runtime(plan)
     if dry_run:
         print_pairs(describe_plan(plan, overwrite=overwrite))
         return None

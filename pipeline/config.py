@@ -10,6 +10,7 @@ from fsq.architecture import Side
 from fsq.contract import QuantizerSpec, TokenizerSpec
 from fsq.errors import RequestError
 from fsq.images import DecodeRules
+from fsq.runtimes import Precision, RuntimeName
 from fsq.schema import parse
 from fsq.training.recipe import TrainingSpec
 
@@ -120,6 +121,10 @@ class TokenizeConfig(_Frozen):
     decode: DecodeRules = DecodeRules()
     # 8 at least: with one image per batch a result can depend on the number of threads.
     batch_size: Annotated[int, pydantic.Field(ge=8, le=65_536)] = 256
+    # auto: the fastest here whose tokens are the reference's; see fsq/runtimes.
+    runtime: Literal["auto"] | RuntimeName = "auto"
+    # Of the encoder; with bfloat16 some per cent of the tokens are others.
+    precision: Precision = "float32"
     max_reject_fraction: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
     # How long one record may take to be read, and how often it is tried.
     read_timeout_seconds: Annotated[float, pydantic.Field(gt=0, le=86_400)] = 120.0

@@ -23,6 +23,8 @@ def print_summary(summary: "Summary") -> None:
         click.echo(f"retried: {summary.images_retried:,} rejects of the run before")
     if summary.units_resumed:
         click.echo(f"resumed: {summary.units_resumed} of {summary.num_units} units done")
+    if summary.runtime is not None:
+        click.echo(f"runtime: {summary.runtime}")
     for reason, count in summary.rejects_by_reason.items():
         click.echo(f"rejected: {count:,} {reason}")
     for name, (rejected, listed) in list(summary.rejects_by_file.items())[:FILES_SHOWN]:

@@ -193,27 +193,24 @@ def shared_tokenizer(job: Job) -> Tokenizer:
     name = (job.fingerprint, job.batch_size)
     with _lock:
         if name not in _tokenizers:
-            _keep(
-                job,
+            tokenizer = Tokenizer.from_bytes(
                 storage.read(storage.join(job.work, CONTRACT_FILE)),
                 storage.read(storage.join(job.work, WEIGHTS_FILE)),
-                job.work,
+                where=job.work,
+                batch_size=job.batch_size,
             )
+            assert job.runtime != "auto", "a job begins when its runtime is settled"
+            tokenizer.use_runtime(job.runtime, job.precision)
+            _keep(job, tokenizer)
         return _tokenizers[name]
 
 
-def load_tokenizer(job: Job, contract_data: bytes, weights_data: bytes, where: str) -> None:
-    """Loads the job's tokenizer in this process before the job begins.
-
-    Raises:
-      RequestError: Contract and weights do not fit together.
-    """
+def share_tokenizer(job: Job, tokenizer: Tokenizer) -> None:
+    """Gives this process a tokenizer for the job, ready to run."""
     with _lock:
-        _keep(job, contract_data, weights_data, where)
+        _keep(job, tokenizer)
 
 
-def _keep(job: Job, contract_data: bytes, weights_data: bytes, where: str) -> None:
+def _keep(job: Job, tokenizer: Tokenizer) -> None:
     _tokenizers.clear()  # one job at a time; an old model would only take memory
-    _tokenizers[job.fingerprint, job.batch_size] = Tokenizer.from_bytes(
-        contract_data, weights_data, where=where, batch_size=job.batch_size
-    )
+    _tokenizers[job.fingerprint, job.batch_size] = tokenizer

@@ -9,11 +9,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from fsq.errors import DataError
+from fsq.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.close import close_dataset, settle_units
 from pipeline.config import TokenizeConfig
 from pipeline.difference import refuse_changed_content
-from pipeline.encode import TokenizeUnits, load_tokenizer
+from pipeline.encode import TokenizeUnits, share_tokenizer
 from pipeline.engine import engine_options
 from pipeline.failure import is_interrupt, message_in, read_failure
 from pipeline.job import Job
@@ -30,6 +31,8 @@ from pipeline.output import (
 from pipeline.plan import Plan, make_plan
 from pipeline.records import Unit
 from pipeline.retry import begin_retry, plan_retry
+from pipeline.runtime import show_runtime
+from pipeline.settle import recall_runtime, settle_runtime
 from pipeline.shards import WriteShards
 from pipeline.stop import stop
 from pipeline.workers import quiet_workers, watched_workers
@@ -58,6 +61,7 @@ class Summary:
       units_resumed: Units that an earlier run had done; all of them if the
         dataset was finished before.
       num_units: Units in all.
+      runtime: How the encoder was run, in words; None if by the reference.
       images_retried: Rejects of an earlier run that were tried again.
     """
 
@@ -70,6 +74,7 @@ class Summary:
     num_shards: int
     units_resumed: int
     num_units: int
+    runtime: str | None = None
     images_retried: int = 0
 
     @property
@@ -108,8 +113,10 @@ def run(
     observe: Observe = unobserved,
 ) -> Summary:
     """Runs a plan; see `tokenize`. The units are done inside of `observe(job)`."""
-    job = plan.job
     options = engine_options(beam_options)
+    if not overwrite:
+        plan = recall_runtime(plan)
+    job = plan.job
     # Whose directory it is comes first: in a stranger's not even a lock is made.
     if overwrite:
         refuse_strangers(job.output)
@@ -117,6 +124,9 @@ def run(
         return summarize(job, resumed=job.num_units)
     with locked(job.output):
         # Once more, now that nobody else can change it.
+        if not overwrite:
+            plan = recall_runtime(plan)
+            job = plan.job
         finished = not overwrite and is_finished(plan)
         if not (finished or overwrite):
             plan = continued(plan)
@@ -124,7 +134,8 @@ def run(
         resumed = job.num_units if finished else 0 if overwrite else count_done(plan)
         # Before anything is removed or written: a tokenizer that does not fit must cost nothing.
         if resumed < job.num_units:
-            load_tokenizer(job, plan.contract_data, plan.weights_data, plan.tokenizer)
+            plan = load_tokenizer(plan)
+            job = plan.job
         if overwrite:
             clear_output(job.output)
         if finished:
@@ -162,8 +173,7 @@ def retry_rejects(
         retry = plan_retry(directory, config)
         # Without rejects, an attempt was stopped before it came to what has been mended since.
         if retry.rejects or (retry.changed and not retry.finished):
-            plan = retry.plan
-            load_tokenizer(plan.job, plan.contract_data, plan.weights_data, plan.tokenizer)
+            load_tokenizer(retry.plan)
             begin_retry(retry)
     # From here on it is an unfinished job like any other.
     plan = dataclasses.replace(
@@ -171,6 +181,26 @@ def retry_rejects(
     )
     summary = run(plan, beam_options=beam_options, observe=observe)
     return dataclasses.replace(summary, images_retried=len(retry.rejects))
+
+
+def load_tokenizer(plan: Plan) -> Plan:
+    """Loads the tokenizer for this process, and settles how it is run.
+
+    Returns:
+      The plan, with its runtime.
+
+    Raises:
+      RequestError: Contract and weights do not fit together, or it cannot be run so.
+    """
+    tokenizer = Tokenizer.from_bytes(
+        plan.contract_data,
+        plan.weights_data,
+        where=plan.tokenizer,
+        batch_size=plan.job.batch_size,
+    )
+    plan = settle_runtime(plan, tokenizer)
+    share_tokenizer(plan.job, tokenizer)
+    return plan
 
 
 def has_leftovers(job: Job) -> bool:
@@ -212,6 +242,7 @@ def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:
 def summarize(job: Job, *, resumed: int) -> Summary:
     """Reads what a finished job says of itself."""
     manifest = read_manifest(job.output)
+    runtime = manifest["fingerprint"]["fields"]["runtime"]
     return Summary(
         directory=job.output,
         images_listed=manifest["images_listed"],
@@ -226,6 +257,7 @@ def summarize(job: Job, *, resumed: int) -> Summary:
         num_shards=len(manifest["shards"]),
         units_resumed=resumed,
         num_units=job.num_units,
+        runtime=show_runtime(runtime) if "probe" in runtime else None,
     )
 
 

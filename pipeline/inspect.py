@@ -9,6 +9,7 @@ from fsq.errors import DataError, RequestError
 from fsq.tokenizer import Tokenizer, check_weights, parse_contract
 from pipeline import storage
 from pipeline.manifest import MANIFEST_FILE, STATS_FILE, read_listed, read_manifest
+from pipeline.runtime import show_runtime
 
 REFERENCE_BATCH_SIZE = 32  # as small as a batch of large images has to be
 
@@ -51,6 +52,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
             f"{usage['used']:,} of {contract.vocab_size:,} ({usage['usage']:.1%}), "
             f"perplexity {usage['perplexity']:.1f}",
         ),
+        ("runtime", show_runtime(manifest["fingerprint"]["fields"]["runtime"])),
         ("fingerprint", manifest["fingerprint"]["sha256"][:16]),
         *check_tokenizer(directory, contract),
     ]

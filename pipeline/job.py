@@ -11,6 +11,7 @@ from typing import Literal
 
 from fsq.contract import TokenContract
 from fsq.images import DecodeRules
+from fsq.runtimes import Precision, RuntimeName
 from pipeline import storage
 from pipeline.config import SourceConfig
 from pipeline.records import CarriedFeature, unit_name
@@ -32,6 +33,8 @@ class Job:
       features: What is carried along.
       decode: Which image files are decoded.
       batch_size: Images per run of the encoder.
+      runtime: How the encoder is run; 'auto' until that is settled.
+      precision: Of the encoder.
       num_records: Images to read.
       num_units: Units they are cut into.
       num_shards: Files they are written to.
@@ -51,6 +54,8 @@ class Job:
     features: tuple[CarriedFeature, ...]
     decode: DecodeRules
     batch_size: int
+    runtime: RuntimeName | Literal["auto"]
+    precision: Precision
     num_records: int
     num_units: int
     num_shards: int

@@ -23,6 +23,7 @@ from pipeline.manifest import (
 from pipeline.parts import read_done
 from pipeline.plan import Plan
 from pipeline.records import Unit, record_numbers
+from pipeline.runtime import show_runtime
 from pipeline.sources import Listing
 from pipeline.sources.listing import place_text, stamp_of
 
@@ -129,6 +130,7 @@ def describe_plan(plan: Plan, *, overwrite: bool) -> list[tuple[str, str]]:
             f"{contract.grid[0]} x {contract.grid[1]}, each in [0, {contract.vocab_size}), "
             f"stored as {contract.dtype}",
         ),
+        ("runtime", show_runtime(plan.fields["runtime"])),
         ("views", ", ".join(job.views)),
         ("carried", ", ".join(feature.name for feature in job.features) or "nothing"),
         (

@@ -18,6 +18,7 @@ from pipeline.config import TokenizeConfig, dump_config
 from pipeline.job import Job
 from pipeline.patience import Heart, patiently
 from pipeline.records import Unit
+from pipeline.runtime import request_runtime
 from pipeline.sources import Listing, open_source
 from pipeline.sources.listing import cut_units
 
@@ -80,7 +81,7 @@ def make_plan(
     num_written = num_records * len(config.views)
     num_shards = config.output.num_shards or math.ceil(num_written / RECORDS_PER_SHARD)
     contract_data = contract.to_json().encode()
-    packages = (*PACKAGES, "onnxruntime") if contract.network.kind == "onnx" else PACKAGES
+    runtime = request_runtime(config, contract, num_written)
     fields = {
         "tokenizer": contract.model_dump(mode="json", exclude_none=True),
         "source": config.source.model_dump(mode="json", exclude_none=True),
@@ -90,10 +91,11 @@ def make_plan(
         "split": config.output.split,
         "num_shards": num_shards,
         "batch_size": config.batch_size,
+        "runtime": runtime,
         "decode": config.decode.model_dump(mode="json"),
         "versions": {
             "fsq-tokenizer": __version__,
-            **{name: _version(name, where) for name in packages},
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
     }
     job = Job(
@@ -105,6 +107,8 @@ def make_plan(
         features=listing.features,
         decode=config.decode,
         batch_size=config.batch_size,
+        runtime=runtime["name"],
+        precision=config.precision,
         num_records=num_records,
         num_units=len(units),
         num_shards=num_shards,
@@ -152,16 +156,6 @@ def _read_file(folder: str, name: str) -> bytes:
         raise RequestError(
             f"tokenizer: expected a tokenizer in {folder!r}, found no {name} that can be read. "
             "Train one with 'fsq train', or correct the path."
-        ) from error
-
-
-def _version(package: str, where: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise RequestError(
-            f"{where}: expected {package}, which runs this tokenizer, found it not installed. "
-            "Install the extra: pip install 'fsq-tokenizer[onnx]'."
         ) from error
 
 

@@ -36,6 +36,7 @@ from pipeline.records import (
     Unit,
     unit_name,
 )
+from pipeline.settle import recall_from
 from pipeline.sources import Listing
 from pipeline.sources.listing import (
     cut_units,
@@ -107,7 +108,7 @@ def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:
     output = config.output.model_copy(update={"directory": directory})
     config = config.model_copy(update={"output": output})
     # Every record's place, because rejects lie anywhere.
-    plan = make_plan(config, limit=fields["limit"], stride=1)
+    plan = recall_from(make_plan(config, limit=fields["limit"], stride=1), fields)
     before = dataclasses.replace(
         plan.job,
         fingerprint=fingerprint_of(fields),

@@ -2,16 +2,22 @@
 
 A runtime is made for one batch size and keeps it: an encoder's last decimals
 depend on the batch shape, and at a rounding boundary a last decimal is another
-token.
+token. They depend on the runtime too, so a dataset keeps to one.
 """
 
-from typing import Any, Protocol
+import importlib.util
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+RuntimeName = Literal["tensorflow", "xla", "openvino", "onnxruntime"]
+Precision = Literal["float32", "bfloat16"]
+# What must be installed beyond TensorFlow: the package, and the extra that brings it.
+NEEDS = {"openvino": ("openvino", "openvino"), "onnxruntime": ("onnxruntime", "onnx")}
+
 
 class Runtime(Protocol):
-    """Runs one full batch."""
+    """Runs one full batch; several threads may call it at a time."""
 
     batch_size: int
 
@@ -23,6 +29,16 @@ class Runtime(Protocol):
           was NaN or infinite.
         """
         ...
+
+
+def reference_runtime(kind: str) -> RuntimeName:
+    """The runtime that others are judged by, for a network of this kind."""
+    return "onnxruntime" if kind == "onnx" else "tensorflow"
+
+
+def is_installed(name: RuntimeName) -> bool:
+    """Says whether a runtime's package is there, without loading it."""
+    return name not in NEEDS or importlib.util.find_spec(NEEDS[name][0]) is not None
 
 
 def finite_tokens(quantizer: Any, latents: Any) -> Any:

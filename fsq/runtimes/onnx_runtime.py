@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from fsq.adopted.model import Adopted
 from fsq.autoencoder import pixels_to_floats
-from fsq.runtimes import finite_tokens
+from fsq.runtimes.tensorflow_graph import trace_quantizer
 
 
 class OnnxRuntime:
@@ -18,14 +18,7 @@ class OnnxRuntime:
         self._floats = np.asarray(
             pixels_to_floats(np.arange(256, dtype=np.uint8), adopted.spec.image)
         )
-        spec = adopted.spec
-        shape = (batch_size, *spec.grid, len(spec.levels))
-
-        @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
-        def quantize(latents: tf.Tensor) -> tf.Tensor:
-            return finite_tokens(adopted.quantizer, latents)
-
-        self._quantize = quantize.get_concrete_function()
+        self._quantize = trace_quantizer(adopted, batch_size)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         assert len(images) == self.batch_size, (images.shape, self.batch_size)

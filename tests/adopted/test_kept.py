@@ -88,7 +88,9 @@ def test_without_onnx_runtime_the_extra_is_named(
             "output": {"directory": str(tmp_path / "out"), "name": "x"},
         }
     )
-    with pytest.raises(RequestError, match=r"expected onnxruntime, .* not installed\. Install"):
+    with pytest.raises(
+        RequestError, match=r"expected the package onnxruntime, .* not installed\. Install"
+    ):
         make_plan(config)
 
 

@@ -1,0 +1,62 @@
+"""Names to runtimes."""
+
+import os
+from typing import Any
+
+from fsq.errors import RequestError
+from fsq.runtimes import NEEDS, Precision, Runtime, RuntimeName, is_installed
+
+
+def check_runtime(name: RuntimeName, precision: Precision, kind: str) -> None:
+    """Says whether a network can be run so, before anything is loaded.
+
+    Raises:
+      RequestError: It cannot, or a package is missing.
+    """
+    if (name == "onnxruntime") != (kind == "onnx"):
+        right = "onnxruntime" if kind == "onnx" else "tensorflow, xla or openvino"
+        raise RequestError(
+            f"runtime: expected {right} for this tokenizer's network ({kind}), got {name}. "
+            "Correct it, or write auto."
+        )
+    if precision != "float32" and name != "openvino":
+        raise RequestError(
+            f"precision: expected float32 with runtime {name}, got {precision}. "
+            "Only openvino has another."
+        )
+    if not is_installed(name):
+        package, extra = NEEDS[name]
+        raise RequestError(
+            f"runtime: expected the package {package}, which runs this tokenizer, found it not "
+            "installed. "
+            f"Install the extra: pip install 'fsq-tokenizer[{extra}]'."
+        )
+
+
+def make_runtime(
+    name: RuntimeName, autoencoder: Any, batch_size: int, precision: Precision = "float32"
+) -> Runtime:
+    """Makes a runtime for one batch size.
+
+    Args:
+      name: Which.
+      autoencoder: An `Autoencoder` or `Adopted`.
+      batch_size: Images per call.
+      precision: Of the encoder; latents and tokens are computed as ever.
+
+    Raises:
+      RequestError: See `check_runtime`.
+    """
+    check_runtime(name, precision, autoencoder.spec.network.kind)
+    if name == "onnxruntime":
+        from fsq.runtimes.onnx_runtime import OnnxRuntime
+
+        return OnnxRuntime(autoencoder, batch_size)
+    if name == "openvino":
+        from fsq.runtimes.openvino_streams import OpenVinoStreams
+
+        streams = len(os.sched_getaffinity(0))
+        return OpenVinoStreams(autoencoder, batch_size, streams=streams, precision=precision)
+    from fsq.runtimes.tensorflow_graph import TensorFlowGraph
+
+    return TensorFlowGraph(autoencoder, batch_size, compiled=name == "xla")

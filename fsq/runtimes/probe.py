@@ -1,0 +1,129 @@
+"""The probe: images that every runtime is tried with, and how far its tokens agree.
+
+An adopted tokenizer brings a reference batch of its own. Others get images made
+here, the same for every tokenizer of a size: noise at all scales, as strong at
+each as photographs have it, so that latents spread over all levels.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from fsq import presets
+from fsq.images import ImageSpec
+from fsq.runtimes import Runtime
+
+PROBE_TOKENS = 16_384
+# In steps of a level. Float32 latents of one network differ by about 1e-6 between runtimes.
+ROUNDING_ERROR = 1e-4
+# A runtime that changes more than this, even by rounding errors alone, is not the same encoder.
+MAX_SHARE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeResult:
+    """What became of the probe's tokens.
+
+    Attributes:
+      total: Tokens compared.
+      changed: How many are others.
+      farthest: How far the latent of any changed token lies from the rounding
+        boundary that was crossed, in steps of a level; 0 if none changed.
+    """
+
+    total: int
+    changed: int
+    farthest: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the tokens are the same but for rounding errors at a boundary."""
+        return self.farthest <= ROUNDING_ERROR and self.changed <= MAX_SHARE * self.total
+
+    def __str__(self) -> str:
+        if not self.changed:
+            return f"all {self.total:,} tokens of the probe are the reference's"
+        return (
+            f"{self.changed:,} of {self.total:,} tokens of the probe are others "
+            f"({self.changed / self.total:.2%}), up to {self.farthest:.1e} of a step "
+            "from a boundary"
+        )
+
+
+def probe_images(spec: ImageSpec, tokens_per_image: int, batch_size: int) -> np.ndarray:
+    """Makes whole batches of images with at least `PROBE_TOKENS` tokens between them.
+
+    Args:
+      spec: Their size and channels.
+      tokens_per_image: Of the tokenizer.
+      batch_size: Images per batch.
+
+    Returns:
+      uint8 [N, S, S, C], N a multiple of batch_size.
+    """
+    count = math.ceil(PROBE_TOKENS / tokens_per_image / batch_size) * batch_size
+    size, channels = spec.size_pixels, spec.channels
+    random = np.random.Generator(np.random.PCG64(28))
+    images = np.zeros((count, size, size, channels), np.float32)
+    scale = size
+    while scale >= 1:
+        side = math.ceil(size / scale)
+        noise = random.standard_normal((count, side, side, channels), np.float32)
+        rows = np.minimum(np.arange(size) // scale, side - 1)
+        # Power falls with the square of the frequency: equal strength at every octave.
+        images += noise[:, rows][:, :, rows]
+        scale //= 2
+    brightness = random.uniform(64, 192, (count, 1, 1, channels)).astype(np.float32)
+    return np.clip(images * 30 + brightness, 0, 255).astype(np.uint8)
+
+
+def fill_batches(images: np.ndarray, batch_size: int) -> np.ndarray:
+    """Repeats images, uint8 [N, S, S, C], until they fill whole batches."""
+    count = math.ceil(len(images) / batch_size) * batch_size
+    return np.resize(images, (count, *images.shape[1:]))
+
+
+def compare_runtimes(
+    autoencoder: Any, reference: Runtime, candidate: Runtime, images: np.ndarray
+) -> ProbeResult:
+    """Encodes the probe with both runtimes.
+
+    Args:
+      autoencoder: What both run.
+      reference: Decides what the tokens should be.
+      candidate: Is tried.
+      images: uint8 [N, S, S, C], whole batches.
+    """
+    total = changed = 0
+    farthest = 0.0
+    for batch in np.split(images, len(images) // reference.batch_size):
+        expected, found = reference(batch), candidate(batch)
+        differ = expected != found
+        total += differ.size
+        changed += int(differ.sum())
+        if differ.any():
+            farthest = max(farthest, _crossed(autoencoder, batch, differ, found))
+    return ProbeResult(total, changed, farthest)
+
+
+def _crossed(autoencoder: Any, images: np.ndarray, differ: np.ndarray, found: np.ndarray) -> float:
+    """How far a latent of the changed tokens would have to move to give the token found."""
+    from fsq.autoencoder import pixels_to_floats
+    from fsq.lattice import tokens_to_digits
+
+    spec = autoencoder.spec
+    latents = np.asarray(
+        autoencoder.encoder(np.asarray(pixels_to_floats(images, spec.image)), training=False)
+    )[differ]
+    if not np.isfinite(latents).all() or (found[differ] < 0).any():
+        return math.inf
+    constants = presets.bound_constants(spec.levels, spec.preset, spec.eps)
+    bounded = presets.bound(latents, spec.levels, spec.preset, spec.eps)
+    # Digits are counted from the lowest step; a step reaches half a unit to either side, but for
+    # the preset that rounds down.
+    middles = tokens_to_digits(found[differ], spec.levels) + constants.lowest
+    if spec.preset == "symmetric":
+        middles = middles + 0.5
+    return float(np.maximum(np.abs(bounded - middles) - 0.5, 0).max())
