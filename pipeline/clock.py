@@ -2,10 +2,6 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import TypeVar
-
-T = TypeVar("T")
 
 
 class Clock:
@@ -19,13 +15,6 @@ class Clock:
         now = time.perf_counter()
         self._seconds[stage] += now - self._last
         self._last = now
-
-    def timed(self, records: Iterator[T]) -> Iterator[T]:
-        """Passes records on; the time they take to come is that of the stage 'read'."""
-        for record in records:
-            self.stop("read")
-            yield record
-        self.stop("read")
 
     def seconds(self) -> dict[str, float]:
         return {stage: round(seconds, 6) for stage, seconds in self._seconds.items()}

@@ -1,6 +1,7 @@
 """Tokenizing one unit: read, decode, views, batches, encode, tokens, part."""
 
 import dataclasses
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ from pipeline.sources import open_source
 from pipeline.stop import NOT_BEGUN, count_rejects, describe, stop, stopped
 from pipeline.turn import Turn
 
+# Read before they are decoded: enough that turning from one to the other costs nothing, and few
+# enough that the files of large photographs fit into memory.
+RECORDS_AT_A_TIME = 16
 NOT_FINITE = "expected finite latents, got NaN or infinity"
 
 _lock = threading.Lock()
@@ -148,19 +152,23 @@ def encode_unit(
     with turn:
         batch = Batch(job, tokenizer, clock, turn)
         records = heard(source.read(unit, job.features, given_up), heart)
-        for number, record in zip(record_numbers(unit), clock.timed(records), strict=True):
-            group = source.group_of(unit, record.key)
-            listed[group] += 1
-            hashes[number] = hash_record(record)
-            content[group] += hashes[number]
-            decoded = decode_record(record, job.contract.image, job.views, job.decode)
+        numbered = zip(record_numbers(unit), records, strict=True)
+        while some := list(itertools.islice(numbered, RECORDS_AT_A_TIME)):
+            groups = [source.group_of(unit, record.key) for _, record in some]
+            listed.update(groups)
+            for (number, record), group in zip(some, groups, strict=True):
+                hashes[number] = hash_record(record)
+                content[group] += hashes[number]
+            clock.stop("read")
+            for (number, record), group in zip(some, groups, strict=True):
+                decoded = decode_record(record, job.contract.image, job.views, job.decode)
+                if isinstance(decoded, Refusal):
+                    reject = Reject(record.key, decoded.stage, decoded.reason, group, number)
+                    rejects.append(reject)
+                    continue
+                for view, pixels in zip(decoded.views, decoded.pixels, strict=True):
+                    batch.add(Waiting(record.key, number, group, decoded.carried, view), pixels)
             clock.stop("decode")
-            if isinstance(decoded, Refusal):
-                reject = Reject(record.key, decoded.stage, decoded.reason, group, number)
-                rejects.append(reject)
-                continue
-            for view, pixels in zip(decoded.views, decoded.pixels, strict=True):
-                batch.add(Waiting(record.key, number, group, decoded.carried, view), pixels)
         batch.flush()
         rejects += [
             Reject(waiting.key, "encode", NOT_FINITE, waiting.group, number)

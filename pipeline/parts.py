@@ -82,7 +82,8 @@ class UnitStatus:
         return sum(self.written.values())
 
     def to_json(self) -> bytes:
-        content = dataclasses.asdict(self)
+        content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        content["rejects"] = [reject.to_dict() for reject in self.rejects]
         content["token_counts"] = {str(k): v for k, v in self.token_counts.items()}
         return json.dumps(sign(content)).encode()
 

@@ -5,6 +5,7 @@ records are copied into a shard without being parsed.
 Source: tensorflow/core/lib/io/record_writer.h documents the format.
 """
 
+import functools
 import struct
 from array import array
 from collections.abc import Callable, Iterator
@@ -24,8 +25,7 @@ _CHECKSUM = struct.Struct("<I")
 
 def frame(data: bytes) -> bytes:
     """Wraps one record for a TFRecord file."""
-    length = _LENGTH.pack(len(data))
-    return b"".join((length, _CHECKSUM.pack(_masked(length)), data, _CHECKSUM.pack(_masked(data))))
+    return b"".join((_header(len(data)), data, _CHECKSUM.pack(_masked(data))))
 
 
 def unframe(framed: bytes, where: str) -> bytes:
@@ -126,9 +126,17 @@ def read_frames(file: BinaryIO, where: str, first: int = 0) -> Iterator[bytes | 
 def _read_length(header: bytes) -> int:
     if len(header) != HEADER_BYTES:
         raise DataError("expected a record, got the end of the file")
-    if _CHECKSUM.unpack_from(header, 8)[0] != _masked(header[:8]):
+    length: int = _LENGTH.unpack_from(header)[0]
+    if header != _header(length):
         raise DataError("expected a TFRecord, got a damaged header")
-    return _LENGTH.unpack_from(header)[0]
+    return length
+
+
+# Records of a dataset have some hundreds of lengths.
+@functools.lru_cache(maxsize=4096)
+def _header(length: int) -> bytes:
+    packed = _LENGTH.pack(length)
+    return packed + _CHECKSUM.pack(_masked(packed))
 
 
 def _masked(data: bytes) -> int:
