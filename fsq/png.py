@@ -63,14 +63,21 @@ def _load_cv2() -> Any:
 def _is_plain(data: bytes, channels: int, max_pixels: int) -> bool:
     # 57 bytes are all but the pixels: signature 8, header 25, two chunks' frames 12 each.
     return (
-        data[:16] == _BEGIN
-        and data[24:29] == _KINDS[channels]
+        _is_plain_header(data[:33], channels, max_pixels)
         and data[37:41] == b"IDAT"
         and len(data) == int.from_bytes(data[33:37]) + 57
         and data[-12:] == _END
-        and zlib.crc32(data[12:29]) == int.from_bytes(data[29:33])
         and zlib.crc32(memoryview(data)[37:-16]) == int.from_bytes(data[-16:-12])
-        and int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= max_pixels
+    )
+
+
+@functools.lru_cache(maxsize=1024)  # the images of a dataset often have one size
+def _is_plain_header(header: bytes, channels: int, max_pixels: int) -> bool:
+    return (
+        header[:16] == _BEGIN
+        and header[24:29] == _KINDS[channels]
+        and zlib.crc32(header[12:29]) == int.from_bytes(header[29:33])
+        and int.from_bytes(header[16:20]) * int.from_bytes(header[20:24]) <= max_pixels
     )
 
 

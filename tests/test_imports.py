@@ -25,7 +25,12 @@ FLOORS = [
     ["fsq.adopted.adopt"],
     ["fsq.runtimes"],
     ["fsq.runtimes.tensorflow_graph"],
-    ["fsq.runtimes.onnx_runtime", "fsq.runtimes.openvino_streams", "fsq.runtimes.probe"],
+    [
+        "fsq.runtimes.onnx_runtime",
+        "fsq.runtimes.on_devices",
+        "fsq.runtimes.openvino_streams",
+        "fsq.runtimes.probe",
+    ],
     ["fsq.runtimes.make"],
     ["fsq.runtimes.choose"],
     ["fsq.tokenizer"],

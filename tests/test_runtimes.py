@@ -1,6 +1,8 @@
 """Every runtime gives the tokens of the reference; what one job began with, it ends with."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +95,42 @@ def test_openvino_s_tokens_depend_on_neither_streams_nor_neighbours_nor_callers(
     assert all((tokens == expected).all() for tokens in found[::2])
     assert all((tokens[5] == expected[5]).all() for tokens in found[1::2])
     assert len({tokens.tobytes() for tokens in found}) == 2
+
+
+def test_two_devices_share_the_batches_and_give_the_reference_s_tokens(tmp_path: Path, root: Path):
+    """In a process of its own: the number of devices is fixed when TensorFlow starts."""
+    code = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.config.threading.set_intra_op_parallelism_threads(1)
+from fsq.runtimes import make, on_devices
+from fsq.tokenizer import Tokenizer
+tokenizer = Tokenizer.load(sys.argv[1], batch_size=64)
+batches = np.split(tokenizer._probe()[:256], 4) * 5
+expected = [tokenizer.encode_batch(batch) for batch in batches]
+on_devices.gpus = lambda: [device.name for device in tf.config.list_logical_devices("CPU")]
+tokenizer.use_runtime("tensorflow")
+assert type(tokenizer._runtime) is on_devices.OnDevices
+used, device = [], tf.device
+tf.device = lambda name: used.append(name) or device(name)
+with ThreadPoolExecutor(4) as threads:
+    found = list(threads.map(tokenizer.encode_batch, batches))
+assert all((a == b).all() for a, b in zip(expected, found, strict=True))
+print(sorted(set(used)))
+"""
+    tokenizer = root / "tokenizers" / "fashion_mnist"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tokenizer)],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    names = json.loads(done.stdout.replace("'", '"'))
+    assert [name[-5:] for name in names] == ["CPU:0", "CPU:1"]
 
 
 def test_a_nan_gives_no_token_on_any_runtime(autoencoder: Autoencoder):

@@ -57,6 +57,9 @@ def make_runtime(
 
         streams = len(os.sched_getaffinity(0))
         return OpenVinoStreams(autoencoder, batch_size, streams=streams, precision=precision)
+    from fsq.runtimes import on_devices
     from fsq.runtimes.tensorflow_graph import TensorFlowGraph
 
+    if devices := on_devices.gpus():
+        return on_devices.OnDevices(autoencoder, batch_size, devices, compiled=name == "xla")
     return TensorFlowGraph(autoencoder, batch_size, compiled=name == "xla")

@@ -21,16 +21,7 @@ class TensorFlowGraph:
     def __init__(self, autoencoder: Autoencoder, batch_size: int, *, compiled: bool = False):
         self.batch_size = batch_size
         self._shape = (batch_size, *autoencoder.spec.image.shape)
-
-        @tf.function(
-            input_signature=[tf.TensorSpec(self._shape, tf.uint8)],
-            autograph=False,
-            jit_compile=compiled,
-        )
-        def run(images: tf.Tensor) -> tf.Tensor:
-            return finite_tokens(autoencoder.quantizer, latents_of(autoencoder, images))
-
-        self._run = run.get_concrete_function()
+        self._run = trace_tokens(autoencoder, batch_size, compiled=compiled)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         assert images.shape == self._shape, (images.shape, self._shape)
@@ -41,6 +32,19 @@ def latents_of(autoencoder: Autoencoder, images: tf.Tensor) -> tf.Tensor:
     """Encodes images uint8 [B, S, S, C] to latents float32 [B, rows, columns, D]."""
     floats = pixels_to_floats(images, autoencoder.spec.image)
     return autoencoder.encoder(floats, training=False)
+
+
+def trace_tokens(autoencoder: Autoencoder, batch_size: int, *, compiled: bool) -> Any:
+    """Traces images uint8 [batch_size, S, S, C] -> tokens; a concrete function."""
+    shape = (batch_size, *autoencoder.spec.image.shape)
+
+    @tf.function(
+        input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False, jit_compile=compiled
+    )
+    def run(images: tf.Tensor) -> tf.Tensor:
+        return finite_tokens(autoencoder.quantizer, latents_of(autoencoder, images))
+
+    return run.get_concrete_function()
 
 
 def trace_encoder(autoencoder: Autoencoder, batch_size: int) -> Any:

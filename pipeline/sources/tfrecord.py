@@ -281,10 +281,11 @@ def _read_span(
     with storage.open_read(path) as file:
         file.seek(span.offset)
         left = span.num_records
+        prefix = _numbered(path, "")
         for data in islice(read_frames(file, path, span.first), span.num_records):
             number = next(numbers)
             left -= 1
-            key = _numbered(path, number)
+            key = f"{prefix}{number}"
             if data is None:
                 if damaged == "refuse":
                     raise DataError(
@@ -313,7 +314,7 @@ def _read_span(
         )
 
 
-def _numbered(path: str, number: int) -> str:
+def _numbered(path: str, number: int | str) -> str:
     return f"{file_name(path)}__{number}"
 
 
@@ -322,9 +323,6 @@ class _BadFieldError(ValueError):
 
 
 def _scalar(feature: Any, name: str, kind: Literal["int64", "float32", "bytes"]) -> Any:
-    # A lookup would add the missing field to the message.
-    if name not in feature:
-        raise _BadFieldError(f"expected a field {name!r}, got none")
     entry = feature[name]
     match kind:
         case "bytes":
@@ -334,5 +332,8 @@ def _scalar(feature: Any, name: str, kind: Literal["int64", "float32", "bytes"])
         case "float32":
             values = entry.float_list.value
     if len(values) != 1:
+        # The lookup has added a missing field to the message, which is then an empty one.
+        if entry.WhichOneof("kind") is None:
+            raise _BadFieldError(f"expected a field {name!r}, got none")
         raise _BadFieldError(f"expected one {kind} in field {name!r}, got {len(values)}")
     return values[0]
