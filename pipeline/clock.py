@@ -11,10 +11,12 @@ class Clock:
         self._seconds: dict[str, float] = defaultdict(float)
         self._last = time.perf_counter()
 
-    def stop(self, stage: str) -> None:
+    def stop(self, stage: str) -> float:
+        """Adds the time since the last stop to a stage; returns all of that stage."""
         now = time.perf_counter()
         self._seconds[stage] += now - self._last
         self._last = now
+        return self._seconds[stage]
 
     def seconds(self) -> dict[str, float]:
         return {stage: round(seconds, 6) for stage, seconds in self._seconds.items()}

@@ -168,7 +168,7 @@ def encode_unit(
                     continue
                 for view, pixels in zip(decoded.views, decoded.pixels, strict=True):
                     batch.add(Waiting(record.key, number, group, decoded.carried, view), pixels)
-            clock.stop("decode")
+            turn.note(clock.stop("decode") / len(hashes))
         batch.flush()
         rejects += [
             Reject(waiting.key, "encode", NOT_FINITE, waiting.group, number)
