@@ -52,7 +52,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
             f"{usage['used']:,} of {contract.vocab_size:,} ({usage['usage']:.1%}), "
             f"perplexity {usage['perplexity']:.1f}",
         ),
-        ("runtime", show_runtime(manifest["fingerprint"]["fields"]["runtime"])),
+        ("runtime", show_runtime(manifest["fingerprint"]["fields"].get("runtime"))),
         ("fingerprint", manifest["fingerprint"]["sha256"][:16]),
         *check_tokenizer(directory, contract),
     ]

@@ -52,8 +52,10 @@ def describe_runtime(name: RuntimeName, precision: str) -> dict[str, Any]:
     return {"name": name, "precision": precision, **version}
 
 
-def show_runtime(runtime: dict[str, Any]) -> str:
-    """A runtime in words, from what a fingerprint says of it."""
+def show_runtime(runtime: dict[str, Any] | None) -> str:
+    """A runtime in words, from what a fingerprint says of it; those of old say nothing."""
+    if runtime is None:
+        return "tensorflow"
     if runtime["name"] == "auto":
         return "the fastest here whose tokens are the reference's"
     precision = "" if runtime["precision"] == "float32" else f" in {runtime['precision']}"
