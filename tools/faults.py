@@ -190,8 +190,8 @@ class Changes:
             folder = os.readlink(f"/proc/self/fd/{arguments[folder_place]}")
         self.count(event, os.path.join(folder, os.fsdecode(path)))
 
-    def _open(self, path: str, mode: str) -> BinaryIO:
-        file = open(path, mode)  # noqa: SIM115
+    def _open(self, path: str, mode: str, **options: Any) -> BinaryIO:
+        file = open(path, mode, **options)  # noqa: SIM115
         return _Cut(file, path, self) if "w" in mode else file  # type: ignore[return-value]
 
 
