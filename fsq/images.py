@@ -31,6 +31,7 @@ from PIL import Image
 
 from fsq.errors import BadImageError
 from fsq.formats import FORMATS, EndsEarlyError, format_of, open_image, pillows_limit_off
+from fsq.jpeg import decode_plain_jpeg
 from fsq.png import check_pixels, decode_plain_png
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
@@ -115,9 +116,10 @@ def decode_image(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES)
     """
     if not data:
         raise BadImageError("expected an image, got 0 bytes")
-    pixels = decode_plain_png(data, channels, max_pixels=rules.max_pixels)
-    if pixels is not None:
-        return pixels
+    for decode_plain in (decode_plain_png, decode_plain_jpeg):
+        pixels = decode_plain(data, channels, max_pixels=rules.max_pixels)
+        if pixels is not None:
+            return pixels
     format_name = format_of(data)
     if format_name is None:
         raise BadImageError(f"expected one of {', '.join(FORMATS)}, got other bytes")

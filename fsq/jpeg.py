@@ -1,0 +1,101 @@
+"""Plain JPEGs, without what Pillow spends in Python on each file.
+
+Small JPEGs are what research datasets are made of, and about half of their time
+goes into opening them: Pillow keeps every segment of the header, makes a file of
+the bytes and asks around how to read it, and holds the interpreter meanwhile.
+Where a header says nothing but what picture follows, that can be left out. The
+decoder remains Pillow's, called once with the bytes and the arguments that
+Pillow calls it with. So the pixels are the same in every build of it, and those
+of a damaged file are too; OpenCV takes files that Pillow refuses.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFile
+
+_BEGIN = b"\xff\xd8"
+_SCAN = b"\xff\xda"
+_SKIPPED = (b"\xff\xc4", b"\xff\xdd", b"\xff\xfe")  # Huffman tables, restarts, comments
+_QUANTIZATION = b"\xff\xdb"
+_FRAMES = (b"\xff\xc0", b"\xff\xc1", b"\xff\xc2")  # baseline, extended, progressive
+_JFIF = b"\xff\xe0"
+_ADOBE = b"\xff\xee"
+_MODES = {1: "L", 3: "RGB"}  # by channels
+
+
+class _Frame(NamedTuple):
+    mode: str
+    width: int
+    height: int
+
+
+def decode_plain_jpeg(data: bytes, channels: int, *, max_pixels: int = 2**20) -> np.ndarray | None:
+    """Decodes a JPEG whose header is tables, one frame, and at most JFIF, Adobe and comments.
+
+    Args:
+      data: The bytes of a file. Above 64 KiB it is left to Pillow, which would
+        hand it to its decoder in pieces.
+      channels: 1 for grey, 3 for RGB; converted as Pillow does.
+      max_pixels: A larger picture is left to Pillow, and so is any above 2^20 pixels.
+
+    Returns:
+      uint8 [H, W, channels], the pixels that Pillow would give; or None if the
+      file is of another kind, refused or too large, and Pillow has to look.
+    """
+    if data[:2] != _BEGIN or len(data) > ImageFile.MAXBLOCK:
+        return None
+    # These bytes may stand in a table or comment too; what is before them is no header then.
+    frame = _read_header(data[: data.find(_SCAN)])
+    if frame is None or not 0 < frame.width * frame.height <= min(max_pixels, 2**20):
+        return None
+    mode, width, height = frame
+    try:
+        image = Image.frombytes(mode, (width, height), data, "jpeg", mode, "")
+    except ValueError:  # it ends early, or libjpeg gave it up
+        return None
+    if mode != _MODES[channels]:
+        image = image.convert(_MODES[channels])
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(height, width, channels)
+
+
+@functools.lru_cache(maxsize=16)  # files of one writer often share theirs
+def _read_header(header: bytes) -> _Frame | None:
+    """Reads what is before the scan; None unless all of it is what Pillow reads without a fault."""
+    frame = None
+    at = len(_BEGIN)
+    while at < len(header):
+        marker = header[at : at + 2]
+        end = at + 2 + int.from_bytes(header[at + 2 : at + 4])
+        segment = header[at + 4 : end]
+        if end < at + 4 or end > len(header):
+            return None
+        at = end
+        if marker in _SKIPPED:
+            continue
+        if marker == _QUANTIZATION:
+            # Each of 8 bits: a number, and 64 values.
+            plain = len(segment) % 65 == 0 and all(number < 16 for number in segment[::65])
+        elif marker in _FRAMES:
+            plain = frame is None and _is_plain_frame(segment)
+            if plain:
+                height, width = int.from_bytes(segment[1:3]), int.from_bytes(segment[3:5])
+                frame = _Frame(_MODES[segment[5]], width, height)
+        else:
+            plain = (marker == _JFIF and segment[:5] == b"JFIF\0" and len(segment) >= 14) or (
+                marker == _ADOBE and segment[:5] == b"Adobe" and len(segment) == 12
+            )
+        if not plain:
+            return None
+    return frame
+
+
+def _is_plain_frame(segment: bytes) -> bool:
+    """Of 8 bits, and of 1 or 3 components that are all there."""
+    return (
+        len(segment) in (9, 15)
+        and segment[0] == 8
+        and segment[5] in _MODES
+        and len(segment) == 6 + 3 * segment[5]
+    )

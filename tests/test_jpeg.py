@@ -1,0 +1,230 @@
+"""Plain JPEGs: with or without the shorter way, the same pixels and the same reasons."""
+
+import random
+import tarfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import image_files as make
+import numpy as np
+import pytest
+from image_files import save
+from PIL import Image, ImageFile
+
+from fsq.errors import BadImageError
+from fsq.formats import format_of
+from fsq.images import DEFAULT_RULES, DecodeRules, _decode, decode_image
+from fsq.jpeg import decode_plain_jpeg
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+SIZES = [(1, 1), (7, 9), (8, 8), (16, 16), (31, 33), (48, 64), (131, 57)]
+FACTORS = {
+    "4:1:1": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411,
+    "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    "4:4:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440,
+    "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+}
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Smooth on the left and noise on the right."""
+    rng = np.random.default_rng(seed)
+    smooth = cv2.resize(rng.integers(0, 256, (4, 4, 3), np.uint8), (width, height))
+    noise = rng.integers(0, 256, (height, width, 3), np.uint8)
+    return np.where(np.arange(width)[None, :, None] < width // 2, smooth, noise)
+
+
+def encode(pixels: np.ndarray, sampling: str = "4:2:0", **options: int) -> bytes:
+    flags = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, FACTORS[sampling]]
+    for name, value in options.items():
+        flags += [getattr(cv2, f"IMWRITE_JPEG_{name.upper()}"), value]
+    return cv2.imencode(".jpg", pixels, flags)[1].tobytes()
+
+
+def pillows(data: bytes, channels: int) -> np.ndarray | str:
+    """What comes out without the shorter way: pixels, or the reason of refusal."""
+    try:
+        return _decode(data, "JPEG", channels, DEFAULT_RULES)
+    except BadImageError as error:
+        return str(error)
+
+
+def ours(data: bytes, channels: int) -> np.ndarray | str:
+    try:
+        return decode_image(data, channels)
+    except BadImageError as error:
+        return str(error)
+
+
+def check_plain(data: bytes, channels: int) -> None:
+    fast = decode_plain_jpeg(data, channels)
+    assert fast is not None
+    np.testing.assert_array_equal(fast, pillows(data, channels))
+
+
+@pytest.mark.parametrize("quality", [1, 10, 50, 75, 90, 95, 100])
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("sampling", [*FACTORS, "grey"])
+def test_a_plain_jpeg_gives_the_pixels_that_pillow_gives(sampling, progressive, quality):
+    for number, size in enumerate(SIZES):
+        pixels = picture(*size, seed=number)
+        for optimize, rst_interval in ((0, 0), (1, 0), (0, 3)):
+            data = encode(
+                pixels[..., 0] if sampling == "grey" else pixels,
+                "4:4:4" if sampling == "grey" else sampling,
+                quality=quality,
+                progressive=progressive,
+                optimize=optimize,
+                rst_interval=rst_interval,
+            )
+            for channels in (1, 3):
+                check_plain(data, channels)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        save(picture(20, 30), "JPEG", comment=b"a comment"),
+        save(picture(20, 30), "JPEG", dpi=(72, 72)),
+        save(picture(20, 30), "JPEG", keep_rgb=True),
+        make.jpeg_without(save(picture(20, 30), "JPEG"), 0xE0),
+        save(picture(20, 30), "JPEG") + b"behind",
+    ],
+    ids=["comment", "density", "RGB", "without JFIF", "bytes behind"],
+)
+def test_what_does_not_change_the_picture_leaves_it_plain(data: bytes):
+    check_plain(data, 1)
+    check_plain(data, 3)
+
+
+def with_adobe(transform: int) -> bytes:
+    data = save(picture(20, 30), "JPEG")
+    return data[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0" + bytes((transform,)) + data[2:]
+
+
+@pytest.mark.parametrize("transform", [0, 1, 2])
+def test_adobes_marker_is_understood_as_pillow_does(transform: int):
+    check_plain(with_adobe(transform), 3)
+    check_plain(make.jpeg_without(with_adobe(transform), 0xE0), 3)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        save(picture(20, 30), "JPEG", exif=make.exif(1)),
+        save(picture(20, 30), "JPEG", exif=make.exif(6)),
+        save(picture(20, 30), "JPEG", icc_profile=b"a profile"),
+        save(Image.new("CMYK", (20, 30)), "JPEG"),
+        save(picture(20, 30), "MPO", save_all=True, append_images=[Image.new("RGB", (20, 30))]),
+        save(picture(200, 200), "JPEG", quality=100, subsampling=0),
+        save(Image.new("RGB", (1025, 1024)), "JPEG"),
+        save(picture(20, 30), "JPEG")[:-2],
+        save(picture(20, 30), "JPEG")[:100],
+        make.jpeg_with_byte(save(picture(20, 30), "JPEG"), 0xC0, 4, 12),
+        save(picture(20, 30)),
+        b"",
+    ],
+    ids=[
+        *("EXIF", "EXIF, turned", "profile", "CMYK", "MPO", "above 64 KiB", "above 2^20 pixels"),
+        *("its end missing", "ends in its header", "12 bits", "PNG", "no bytes"),
+    ],
+)
+def test_a_jpeg_with_anything_more_or_less_to_it_is_left_to_pillow(data: bytes):
+    assert decode_plain_jpeg(data, 3) is None
+
+
+def test_a_plain_jpeg_may_be_as_long_as_pillow_reads_at_a_time():
+    data = save(picture(20, 30), "JPEG")
+    full = data + bytes(ImageFile.MAXBLOCK - len(data))
+    check_plain(full, 3)
+    assert decode_plain_jpeg(full + b"\0", 3) is None
+
+
+def test_the_limit_of_pixels_is_that_of_the_rules():
+    data = save(picture(40, 40), "JPEG")
+    assert decode_image(data, 3, DecodeRules(max_pixels=1600)).shape == (40, 40, 3)
+    with pytest.raises(BadImageError, match="expected at most 1,599 pixels, got 40 x 40"):
+        decode_image(data, 3, DecodeRules(max_pixels=1599))
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """Flips, changes, takes out, puts in or cuts off; an end may be put behind the cut."""
+    scan = data.index(b"\xff\xda")
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        at = rng.randrange(rng.choice((0, min(scan, len(data) - 1))), len(data))
+        head, byte, tail = data[:at], data[at], data[at + 1 :]
+        match rng.randrange(7):
+            case 0 | 1:
+                data = head + bytes((byte ^ 1 << rng.randrange(8),)) + tail
+            case 2:
+                data = head + rng.choice((b"\xff", b"\0", b"\xd9", rng.randbytes(1))) + tail
+            case 3:
+                data = head + tail[rng.choice((0, 1, 10)) :]
+            case 4:
+                data = head + rng.randbytes(rng.choice((1, 2, 5))) + data[at:]
+            case 5:
+                data = head + b"\xff\xd9"
+            case 6:
+                data = head
+        if not data:
+            break
+    return data
+
+
+DAMAGED_KINDS = [
+    encode(picture(32, 32), quality=75),
+    encode(picture(33, 47), "4:4:4", quality=90, progressive=1),
+    encode(picture(64, 48), "4:2:2", quality=60, progressive=1),
+    encode(picture(64, 64), rst_interval=2, quality=85),
+    encode(picture(40, 31)[..., 0], "4:4:4", quality=80, optimize=1),
+    save(picture(17, 80), "JPEG", subsampling=2, comment=b"a comment"),
+    with_adobe(0),
+]
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of damaged files
+def test_a_damaged_jpeg_has_the_outcome_that_it_has_without_the_shorter_way():
+    check_damages(count=4000, seed=0)
+
+
+def check_damages(count: int, seed: int) -> None:
+    rng = random.Random(seed)
+    for number in range(count):
+        data = damaged(rng.choice(DAMAGED_KINDS), rng)
+        channels = rng.choice((1, 3))
+        if format_of(data) == "JPEG":
+            expected, got = pillows(data, channels), ours(data, channels)
+            assert type(got) is type(expected), (number, data.hex())
+            np.testing.assert_array_equal(got, expected, err_msg=f"{number}: {data.hex()}")
+        else:
+            assert decode_plain_jpeg(data, channels) is None
+
+
+def files_in(name: str) -> Iterator[bytes]:
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    with tarfile.open(path) as tar:
+        for member in tar:
+            if member.name.endswith(".jpg"):
+                file = tar.extractfile(member)
+                assert file is not None
+                yield file.read()
+
+
+def test_photographs_keep_their_pixels():
+    plain = 0
+    for number, data in enumerate(files_in("clothing_photos.tar")):
+        plain += decode_plain_jpeg(data, 3) is not None
+        channels = 1 if number % 8 == 0 else 3
+        np.testing.assert_array_equal(ours(data, channels), pillows(data, channels))
+    assert plain == 751  # the others have EXIF, or more than 64 KiB
+
+
+@pytest.mark.parametrize("name", ["cifar10_jpeg_train.tar", "cifar10_jpeg_test.tar"])
+def test_small_pictures_of_a_dataset_are_all_plain(name: str):
+    for data in islice(files_in(name), 0, 8000, 4):
+        check_plain(data, 3)
