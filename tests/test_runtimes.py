@@ -1,6 +1,7 @@
 """Every runtime gives the tokens of the reference; what one job began with, it ends with."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -131,6 +132,28 @@ print(sorted(set(used)))
     )
     names = json.loads(done.stdout.replace("'", '"'))
     assert [name[-5:] for name in names] == ["CPU:0", "CPU:1"]
+
+
+def test_openvino_reports_to_nobody(tmp_path: Path, root: Path):
+    code = """
+import sys
+from fsq.tokenizer import Tokenizer
+tokenizer = Tokenizer.load(sys.argv[1], batch_size=64)
+tokenizer.use_runtime("openvino")
+tokenizer.encode(tokenizer._probe()[:1])
+print([name for name in sys.modules if "telemetry" in name and sys.modules[name] is not None])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root / "tokenizers" / "fashion_mnist")],
+        cwd=root,
+        env=os.environ | {"HOME": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "openvino.tools.ovc.telemetry_stub" in done.stdout
+    assert "openvino_telemetry" not in done.stdout
+    assert not (tmp_path / "intel").exists()
 
 
 def test_a_nan_gives_no_token_on_any_runtime(autoencoder: Autoencoder):

@@ -5,7 +5,13 @@ activations with the convolutions before them; that is where its speed comes
 from, and its other last decimals.
 """
 
+# ruff: noqa: E402 - one thing has to be done before the imports
 import queue
+import sys
+
+# OpenVINO reports over the network that it was imported, and writes into the home folder, unless
+# the package that does so is missing. What others do with their images is nobody's business.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import numpy as np
 import openvino
@@ -69,7 +75,6 @@ class OpenVinoStreams:
 
 def _model_of(autoencoder: Autoencoder, batch_size: int) -> openvino.Model:
     graph = convert_variables_to_constants_v2(trace_encoder(autoencoder, batch_size)).graph
-    # Not `openvino.convert_model`, which loads what could report its use over the network.
     frontend = FrontEndManager().load_by_framework("tf")
     # What is converted refers to both, without holding them.
     iterator = GraphIteratorTFGraph(graph, share_weights=False)
