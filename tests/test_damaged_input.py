@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import stat
 from collections import Counter
 from collections.abc import Callable
@@ -14,9 +15,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from fsq.errors import DataError
+from fsq.errors import DataError, RequestError
 from fsq.tokenizer import Tokenizer
-from pipeline.config import ImageFolderSource, TfrecordSource, TokenizeConfig
+from pipeline.config import ImageFolderSource, TfdsSource, TfrecordSource, TokenizeConfig
 from pipeline.flow import Summary, tokenize
 from pipeline.sources import open_source
 from pipeline.sources.folder import CLOSED_FOLDER, LINK_OUT, LINK_TO_NOTHING, NO_FILE
@@ -485,3 +486,18 @@ def test_images_that_are_damaged_or_gone_are_rejects_with_their_reason(
         "dogs/002.png": ("read", "expected a file that can be read, got: Is a directory"),
         "dogs/004.png": ("read", f"expected {size:,} bytes as listed, got 5: it changed"),
     }
+
+
+def test_a_number_of_classes_that_cannot_be_is_refused_at_once(root: Path, tmp_path: Path):
+    prepared = tmp_path / "prepared"
+    shutil.copytree(root / "samples" / "fashion_mnist", prepared)
+    text = (prepared / "features.json").read_text()
+    many = re.sub(r'"numClasses": "10"', '"numClasses": "2147483648"', text)
+    assert many != text
+    (prepared / "features.json").write_text(many)
+    source = {"kind": "tfds", "directory": str(prepared), "split": "test", "carry": ["label"]}
+    (prepared / "label.labels.txt").unlink(missing_ok=True)
+    with pytest.raises(
+        RequestError, match="at most 1,000,000 classes of 'label', got 2,147,483,64"
+    ):
+        open_source(TfdsSource.model_validate(source)).list(8)

@@ -20,6 +20,8 @@ from pipeline.sources.tfrecord import (
     units_of_files,
 )
 
+MAX_CLASSES = 1_000_000
+
 
 class Tfds:
     """Keys are those of tensorflow-datasets' `tfds_id`: '<shard file>__<number>'.
@@ -132,6 +134,12 @@ def _carried(name: str, known: Any) -> CarriedFeature:
     if info.shape != () or kind not in "biufSUO":
         raise RequestError(
             f"source.carry: expected scalar features, got {name!r} with shape {info.shape}."
+        )
+    if (getattr(feature, "num_classes", None) or 0) > MAX_CLASSES:
+        # Their names would be made one by one, whatever the number.
+        raise RequestError(
+            f"source.carry: expected at most {MAX_CLASSES:,} classes of {name!r}, "
+            f"got {feature.num_classes:,}. features.json is damaged; prepare the dataset anew."
         )
     class_names = tuple(getattr(feature, "names", None) or ()) or None
     match kind:
