@@ -7,7 +7,6 @@ holds both files, so it loads as a tokenizer too.
 """
 
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -23,45 +22,9 @@ from fsq.errors import DataError, RequestError
 from fsq.runtimes import Precision, Runtime, RuntimeName, reference_runtime
 from fsq.runtimes.make import make_runtime
 from fsq.runtimes.probe import ProbeResult
-from fsq.schema import parse
+from fsq.saved import check_weights, pack_weights, parse_contract, read_file, replace_file
 
 DEFAULT_BATCH_SIZE = 256
-# In the metadata of the weights' file.
-CONTRACT_SHA256 = "contract_sha256"
-
-
-def parse_contract(data: bytes, where: str) -> TokenContract:
-    """Reads the bytes of a tokenizer.json; imports neither TensorFlow nor Keras.
-
-    Raises:
-      RequestError: They are not a contract that we read.
-    """
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"{where}: expected JSON, got: {error}.") from error
-    return parse(TokenContract, content, where)
-
-
-def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
-    """Compares the weights with the sha256 in the contract, and the contract with theirs.
-
-    Weights saved before there was one bear no sha256 of their contract.
-
-    Raises:
-      RequestError: They do not belong together.
-    """
-    if (found := hashlib.sha256(data).hexdigest()) != contract.weights_sha256:
-        raise RequestError(
-            f"{where}: expected weights with sha256 {contract.weights_sha256[:12]}, "
-            f"got {found[:12]}. Copy both files of the tokenizer anew."
-        )
-    sealed = _contract_sha256(data)
-    if sealed is not None and sealed != contract.meaning_sha256:
-        raise RequestError(
-            f"{where}: expected the contract that the weights were saved with, got another: "
-            f"{CONTRACT_FILE} was edited. Copy both files of the tokenizer anew."
-        )
 
 
 class Tokenizer:
@@ -86,7 +49,7 @@ class Tokenizer:
     @classmethod
     def of(cls, autoencoder: Any, batch_size: int = DEFAULT_BATCH_SIZE) -> "Tokenizer":
         """Wraps a trained autoencoder."""
-        weights_sha256 = hashlib.sha256(_pack(autoencoder)).hexdigest()
+        weights_sha256 = hashlib.sha256(pack_weights(autoencoder)).hexdigest()
         return cls(TokenContract.of(autoencoder.spec, weights_sha256), autoencoder, batch_size)
 
     @classmethod
@@ -100,8 +63,8 @@ class Tokenizer:
         """
         folder = Path(directory)
         return cls.from_bytes(
-            _read(folder, CONTRACT_FILE),
-            _read(folder, WEIGHTS_FILE),
+            read_file(folder, CONTRACT_FILE),
+            read_file(folder, WEIGHTS_FILE),
             where=str(directory),
             batch_size=batch_size,
         )
@@ -132,12 +95,12 @@ class Tokenizer:
         """Writes the two files, the contract last: without it there is no tokenizer."""
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        weights = _pack(self._autoencoder)
+        weights = pack_weights(self._autoencoder)
         # Weights loaded from an older file get a sha256 of their contract only here.
         weights_sha256 = hashlib.sha256(weights).hexdigest()
         contract = self.contract.model_copy(update={"weights_sha256": weights_sha256})
-        _replace(folder / WEIGHTS_FILE, weights)
-        _replace(folder / CONTRACT_FILE, contract.to_json().encode())
+        replace_file(folder / WEIGHTS_FILE, weights)
+        replace_file(folder / CONTRACT_FILE, contract.to_json().encode())
 
     @property
     def fingerprint(self) -> str:
@@ -315,34 +278,3 @@ def _build(contract: TokenContract, weights: dict[str, np.ndarray], where: str) 
     autoencoder = build_autoencoder(spec)
     autoencoder.set_weights(weights)
     return autoencoder
-
-
-def _pack(autoencoder: Any) -> bytes:
-    contract = TokenContract.of(autoencoder.spec, weights_sha256="")
-    metadata = {CONTRACT_SHA256: contract.meaning_sha256}
-    return safetensors.numpy.save(autoencoder.weights(), metadata)
-
-
-def _contract_sha256(data: bytes) -> str | None:
-    """Reads which contract the weights were saved with: the file begins with a header of JSON."""
-    size = int.from_bytes(data[:8], "little")
-    try:
-        return json.loads(data[8 : 8 + size])["__metadata__"][CONTRACT_SHA256]
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return None
-
-
-def _read(folder: Path, name: str) -> bytes:
-    try:
-        return (folder / name).read_bytes()
-    except OSError as error:
-        raise RequestError(
-            f"{folder}: expected a tokenizer, found no {name} that can be read. "
-            "Train one with 'fsq train', or give another directory."
-        ) from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

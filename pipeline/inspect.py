@@ -6,7 +6,8 @@ from typing import Any
 from fsq.architecture import AdoptedNetwork
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
 from fsq.errors import DataError, RequestError
-from fsq.tokenizer import Tokenizer, check_weights, parse_contract
+from fsq.saved import check_weights, parse_contract
+from fsq.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.manifest import MANIFEST_FILE, STATS_FILE, read_listed, read_manifest
 from pipeline.runtime import show_runtime

@@ -11,7 +11,7 @@ from typing import Any
 from fsq import lattice
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
 from fsq.errors import RequestError
-from fsq.tokenizer import check_weights, parse_contract
+from fsq.saved import check_weights, parse_contract
 from fsq.version import __version__
 from pipeline import storage
 from pipeline.config import TokenizeConfig, dump_config

@@ -8,7 +8,7 @@ import numpy as np
 from fsq import lattice
 from fsq.contract import CONTRACT_FILE, TokenContract
 from fsq.errors import DataError
-from fsq.tokenizer import parse_contract
+from fsq.saved import parse_contract
 from pipeline import storage
 from pipeline.manifest import read_manifest
 

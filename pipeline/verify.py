@@ -10,7 +10,7 @@ import numpy as np
 from fsq import lattice
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
 from fsq.errors import DataError, FsqError
-from fsq.tokenizer import check_weights
+from fsq.saved import check_weights
 from pipeline import storage
 from pipeline.difference import first_difference
 from pipeline.manifest import (

@@ -14,7 +14,7 @@ FLOORS = [
     ["fsq.usage", "fsq.formats", "fsq.presets", "fsq.level_sets"],
     ["fsq.images"],
     ["fsq.ops", "fsq.channels", "fsq.contract", "fsq.latents", "fsq.vq"],
-    ["fsq.indexing"],
+    ["fsq.indexing", "fsq.saved"],
     ["fsq.layers", "fsq.residual"],
     ["fsq.networks"],
     ["fsq.autoencoder"],
@@ -132,7 +132,7 @@ def test_fsq_knows_neither_beam_nor_the_pipeline(root: Path):
         "from pipeline.config import load_config, TokenizeConfig",
         "import pipeline.plan",
         "import pipeline.cli",
-        "from fsq.tokenizer import parse_contract",
+        "from fsq.saved import parse_contract",
     ],
 )
 def test_light_modules_import_neither_tensorflow_nor_beam(statement: str):

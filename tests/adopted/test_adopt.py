@@ -45,7 +45,7 @@ def test_an_onnx_model_from_pytorch_gives_the_tokens_of_pytorch(torch_import):
 
 
 def test_the_tokenizers_of_before_read_back_to_the_byte(root: Path):
-    from fsq.tokenizer import parse_contract
+    from fsq.saved import parse_contract
 
     for path in (root / "tokenizers").glob(f"*/{CONTRACT_FILE}"):
         contract = parse_contract(path.read_bytes(), str(path))

@@ -1,0 +1,91 @@
+"""The two files of a saved tokenizer: read, checked against each other, written.
+
+Imports neither TensorFlow nor Keras.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors.numpy
+
+from fsq.contract import CONTRACT_FILE, TokenContract
+from fsq.errors import RequestError
+from fsq.schema import parse
+
+# In the metadata of the weights' file.
+CONTRACT_SHA256 = "contract_sha256"
+
+
+def parse_contract(data: bytes, where: str) -> TokenContract:
+    """Reads the bytes of a tokenizer.json; imports neither TensorFlow nor Keras.
+
+    Raises:
+      RequestError: They are not a contract that we read.
+    """
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{where}: expected JSON, got: {error}.") from error
+    return parse(TokenContract, content, where)
+
+
+def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
+    """Compares the weights with the sha256 in the contract, and the contract with theirs.
+
+    Weights saved before there was one bear no sha256 of their contract.
+
+    Raises:
+      RequestError: They do not belong together.
+    """
+    if (found := hashlib.sha256(data).hexdigest()) != contract.weights_sha256:
+        raise RequestError(
+            f"{where}: expected weights with sha256 {contract.weights_sha256[:12]}, "
+            f"got {found[:12]}. Copy both files of the tokenizer anew."
+        )
+    sealed = _contract_sha256(data)
+    if sealed is not None and sealed != contract.meaning_sha256:
+        raise RequestError(
+            f"{where}: expected the contract that the weights were saved with, got another: "
+            f"{CONTRACT_FILE} was edited. Copy both files of the tokenizer anew."
+        )
+
+
+def read_file(folder: Path, name: str) -> bytes:
+    """Reads a file of a tokenizer directory.
+
+    Raises:
+      RequestError: It is missing, or cannot be read.
+    """
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise RequestError(
+            f"{folder}: expected a tokenizer, found no {name} that can be read. "
+            "Train one with 'fsq train', or give another directory."
+        ) from error
+
+
+def pack_weights(autoencoder: Any) -> bytes:
+    """Packs all weights as safetensors, with the seal of their contract."""
+    contract = TokenContract.of(autoencoder.spec, weights_sha256="")
+    metadata = {CONTRACT_SHA256: contract.meaning_sha256}
+    return safetensors.numpy.save(autoencoder.weights(), metadata)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file under another name, then renames it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def _contract_sha256(data: bytes) -> str | None:
+    """Reads which contract the weights were saved with: the file begins with a header of JSON."""
+    size = int.from_bytes(data[:8], "little")
+    try:
+        return json.loads(data[8 : 8 + size])["__metadata__"][CONTRACT_SHA256]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
