@@ -43,7 +43,7 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# The fault tests at length, some 20 minutes, and a report in docs/torture.md.
+# The fault tests at length, some 75 minutes on two cores, and a report in docs/torture.md.
 torture: $(READY)
 	$(BIN)/python -m tools.torture
 
