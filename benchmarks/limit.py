@@ -1,0 +1,122 @@
+"""What decoding and encoding alone allow: python -m benchmarks.limit WORKLOAD
+
+- decode: the pixels of images in memory, one process per core, nothing else;
+- encode: the tokens of batches in memory, all cores, nothing else, by every
+  runtime that is installed; the fastest counts.
+
+The two share the cores, so the limit is 1 / (1 / decode + 1 / encode).
+"""
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from benchmarks.datasets import prepare
+from benchmarks.workloads import WORKLOADS, Workload
+from fsq.images import ImageSpec, center_crop, decode_image, fit_image
+from fsq.runtimes import RuntimeName, is_installed
+
+CORES = len(os.sched_getaffinity(0))
+# Of images that are decoded and encoded; more would be the same again.
+MOST_IMAGES = 15_360
+RUNTIMES: tuple[RuntimeName, ...] = ("tensorflow", "xla", "openvino")
+
+
+def limit_of(decode: float, encode: float) -> float:
+    """Joins two speeds on the same cores into that of doing both.
+
+    >>> limit_of(decode=300.0, encode=600.0)
+    200.0
+    """
+    return 1 / (1 / decode + 1 / encode)
+
+
+def decode_speed(pool: ProcessPoolExecutor, images: list[bytes], spec: ImageSpec) -> float:
+    """Returns the images/s of all cores decoding, without their transport."""
+    slices = [images[i::CORES] for i in range(CORES)]
+    return len(images) / max(pool.map(_decode_all, slices, [spec] * CORES))
+
+
+def _decode_all(images: list[bytes], spec: ImageSpec) -> float:
+    began = time.perf_counter()
+    for data in images:
+        decode(data, spec)
+    return time.perf_counter() - began
+
+
+def decode(data: bytes, spec: ImageSpec) -> np.ndarray:
+    """Decodes one image by the image contract, uint8 [S, S, C]."""
+    pixels = decode_image(data, spec.channels)
+    return fit_image(pixels, spec, center_crop(pixels.shape[1], pixels.shape[0]))
+
+
+def encode_speeds(
+    workload: Workload, batches: list[np.ndarray], seconds: float
+) -> dict[str, float]:
+    """Returns the images/s of every runtime on all cores, in turns of so many seconds."""
+    from fsq.tokenizer import Tokenizer
+
+    tokenizers = {}
+    for name in filter(is_installed, RUNTIMES):
+        tokenizers[name] = Tokenizer.load(workload.tokenizer, batch_size=workload.batch_size)
+        tokenizers[name].use_runtime(name)
+    found = {}
+    # As many calls at a time as there are cores: a small graph does not fill them by itself.
+    with ThreadPoolExecutor(CORES) as threads:
+        for name, tokenizer in tokenizers.items():
+            list(threads.map(tokenizer.encode_batch, batches[:CORES]))
+            queue, count = itertools.cycle(batches), 0
+            began = time.perf_counter()
+            while time.perf_counter() - began < seconds:
+                some = list(itertools.islice(queue, 4 * CORES))
+                count += sum(len(tokens) for tokens in threads.map(tokenizer.encode_batch, some))
+            found[name] = count / (time.perf_counter() - began)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("workload", choices=WORKLOADS)
+    parser.add_argument("--images", type=int, help="take the first so many; all of them")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each runtime")
+    arguments = parser.parse_args()
+    workload = WORKLOADS[arguments.workload]
+    dataset = prepare(workload, arguments.images or workload.images)
+    images = [path.read_bytes() for path in dataset.paths[:MOST_IMAGES]]
+    spec = workload.contract.image
+    # Forked before TensorFlow starts its threads.
+    with ProcessPoolExecutor(CORES, multiprocessing.get_context("fork")) as pool:
+        decode_speed(pool, images[: 8 * CORES], spec)
+        decoding = decode_speed(pool, images, spec)
+    pixels = np.stack([decode(data, spec) for data in images])
+    size = workload.batch_size
+    batches = [pixels[i : i + size] for i in range(0, max(1, len(pixels) - size + 1), size)]
+    encoding = encode_speeds(workload, batches, arguments.seconds)
+
+    from benchmarks.machine import encoder_flops, matrix_gflops
+    from benchmarks.peers.model import load_autoencoder
+
+    best = max(encoding, key=lambda name: encoding[name])
+    flops = encoder_flops(load_autoencoder(workload).encoder)
+    report = {
+        "decode": decoding,
+        "encode": encoding,
+        "runtime": best,
+        "limit": limit_of(decoding, encoding[best]),
+        "encoder_gflop": flops / 1e9,
+        "encoder_gflops": flops * encoding[best] / 1e9,
+        "matrix_gflops": matrix_gflops(min(2.0, arguments.seconds)),
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

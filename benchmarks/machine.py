@@ -1,0 +1,77 @@
+"""What the machine is, how fast it multiplies matrices, and what an encoder asks of it."""
+
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipeline.machine import machine_kind
+
+SIDE = 2048
+PACKAGES = ("tensorflow", "openvino", "apache-beam", "torch", "daft", "ray")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Returns the processor, its cores, the memory, and the versions of what is compared."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": _processor(),
+        "kind": machine_kind(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(pages / 1e9, 1),
+        "load_average": round(os.getloadavg()[0], 2),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": versions,
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def matrix_gflops(seconds: float) -> float:
+    """Returns the GFLOP/s of float32 matrix products of 2,048 x 2,048 on all cores.
+
+    TensorFlow's and NumPy's are tried for so many seconds each; the faster counts.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    matrix = np.random.default_rng(1).standard_normal((SIDE, SIDE), np.float32)
+    tensor = tf.constant(matrix)
+    best = 0.0
+    for product in (lambda: matrix @ matrix, lambda: tf.matmul(tensor, tensor).numpy()):
+        product()
+        began, count = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            product()
+            count += 1
+        best = max(best, 2 * SIDE**3 * count / (time.perf_counter() - began) / 1e9)
+    return best
+
+
+def encoder_flops(encoder: Any) -> int:
+    """Counts the floating-point operations of a Keras encoder for one image.
+
+    Those of its convolutions, a multiplication and an addition each; the rest is a
+    hundredth of them.
+    """
+    total = 0
+    for layer in encoder.layers:
+        if type(layer).__name__ == "Conv2D":
+            height, width, inputs, outputs = layer.kernel.shape
+            _, rows, columns, _ = layer.output.shape
+            total += 2 * rows * columns * height * width * inputs * outputs
+    return total

@@ -1,0 +1,7 @@
+"""The same job as others do it, each a program of its own.
+
+    python -m benchmarks.peers.NAME WORKLOAD --images N --output DIR
+
+reads the first N images of a workload from files, encodes them with the
+workload's encoder, and writes one record of tokens per image to DIR.
+"""
