@@ -12,7 +12,7 @@ from pathlib import Path
 from fsq.architecture import ConvNetwork
 from fsq.contract import CONTRACT_FILE, TokenContract, TokenizerSpec
 from fsq.images import ImageSpec
-from fsq.tokenizer import parse_contract
+from fsq.saved import parse_contract
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / "data" / "benchmarks"
