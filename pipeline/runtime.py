@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from fsq.contract import TokenContract
+from fsq.errors import DataError
 from fsq.runtimes import NEEDS, RuntimeName, reference_runtime
 from fsq.runtimes.choose import candidates
 from fsq.runtimes.make import check_runtime
@@ -52,9 +53,23 @@ def describe_runtime(name: RuntimeName, precision: str) -> dict[str, Any]:
     return {"name": name, "precision": precision, **version}
 
 
-def show_runtime(runtime: dict[str, Any] | None) -> str:
-    """A runtime in words, from what a fingerprint says of it; those of old say nothing."""
-    if runtime is None:
+def show_runtime(runtime: Any) -> str:
+    """A runtime in words, from what a fingerprint says of it.
+
+    Raises:
+      DataError: It says something else; a manifest may come from anybody.
+    """
+    try:
+        return _show(runtime)
+    except (TypeError, KeyError, ValueError, ArithmeticError) as error:
+        raise DataError(
+            "fingerprint: expected the runtime of the job in it, got something else. "
+            "The dataset is damaged; tokenize it again."
+        ) from error
+
+
+def _show(runtime: dict[str, Any] | None) -> str:
+    if runtime is None:  # datasets of old say nothing
         return "tensorflow"
     if runtime["name"] == "auto":
         return "the fastest here whose tokens are the reference's"

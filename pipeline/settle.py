@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from fsq.runtimes import reference_runtime
+from fsq.runtimes import RUNTIMES, reference_runtime
 from fsq.runtimes.make import check_runtime
 from fsq.runtimes.probe import ProbeResult
 from fsq.tokenizer import Tokenizer
@@ -33,9 +33,9 @@ def recall_runtime(plan: Plan) -> Plan:
 def recall_from(plan: Plan, fields: dict[str, Any]) -> Plan:
     """Does what `recall_runtime` does, by the fingerprint of the job that was begun."""
     before, asked = fields.get("runtime"), plan.fields["runtime"]
-    if before is None or before["precision"] != asked["precision"]:
+    if not isinstance(before, dict) or before.get("precision") != asked["precision"]:
         return plan
-    if asked["name"] not in ("auto", before["name"]):
+    if before.get("name") not in RUNTIMES or asked["name"] not in ("auto", before["name"]):
         return plan
     check_runtime(before["name"], before["precision"], plan.job.contract.network.kind)
     # The version is that of today, so that another one is noticed.

@@ -5,7 +5,6 @@ import functools
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipeline import lock
+from pipeline import lock, storage
 from tools import disk_filesystem as _  # noqa: F401 - makes disk:// known
 
 # (event of the interpreter, where the path stands in its arguments, and a folder it is relative to)
@@ -92,7 +91,8 @@ def disturb_by(name: str, output: str) -> Callable[[], object]:
         case "limit":
             return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
         case "gone":
-            return lambda: shutil.rmtree(output)
+            # Other threads go on writing into it meanwhile.
+            return lambda: storage.remove(output)
         case "interrupt":
             return lambda: os.kill(os.getpid(), signal.SIGINT)
         case "wait":
@@ -159,8 +159,6 @@ class Changes:
         self._disturb = disturb
 
     def watch(self) -> None:
-        from pipeline import storage
-
         sys.addaudithook(self._announced)
         storage.open = self._open  # type: ignore[attr-defined]
 

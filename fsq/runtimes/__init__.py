@@ -6,11 +6,12 @@ token. They depend on the runtime too, so a dataset keeps to one.
 """
 
 import importlib.util
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
 RuntimeName = Literal["tensorflow", "xla", "openvino", "onnxruntime"]
+RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 Precision = Literal["float32", "bfloat16"]
 # What must be installed beyond TensorFlow: the package, and the extra that brings it.
 NEEDS = {"openvino": ("openvino", "openvino"), "onnxruntime": ("onnxruntime", "onnx")}
