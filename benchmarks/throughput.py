@@ -15,6 +15,8 @@ installed is skipped.
 import dataclasses
 import json
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,8 @@ def main(
     timeout: float,
     json_path: Path | None,
 ) -> None:
+    # Whoever ends this process must not leave the one that is measured behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     console, progress = Console(width=150), Console(stderr=True)
     contenders = [c for c in CONTENDERS if not only or c.name in only]
     results: dict[str, Any] = {"machine": describe_machine(), "workloads": {}}
