@@ -65,8 +65,8 @@ def matrix_gflops(seconds: float) -> float:
 def encoder_flops(encoder: Any) -> int:
     """Counts the floating-point operations of a Keras encoder for one image.
 
-    Those of its convolutions, a multiplication and an addition each; the rest is a
-    hundredth of them.
+    Those of its convolutions, a multiplication and an addition each; normalisation
+    and activations are left out.
     """
     total = 0
     for layer in encoder.layers:
