@@ -8,6 +8,7 @@ Beam, Parquet for Daft and Ray.
 
 import dataclasses
 import importlib.util
+import itertools
 import random
 import tarfile
 from collections.abc import Iterator
@@ -88,10 +89,13 @@ def _photos(workload: Workload, count: int) -> Iterator[bytes]:
         members = sorted((m for m in members if m.name.startswith(workload.member)), key=_name)
         # In an order in which the first few are like the rest; archives are sorted by class.
         random.Random(1).shuffle(members)
+        photos = []
         for member in members[:count]:
             file = archive.extractfile(member)
             assert file is not None, member
-            yield file.read()
+            photos.append(file.read())
+    # Workloads of more images than there are have them several times.
+    yield from itertools.islice(itertools.cycle(photos), count if photos else 0)
 
 
 def _name(member: tarfile.TarInfo) -> str:
