@@ -9,6 +9,7 @@ from typing import Any
 
 from fsq.errors import DataError, RequestError
 from pipeline import storage
+from pipeline.example_message import Example
 from pipeline.job import Job
 from pipeline.manifest import STATS_FILE, read_manifest, sha256_of
 from pipeline.parts import PlacedRecord, UnitStatus, commit_part, read_done
@@ -138,14 +139,13 @@ def _accounts_of(
 
 def _placed_records(path: str) -> Iterator[list[PlacedRecord]]:
     """Reads a shard's records with their places, some thousands at a time."""
-    from tensorflow.core.example import example_pb2
 
     with storage.open_read(path) as file:
         records = enumerate(read_records(file, path))
         while piece := list(itertools.islice(records, MAX_UNIT_RECORDS)):
             placed = []
             for number, data in piece:
-                feature = example_pb2.Example.FromString(data).features.feature
+                feature = Example.FromString(data).features.feature
                 (key,), (view,) = feature["key"].bytes_list.value, feature["view"].bytes_list.value
                 placed.append(PlacedRecord(place_digest(key, view.decode()), data, number))
             yield placed

@@ -10,6 +10,7 @@ import numpy as np
 
 from fsq.errors import DataError, FsqError
 from pipeline import storage
+from pipeline.example_message import Example
 from pipeline.job import Job
 from pipeline.manifest import sha256_of
 from pipeline.parts import SliceReader, read_status
@@ -122,7 +123,5 @@ def _origin(job: Job, unit_name: str, record: int) -> str:
 
 def key_of(framed: bytes) -> str:
     """Reads the key of a framed record."""
-    from tensorflow.core.example import example_pb2
-
-    example = example_pb2.Example.FromString(unframe(framed, "a part"))
+    example = Example.FromString(unframe(framed, "a part"))
     return example.features.feature["key"].bytes_list.value[0].decode("utf-8", "surrogateescape")

@@ -16,6 +16,7 @@ from fsq.schema import parse
 from fsq.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.config import TokenizeConfig
+from pipeline.example_message import Example
 from pipeline.manifest import CONFIG_FILE, read_listed, read_manifest
 from pipeline.read import read_contract, tokens_of
 from pipeline.records import ImageRecord
@@ -97,10 +98,9 @@ def first_records(directory: str, contract: TokenContract, count: int) -> Iterat
 
 def _read_record(data: bytes, contract: TokenContract, where: str) -> DrawnRecord:
     from google.protobuf.message import DecodeError
-    from tensorflow.core.example import example_pb2
 
     try:
-        feature = example_pb2.Example.FromString(data).features.feature
+        feature = Example.FromString(data).features.feature
         return DrawnRecord(
             key=feature["key"].bytes_list.value[0].decode("utf-8", "surrogateescape"),
             crop=CropBox(*feature["crop"].int64_list.value),

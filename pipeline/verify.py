@@ -13,6 +13,7 @@ from fsq.errors import DataError, FsqError
 from fsq.saved import check_weights
 from pipeline import storage
 from pipeline.difference import first_difference
+from pipeline.example_message import Example
 from pipeline.manifest import (
     MANIFEST_FILE,
     REJECTS_FILE,
@@ -119,7 +120,6 @@ def _check_shard(
     counts: Counter[int],
 ) -> Iterator[str]:
     """Checks the records of one shard and adds their tokens to the counts."""
-    from tensorflow.core.example import example_pb2
 
     path = storage.join(directory, shard["file"])
     last: Place | None = None
@@ -128,7 +128,7 @@ def _check_shard(
     try:
         with storage.open_read(path) as file:
             for data in read_records(file, path):
-                feature = example_pb2.Example.FromString(data).features.feature
+                feature = Example.FromString(data).features.feature
                 place, found = _check_record(
                     feature, contract, len(manifest["shards"]), number, f"{path}: record {records}"
                 )

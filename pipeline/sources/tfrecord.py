@@ -9,10 +9,12 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from fsq.errors import DataError, RequestError
 from pipeline import storage
 from pipeline.config import Damaged, TfrecordSource
+from pipeline.example_message import Example
 from pipeline.records import (
     RESERVED_FEATURES,
     BadRecord,
@@ -217,9 +219,6 @@ def first_record_kinds(
 
 
 def _first_features(files: Sequence[ListedFile], beat: Beat) -> tuple[str, Any]:
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.example import example_pb2
-
     # What is damaged here is refused or counted when its turn comes.
     whole = [file for file in files if file.num_readable]
     for listed in whole:
@@ -228,7 +227,7 @@ def _first_features(files: Sequence[ListedFile], beat: Beat) -> tuple[str, Any]:
                 beat()
                 with contextlib.suppress(DecodeError):
                     if data is not None:
-                        return listed.path, example_pb2.Example.FromString(data).features.feature
+                        return listed.path, Example.FromString(data).features.feature
     raise RequestError(
         f"{whole[0].path}: record 0: expected a tf.train.Example, got other bytes, "
         "and none in any other record."
@@ -275,9 +274,6 @@ def read_examples(
 def _read_span(
     path: str, span: Span, fields: Fields, damaged: Damaged, numbers: Iterator[int]
 ) -> Iterator[ImageRecord | BadRecord]:
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.example import example_pb2
-
     with storage.open_read(path) as file:
         file.seek(span.offset)
         left = span.num_records
@@ -295,7 +291,7 @@ def _read_span(
                 yield BadRecord(key, WRONG_DATA)
                 continue
             try:
-                feature = example_pb2.Example.FromString(data).features.feature
+                feature = Example.FromString(data).features.feature
                 if fields.key is not None:
                     key = _scalar(feature, fields.key, "bytes").decode("utf-8", "surrogateescape")
                 yield ImageRecord(
