@@ -20,7 +20,10 @@ from fsq.adopted.reference import Agreement, Reference, compare
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, AdoptedSpec, TokenContract
 from fsq.errors import DataError, RequestError
 from fsq.runtimes import Precision, Runtime, RuntimeName, reference_runtime
+from fsq.runtimes.batch_encoder import BatchEncoder
+from fsq.runtimes.cache import Cache
 from fsq.runtimes.make import make_runtime
+from fsq.runtimes.openvino_model import OpenVinoModel
 from fsq.runtimes.probe import ProbeResult
 from fsq.saved import check_weights, pack_weights, parse_contract, read_file, replace_file
 
@@ -176,24 +179,23 @@ class Tokenizer:
             return fill_batches(reference.images, self.batch_size)
         return probe_images(self.contract.image, self.contract.tokens_per_image, self.batch_size)
 
-    def encode_batch(self, images: np.ndarray) -> np.ndarray:
-        """Encodes one batch of at most `batch_size` images, padded to it.
-
-        Args:
-          images: uint8, shape [B, S, S, C], B <= batch_size.
-
-        Returns:
-          Tokens [B, rows, columns], int32 or int64; -1 where a latent was NaN or infinite.
-        """
+    @property
+    def encoder(self) -> BatchEncoder:
+        """Contract and runtime alone, to encode with; the reference runtime if none was named."""
         if self._runtime is None:
             self.use_runtime(reference_runtime(self.contract.network.kind))
         assert self._runtime is not None
-        count = len(images)
-        if count < self.batch_size:
-            padded = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
-            padded[:count] = images
-            images = padded
-        return self._runtime(images)[:count]
+        return BatchEncoder(self.contract, self._runtime)
+
+    def keep_encoder(self, cache: Cache, precision: Precision) -> None:
+        """Keeps the encoder for the next run, if it is OpenVINO's that is in use."""
+        if isinstance(model := getattr(self._runtime, "model", None), OpenVinoModel):
+            images = self._probe()[: self.batch_size]
+            cache.keep_encoder(precision, model, images, self.encoder.encode_batch(images))
+
+    def encode_batch(self, images: np.ndarray) -> np.ndarray:
+        """Encodes one batch of at most `batch_size` images; see `BatchEncoder`."""
+        return self.encoder.encode_batch(images)
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """Encodes images of the contract's size.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsq.errors import DataError
-from fsq.tokenizer import Tokenizer
+from fsq.runtimes.batch_encoder import BatchEncoder
 from pipeline.clock import Clock
 from pipeline.example import ExampleWriter
 from pipeline.job import Job
@@ -41,11 +41,11 @@ class Batch:
       lost: Of the images with a NaN or an infinite latent in any view, by number.
     """
 
-    def __init__(self, job: Job, tokenizer: Tokenizer, clock: Clock, turn: Turn):
+    def __init__(self, job: Job, encoder: BatchEncoder, clock: Clock, turn: Turn):
         self.lost: dict[int, Waiting] = {}
         self._writer = ExampleWriter(job.contract.vocab_size, job.features, job.token_format)
-        self._tokenizer, self._clock, self._turn = tokenizer, clock, turn
-        shape = (tokenizer.batch_size, *tokenizer.contract.image.shape)
+        self._encoder, self._clock, self._turn = encoder, clock, turn
+        shape = (encoder.batch_size, *encoder.contract.image.shape)
         self._pixels = np.zeros(shape, np.uint8)
         self._waiting: list[Waiting] = []
         self._encoded: list[tuple[list[Waiting], np.ndarray]] = []
@@ -54,7 +54,7 @@ class Batch:
         """Adds one view, uint8 [S, S, C]; a full batch is encoded."""
         self._pixels[len(self._waiting)] = pixels
         self._waiting.append(waiting)
-        if len(self._waiting) == self._tokenizer.batch_size:
+        if len(self._waiting) == self._encoder.batch_size:
             self.flush()
 
     def flush(self) -> None:
@@ -63,7 +63,7 @@ class Batch:
             return
         self._clock.stop("decode")
         with self._turn.passed_on():
-            tokens = self._tokenizer.encode_batch(self._pixels[: len(self._waiting)])
+            tokens = self._encoder.encode_batch(self._pixels[: len(self._waiting)])
             self._clock.stop("encode")
         self._clock.stop("wait")
         tokens = tokens.reshape(len(tokens), -1)
@@ -106,7 +106,7 @@ class Batch:
         """Notes the images without a token; one beyond the vocabulary is an error."""
         for row in np.flatnonzero((tokens < 0).any(axis=1)):
             self.lost[self._waiting[row].record] = self._waiting[row]
-        vocab_size = self._tokenizer.contract.vocab_size
+        vocab_size = self._encoder.contract.vocab_size
         if tokens.max() >= vocab_size:
             raise DataError(
                 f"{self._waiting[0].key}: expected tokens below {vocab_size} in the batch that "

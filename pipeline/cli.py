@@ -118,7 +118,7 @@ def _tokenize(
     from pipeline.config import OutputConfig
     from pipeline.output import describe_plan, is_finished
     from pipeline.plan import make_plan
-    from pipeline.settle import recall_runtime
+    from pipeline.settle import has_kept_encoder, recall_runtime
 
     if output is not None:
         moved = {**config.output.model_dump(), "directory": output}
@@ -131,8 +131,10 @@ def _tokenize(
     if dry_run:
         print_pairs(describe_plan(plan, overwrite=overwrite))
         return None
-    # A finished dataset needs no TensorFlow; otherwise it is loaded here, in silence.
-    _start(tensorflow=overwrite or not is_finished(plan))
+    # A finished dataset needs no TensorFlow, nor does an encoder that was kept; otherwise it is
+    # loaded here, in silence.
+    done = not overwrite and is_finished(plan)
+    _start(tensorflow=not (done or has_kept_encoder(plan)))
     from pipeline.flow import run
     from pipeline.watch import watch
 

@@ -10,6 +10,7 @@ import apache_beam as beam
 
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.errors import DataError, FsqError
+from fsq.runtimes.batch_encoder import BatchEncoder
 from fsq.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.batch import Batch, Waiting
@@ -30,7 +31,7 @@ RECORDS_AT_A_TIME = 16
 NOT_FINITE = "expected finite latents, got NaN or infinity"
 
 _lock = threading.Lock()
-_tokenizers: dict[tuple[str, int], Tokenizer] = {}
+_encoders: dict[tuple[str, int], BatchEncoder] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
                 f"{job.part(unit.name)}: expected the records that were kept, got a damaged part. "
                 "They cannot be made again by themselves; run with --overwrite."
             )
-        records, status = read_and_encode(unit, job, shared_tokenizer(job))
+        records, status = read_and_encode(unit, job, shared_encoder(job))
     except (OSError, FsqError) as error:
         return UnitResult(unit.name, error=describe(error, unit.path))
     try:
@@ -84,7 +85,7 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
 
 
 def read_and_encode(
-    unit: Unit, job: Job, tokenizer: Tokenizer
+    unit: Unit, job: Job, encoder: BatchEncoder
 ) -> tuple[list[PlacedRecord], UnitStatus]:
     """Does `encode_unit`, and again if a read stalls; an image that never comes is a reject.
 
@@ -99,7 +100,7 @@ def read_and_encode(
         turn = Turn()
         # A thread that hangs must not hold the others up.
         heart.on_abandon = turn.give_up
-        return encode_unit(unit, job, tokenizer, heart=heart, turn=turn, given_up=given_up)
+        return encode_unit(unit, job, encoder, heart=heart, turn=turn, given_up=given_up)
 
     while True:
         try:
@@ -121,7 +122,7 @@ def read_and_encode(
 def encode_unit(
     unit: Unit,
     job: Job,
-    tokenizer: Tokenizer,
+    encoder: BatchEncoder,
     *,
     heart: Heart,
     turn: Turn,
@@ -150,7 +151,7 @@ def encode_unit(
     hashes: dict[int, int] = {}
     source = open_source(job.source)
     with turn:
-        batch = Batch(job, tokenizer, clock, turn)
+        batch = Batch(job, encoder, clock, turn)
         records = heard(source.read(unit, job.features, given_up), heart)
         numbered = zip(record_numbers(unit), records, strict=True)
         while some := list(itertools.islice(numbered, RECORDS_AT_A_TIME)):
@@ -196,11 +197,11 @@ def encode_unit(
     return placed, status
 
 
-def shared_tokenizer(job: Job) -> Tokenizer:
-    """Returns the job's tokenizer, loaded once per process, however many threads ask."""
+def shared_encoder(job: Job) -> BatchEncoder:
+    """Returns the job's encoder, loaded once per process, however many threads ask."""
     name = (job.fingerprint, job.batch_size)
     with _lock:
-        if name not in _tokenizers:
+        if name not in _encoders:
             tokenizer = Tokenizer.from_bytes(
                 storage.read(storage.join(job.work, CONTRACT_FILE)),
                 storage.read(storage.join(job.work, WEIGHTS_FILE)),
@@ -209,16 +210,16 @@ def shared_tokenizer(job: Job) -> Tokenizer:
             )
             assert job.runtime != "auto", "a job begins when its runtime is settled"
             tokenizer.use_runtime(job.runtime, job.precision)
-            _keep(job, tokenizer)
-        return _tokenizers[name]
+            _keep(job, tokenizer.encoder)
+        return _encoders[name]
 
 
-def share_tokenizer(job: Job, tokenizer: Tokenizer) -> None:
-    """Gives this process a tokenizer for the job, ready to run."""
+def share_encoder(job: Job, encoder: BatchEncoder) -> None:
+    """Gives this process an encoder for the job, ready to run."""
     with _lock:
-        _keep(job, tokenizer)
+        _keep(job, encoder)
 
 
-def _keep(job: Job, tokenizer: Tokenizer) -> None:
-    _tokenizers.clear()  # one job at a time; an old model would only take memory
-    _tokenizers[job.fingerprint, job.batch_size] = tokenizer
+def _keep(job: Job, encoder: BatchEncoder) -> None:
+    _encoders.clear()  # one job at a time; an old model would only take memory
+    _encoders[job.fingerprint, job.batch_size] = encoder

@@ -14,7 +14,7 @@ from pipeline import storage
 from pipeline.close import close_dataset, settle_units
 from pipeline.config import TokenizeConfig
 from pipeline.difference import refuse_changed_content
-from pipeline.encode import TokenizeUnits, share_tokenizer
+from pipeline.encode import TokenizeUnits, share_encoder
 from pipeline.engine import engine_options
 from pipeline.failure import is_interrupt, message_in, read_failure
 from pipeline.job import Job
@@ -32,7 +32,7 @@ from pipeline.plan import Plan, make_plan
 from pipeline.records import Unit
 from pipeline.retry import begin_retry, plan_retry
 from pipeline.runtime import show_runtime
-from pipeline.settle import recall_runtime, settle_runtime
+from pipeline.settle import kept_encoder, recall_runtime, settle_runtime
 from pipeline.shards import WriteShards
 from pipeline.stop import stop
 from pipeline.workers import quiet_workers, watched_workers
@@ -134,7 +134,7 @@ def run(
         resumed = job.num_units if finished else 0 if overwrite else count_done(plan)
         # Before anything is removed or written: a tokenizer that does not fit must cost nothing.
         if resumed < job.num_units:
-            plan = load_tokenizer(plan)
+            plan = load_encoder(plan)
             job = plan.job
         if overwrite:
             clear_output(job.output)
@@ -173,7 +173,7 @@ def retry_rejects(
         retry = plan_retry(directory, config)
         # Without rejects, an attempt was stopped before it came to what has been mended since.
         if retry.rejects or (retry.changed and not retry.finished):
-            load_tokenizer(retry.plan)
+            load_encoder(retry.plan)
             begin_retry(retry)
     # From here on it is an unfinished job like any other.
     plan = dataclasses.replace(
@@ -183,8 +183,8 @@ def retry_rejects(
     return dataclasses.replace(summary, images_retried=len(retry.rejects))
 
 
-def load_tokenizer(plan: Plan) -> Plan:
-    """Loads the tokenizer for this process, and settles how it is run.
+def load_encoder(plan: Plan) -> Plan:
+    """Loads the encoder for this process, and settles how it is run.
 
     Returns:
       The plan, with its runtime.
@@ -192,14 +192,18 @@ def load_tokenizer(plan: Plan) -> Plan:
     Raises:
       RequestError: Contract and weights do not fit together, or it cannot be run so.
     """
-    tokenizer = Tokenizer.from_bytes(
-        plan.contract_data,
-        plan.weights_data,
-        where=plan.tokenizer,
-        batch_size=plan.job.batch_size,
-    )
-    plan = settle_runtime(plan, tokenizer)
-    share_tokenizer(plan.job, tokenizer)
+    if (kept := kept_encoder(plan)) is not None:
+        plan, encoder = kept
+    else:
+        tokenizer = Tokenizer.from_bytes(
+            plan.contract_data,
+            plan.weights_data,
+            where=plan.tokenizer,
+            batch_size=plan.job.batch_size,
+        )
+        plan = settle_runtime(plan, tokenizer)
+        encoder = tokenizer.encoder
+    share_encoder(plan.job, encoder)
     return plan
 
 

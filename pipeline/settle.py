@@ -3,12 +3,15 @@
 import dataclasses
 from typing import Any
 
-from fsq.runtimes import RUNTIMES, reference_runtime
+from fsq.runtimes import RUNTIMES, RuntimeName, reference_runtime
+from fsq.runtimes.batch_encoder import BatchEncoder
+from fsq.runtimes.cache import Cache
 from fsq.runtimes.make import check_runtime
 from fsq.runtimes.probe import ProbeResult
 from fsq.tokenizer import Tokenizer
 from pipeline import storage
 from pipeline.description import read_job
+from pipeline.machine import machine_kind
 from pipeline.manifest import MANIFEST_FILE, read_manifest
 from pipeline.plan import Plan, fingerprint_of
 from pipeline.runtime import describe_runtime
@@ -42,8 +45,37 @@ def recall_from(plan: Plan, fields: dict[str, Any]) -> Plan:
     return _with(plan, {**before, **describe_runtime(before["name"], before["precision"])})
 
 
+def has_kept_encoder(plan: Plan) -> bool:
+    """Says whether `kept_encoder` has something to try, before anything heavy is imported."""
+    settled = _with_kept_choice(plan)
+    return settled is not None and _cache(plan).has_encoder(plan.job.precision)
+
+
+def kept_encoder(plan: Plan) -> tuple[Plan, BatchEncoder] | None:
+    """Takes the runtime and the encoder that an earlier run kept, without TensorFlow.
+
+    Returns:
+      The settled plan, and what to encode with; None if nothing that can be used was kept.
+    """
+    settled = _with_kept_choice(plan)
+    if settled is None or (runtime := _cache(plan).encoder(plan.job.precision)) is None:
+        return None
+    return settled, BatchEncoder(plan.job.contract, runtime)
+
+
+def _with_kept_choice(plan: Plan) -> Plan | None:
+    """Settles a plan by what an earlier run found, if that is OpenVINO."""
+    asked = plan.fields["runtime"]
+    if "probe" not in asked:
+        choice = _cache(plan).choice(asked["name"], asked["precision"])
+        if choice is None:
+            return None
+        plan = _with_choice(plan, *choice)
+    return plan if plan.job.runtime == "openvino" else None
+
+
 def settle_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
-    """Chooses a runtime if that is still to be done, and tries the one that was asked for.
+    """Chooses a runtime if that is still to be done, tries the one that was asked for, keeps both.
 
     Args:
       plan: The plan; one that is settled stays as it is.
@@ -51,17 +83,37 @@ def settle_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
     """
     asked = plan.fields["runtime"]
     name, precision = asked["name"], asked["precision"]
-    reference = reference_runtime(plan.job.contract.network.kind)
-    if name == reference or "probe" in asked:
+    if name == reference_runtime(plan.job.contract.network.kind):
         tokenizer.use_runtime(name, precision)
         return plan
-    if name == "auto":
-        name, probe = tokenizer.choose_runtime()
-    else:
+    cache = _cache(plan)
+    kept = cache.choice(name, precision)
+    if "probe" in asked:
         tokenizer.use_runtime(name, precision)
-        probe = tokenizer.probe_runtime()
-    found = describe_runtime(name, precision)
-    return _with(plan, found if name == reference else {**found, "probe": _to_dict(probe)})
+    elif kept is not None and kept[0] != "openvino":
+        tokenizer.use_runtime(kept[0], precision)
+        plan = _with_choice(plan, *kept)
+    else:
+        if name == "auto":
+            name, probe = tokenizer.choose_runtime()
+        else:
+            tokenizer.use_runtime(name, precision)
+            probe = tokenizer.probe_runtime()
+        cache.keep_choice(asked["name"], precision, name, probe)
+        plan = _with_choice(plan, name, probe)
+    tokenizer.keep_encoder(cache, precision)
+    return plan
+
+
+def _cache(plan: Plan) -> Cache:
+    return Cache(plan.job.contract, plan.job.batch_size, machine_kind())
+
+
+def _with_choice(plan: Plan, name: RuntimeName, probe: ProbeResult) -> Plan:
+    found = describe_runtime(name, plan.fields["runtime"]["precision"])
+    if name == reference_runtime(plan.job.contract.network.kind):
+        return _with(plan, found)
+    return _with(plan, {**found, "probe": _to_dict(probe)})
 
 
 def _to_dict(probe: ProbeResult) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# What another run found out is nothing that a test may lean on.
+os.environ["FSQ_CACHE"] = "off"
 
 import numpy as np
 import pytest

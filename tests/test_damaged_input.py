@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from fsq.errors import DataError, RequestError
+from fsq.runtimes.batch_encoder import BatchEncoder
 from fsq.tokenizer import Tokenizer
 from pipeline.config import ImageFolderSource, TfdsSource, TfrecordSource, TokenizeConfig
 from pipeline.flow import Summary, tokenize
@@ -364,14 +365,14 @@ def test_an_overflow_in_some_images_costs_no_other(
 def test_a_token_beyond_the_vocabulary_ends_the_job_before_anything_is_written(
     make_config: MakeConfig, tmp_path: Path, small_images, monkeypatch: pytest.MonkeyPatch
 ):
-    encode_batch = Tokenizer.encode_batch
+    encode_batch = BatchEncoder.encode_batch
 
     def beyond(self, images):
         tokens = encode_batch(self, images)
         tokens[-1, -1, -1] = 60
         return tokens
 
-    monkeypatch.setattr(Tokenizer, "encode_batch", beyond)
+    monkeypatch.setattr(BatchEncoder, "encode_batch", beyond)
     write_folder(tmp_path / "images", small_images, 20)
     source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
     config = make_config(source, max_reject_fraction=1)

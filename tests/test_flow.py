@@ -15,6 +15,7 @@ import yaml
 
 from fsq.errors import DataError, RequestError
 from fsq.images import center_crop, decode_image, fit_image
+from fsq.runtimes.batch_encoder import BatchEncoder
 from fsq.tokenizer import Tokenizer
 from pipeline.config import TokenizeConfig
 from pipeline.flow import Summary, tokenize
@@ -470,7 +471,7 @@ def test_rejects_change_no_other_token(make_config: MakeConfig, spoilt_folder: P
 def test_a_nan_latent_rejects_the_image_with_all_its_views(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
-    encode_batch = Tokenizer.encode_batch
+    encode_batch = BatchEncoder.encode_batch
 
     def sometimes_nan(self, images):
         tokens = encode_batch(self, images)
@@ -478,7 +479,7 @@ def test_a_nan_latent_rejects_the_image_with_all_its_views(
             tokens[5, 0, 0] = -1
         return tokens
 
-    monkeypatch.setattr(Tokenizer, "encode_batch", sometimes_nan)
+    monkeypatch.setattr(BatchEncoder, "encode_batch", sometimes_nan)
     config = make_config(views=["center", "center_flipped"], max_reject_fraction=1.0)
     summary = tokenize(config)
     assert summary.images_rejected > 0

@@ -21,6 +21,7 @@ from fsq.errors import RequestError
 from fsq.images import ImageSpec
 from fsq.runtimes.choose import choose_runtime
 from fsq.runtimes.make import make_runtime
+from fsq.runtimes.openvino_convert import convert_encoder
 from fsq.runtimes.openvino_streams import OpenVinoStreams
 from fsq.runtimes.probe import ROUNDING_ERROR, compare_runtimes, fill_batches, probe_images
 from fsq.tokenizer import Tokenizer
@@ -81,7 +82,8 @@ def test_openvino_s_tokens_depend_on_neither_streams_nor_neighbours_nor_callers(
     autoencoder: Autoencoder,
 ):
     images = make_probe(autoencoder)[:BATCH_SIZE]
-    one = OpenVinoStreams(autoencoder, BATCH_SIZE, streams=1)
+    model = convert_encoder(autoencoder, BATCH_SIZE)
+    one = OpenVinoStreams(model, streams=1)
     expected = one(images)
     others = 255 - images
     others[5] = images[5]
@@ -90,7 +92,7 @@ def test_openvino_s_tokens_depend_on_neither_streams_nor_neighbours_nor_callers(
     padded = np.zeros_like(images)
     padded[:3] = images[:3]
     assert (one(padded)[:3] == expected[:3]).all()
-    many = OpenVinoStreams(autoencoder, BATCH_SIZE, streams=3)
+    many = OpenVinoStreams(model, streams=3)
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(many, [images, others] * 20))
     assert all((tokens == expected).all() for tokens in found[::2])

@@ -5,6 +5,7 @@ from typing import Any
 
 from fsq.errors import RequestError
 from fsq.runtimes import NEEDS, Precision, Runtime, RuntimeName, is_installed
+from fsq.runtimes.openvino_model import OpenVinoModel
 
 
 def check_runtime(name: RuntimeName, precision: Precision, kind: str) -> None:
@@ -53,13 +54,20 @@ def make_runtime(
 
         return OnnxRuntime(autoencoder, batch_size)
     if name == "openvino":
-        from fsq.runtimes.openvino_streams import OpenVinoStreams
+        from fsq.runtimes.openvino_convert import convert_encoder
 
-        streams = len(os.sched_getaffinity(0))
-        return OpenVinoStreams(autoencoder, batch_size, streams=streams, precision=precision)
+        return run_openvino(convert_encoder(autoencoder, batch_size), precision)
     from fsq.runtimes import on_devices
     from fsq.runtimes.tensorflow_graph import TensorFlowGraph
 
     if devices := on_devices.gpus():
         return on_devices.OnDevices(autoencoder, batch_size, devices, compiled=name == "xla")
     return TensorFlowGraph(autoencoder, batch_size, compiled=name == "xla")
+
+
+def run_openvino(model: OpenVinoModel, precision: Precision = "float32") -> Runtime:
+    """Runs an encoder that OpenVINO has, a stream per core."""
+    from fsq.runtimes.openvino_streams import OpenVinoStreams
+
+    streams = len(os.sched_getaffinity(0))
+    return OpenVinoStreams(model, streams=streams, precision=precision)

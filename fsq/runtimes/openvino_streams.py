@@ -1,8 +1,8 @@
-"""The encoder in OpenVINO on the CPU, the quantizer behind it in TensorFlow. Needs `openvino`.
+"""The encoder in OpenVINO on the CPU, the quantizer behind it in NumPy. Needs `openvino`.
 
 OpenVINO folds constants, chooses memory layouts and fuses normalisation and
 activations with the convolutions before them; that is where its speed comes
-from, and its other last decimals.
+from, and its other last decimals. TensorFlow is not imported.
 """
 
 # ruff: noqa: E402 - one thing has to be done before the imports
@@ -15,13 +15,9 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import numpy as np
 import openvino
-import tensorflow as tf
-from openvino.frontend import FrontEndManager
-from openvino.frontend.tensorflow.graph_iterator import GraphIteratorTFGraph
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from fsq.autoencoder import Autoencoder
-from fsq.runtimes.tensorflow_graph import trace_encoder, trace_quantizer
+from fsq.latent_tokens import LatentsToTokens
+from fsq.runtimes.openvino_model import OpenVinoModel
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -34,20 +30,23 @@ class OpenVinoStreams:
     the latents are the same, bit for bit, whatever their number.
 
     Args:
-      autoencoder: Encoder and quantizer.
-      batch_size: Images per call.
+      model: Of the encoder, for one batch size.
       streams: Batches at a time.
       precision: 'float32', or 'bfloat16', which moves some per cent of the tokens.
     """
 
-    def __init__(
-        self, autoencoder: Autoencoder, batch_size: int, *, streams: int, precision: str = "float32"
-    ):
-        self.batch_size = batch_size
-        self._shape = (batch_size, *autoencoder.spec.image.shape)
-        self._quantize = trace_quantizer(autoencoder, batch_size)
-        compiled = openvino.Core().compile_model(
-            _model_of(autoencoder, batch_size),
+    def __init__(self, model: OpenVinoModel, *, streams: int, precision: str = "float32"):
+        self.model = model
+        self.batch_size = model.images_shape[0]
+        self._shape = model.images_shape
+        self._grid = model.grid
+        self._positions = model.grid[0] * model.grid[1]
+        self._quantize = LatentsToTokens(
+            model.levels, model.preset, model.eps, positions=self._positions
+        )
+        core = openvino.Core()
+        compiled = core.compile_model(
+            core.read_model(model.graph, model.weights),
             "CPU",
             {
                 "NUM_STREAMS": streams,
@@ -66,17 +65,9 @@ class OpenVinoStreams:
         request = self._requests.get()
         try:
             request.infer({0: images}, share_inputs=True)
-            # Copied by `tf.constant` before the request is anybody else's.
-            latents = tf.constant(request.get_output_tensor(0).data)
+            # The latents are the request's own memory: tokens first, then it is another's.
+            latents = request.get_output_tensor(0).data
+            tokens = self._quantize(latents.reshape(self.batch_size, self._positions, -1))
         finally:
             self._requests.put(request)
-        return self._quantize(latents).numpy()
-
-
-def _model_of(autoencoder: Autoencoder, batch_size: int) -> openvino.Model:
-    graph = convert_variables_to_constants_v2(trace_encoder(autoencoder, batch_size)).graph
-    frontend = FrontEndManager().load_by_framework("tf")
-    # What is converted refers to both, without holding them.
-    iterator = GraphIteratorTFGraph(graph, share_weights=False)
-    loaded = frontend.load(iterator)
-    return frontend.convert(loaded)
+        return tokens.reshape(self.batch_size, *self._grid)

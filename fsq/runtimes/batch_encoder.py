@@ -1,0 +1,41 @@
+"""A runtime with the contract of its tokens: what encodes a dataset, and no more."""
+
+import dataclasses
+
+import numpy as np
+
+from fsq.contract import TokenContract
+from fsq.runtimes import Runtime
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchEncoder:
+    """Encodes batches of one size.
+
+    Attributes:
+      contract: What the tokens mean.
+      runtime: Runs one full batch.
+    """
+
+    contract: TokenContract
+    runtime: Runtime
+
+    @property
+    def batch_size(self) -> int:
+        return self.runtime.batch_size
+
+    def encode_batch(self, images: np.ndarray) -> np.ndarray:
+        """Encodes one batch of at most `batch_size` images, padded to it.
+
+        Args:
+          images: uint8, shape [B, S, S, C], B <= batch_size.
+
+        Returns:
+          Tokens [B, rows, columns], int32 or int64; -1 where a latent was NaN or infinite.
+        """
+        count = len(images)
+        if count < self.batch_size:
+            padded = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
+            padded[:count] = images
+            images = padded
+        return self.runtime(images)[:count]
