@@ -133,7 +133,7 @@ def encode_unit(
     Args:
       unit: What to read.
       job: How.
-      tokenizer: The job's.
+      encoder: The job's.
       heart: Told of every record.
       turn: Taken while the interpreter is busy.
       given_up: Records that are not waited for any more, by number, and why.

@@ -27,6 +27,7 @@ from pipeline.sources.listing import NOTHING, Beat, ListedFile, Listing, no_beat
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LISTING_NAME = "listing.txt"
+NO_TIME = b"%020d" % 0
 
 
 class ImageFolder:
@@ -112,7 +113,8 @@ class ImageFolder:
         if image.refused is not None:
             return BadRecord(image.key, image.refused)
         try:
-            data = storage.read(storage.join(self.config.directory, image.key))
+            path = storage.join(self.config.directory, image.key)
+            data = storage.read_sized(path, image.size_bytes)
         except OSError as error:
             return BadRecord(
                 image.key, f"expected a file that can be read, got: {error.strerror or error}"
@@ -186,12 +188,14 @@ class ListedImage(NamedTuple):
     def of(cls, found: Found, label: int) -> "ListedImage":
         return cls(found.name, found.size_bytes, label, found.modified_ns, found.refused)
 
-    def to_line(self, *, timed: bool = True) -> bytes:
+    def to_line(self) -> bytes:
         """Renders the line; bytes of the name that would break it are escaped."""
         size = self.size_bytes if self.refused is None else -1 - REFUSALS.index(self.refused)
-        name = encode_key(self.key).replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
+        name = encode_key(self.key)
+        if b"\\" in name or b"\n" in name:
+            name = name.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
         # The time has a fixed width, so that another one moves no other line.
-        return b"%d %d %020d %s\n" % (size, self.label, self.modified_ns if timed else 0, name)
+        return b"%d %d %020d %s\n" % (size, self.label, self.modified_ns, name)
 
     @classmethod
     def from_line(cls, line: bytes) -> "ListedImage":
@@ -201,16 +205,15 @@ class ListedImage(NamedTuple):
           DataError: It is none.
         """
         try:
-            numbers = line[:-1].split(b" ", 3)
-            size, label, modified_ns = map(int, numbers[:3])
+            size_text, label, modified_ns, key = line[:-1].split(b" ", 3)
+            size = int(size_text)
             refused = REFUSALS[-1 - size] if size < 0 else None
-            name = numbers[3]
+            if b"\\" in key:
+                key = b"\\".join(part.replace(b"\\n", b"\n") for part in key.split(b"\\\\"))
+            name = key.decode("utf-8", "surrogateescape")
+            return cls(name, max(0, size), int(label), int(modified_ns), refused)
         except (ValueError, IndexError) as error:
             raise DataError(f"expected a line of a listing, got {line[:100]!r}.") from error
-        key = b"\\".join(part.replace(b"\\n", b"\n") for part in name.split(b"\\\\"))
-        return cls(
-            key.decode("utf-8", "surrogateescape"), max(0, size), label, modified_ns, refused
-        )
 
 
 def group_of(key: str) -> str:
@@ -257,11 +260,12 @@ def _finish(rough: BinaryIO, labels: list[int], stride: int) -> tuple[BinaryIO, 
     digest = hashlib.sha256()
     offsets = array("q")
     offset = 0
+    names = [b"%d" % label for label in labels]
     for number, line in enumerate(rough):
-        image = ListedImage.from_line(line)
-        image = image._replace(label=labels[image.label])
+        size, folder, modified_ns, key = line.split(b" ", 3)
+        head = b"%b %b " % (size, names[int(folder)])
         if number % stride == 0:
             offsets.append(offset)
-        offset += text.write(image.to_line())
-        digest.update(image.to_line(timed=False))
+        offset += text.write(b"%b%b %b" % (head, modified_ns, key))
+        digest.update(b"%b%b %b" % (head, NO_TIME, key))
     return text, digest.hexdigest(), np.array(offsets, np.int64)
