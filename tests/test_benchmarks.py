@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import limit, measured, rounds, token_files
+from benchmarks import limit, measured, rounds, scale, token_files
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.machine import encoder_flops
 from benchmarks.measured import FailedError, run_measured
@@ -27,7 +27,7 @@ def run_of(speed: float, tokens: list[int]) -> Run:
     return Run(100, speed, 2 * speed, 1.0, 500.0, {0: np.array(tokens)})
 
 
-@pytest.mark.parametrize("module", [limit, rounds, token_files])
+@pytest.mark.parametrize("module", [limit, rounds, scale, token_files])
 def test_examples_in_the_docstrings_hold(module):
     assert doctest.testmod(module).failed == 0
 
@@ -92,7 +92,9 @@ def test_a_contender_without_its_packages_says_which():
 
 
 def test_every_peer_has_a_module(root: Path):
-    for contender in CONTENDERS[1:]:
+    peers = [contender for contender in CONTENDERS if not contender.name.startswith("ours")]
+    assert len(peers) == len(CONTENDERS) - 2
+    for contender in peers:
         assert (root / f"benchmarks/peers/{contender.module}.py").exists(), contender
 
 
@@ -178,3 +180,19 @@ def measure(code: str, folder: Path, timeout_seconds: float = 60.0) -> measured.
         log=folder / "log",
         timeout_seconds=timeout_seconds,
     )
+
+
+def test_what_an_image_costs_is_taken_without_the_start():
+    def one(seconds: float, cpu: float, peak: float) -> dict[str, float]:
+        return {"seconds": seconds, "cpu_seconds": cpu, "peak_mb": peak}
+
+    measured_rounds = [
+        {"small": one(50, 100, 300), "large": one(55, 100, 330)},
+        {"small": one(80, 120, 300), "large": one(80, 126, 300)},
+        {"small": one(60, 100, 400), "large": one(61, 101, 400)},
+    ]
+    found = scale.summarize(measured_rounds)
+    assert found["small"] == {"seconds": 60, "cpu_seconds": 100, "peak_mb": 300}
+    assert found["ratio"]["seconds"] == pytest.approx(61 / 60)
+    assert found["ratio"]["cpu_seconds"] == 1.01
+    assert found["ratio"]["peak_mb"] == 1.0
