@@ -1,6 +1,7 @@
 """The image contract: any image to uint8 [S, S, C], the same in training and in encoding.
 
-Decoding, colour conversion and resampling are Pillow's. The rules, in order:
+Decoding, colour conversion and resampling are Pillow's; what the plainest PNGs and JPEGs
+hold is read without it, to the same pixels. The rules, in order:
 
 1. The format is told by the first bytes, never by a name: PNG, JPEG, WebP, BMP, GIF, TIFF.
 2. The size that the header gives must lie within `DecodeRules.max_pixels`, before
@@ -34,6 +35,8 @@ from fsq.formats import FORMATS, EndsEarlyError, format_of, open_image, pillows_
 from fsq.jpeg import decode_plain_jpeg
 from fsq.png import check_pixels, decode_plain_png
 
+# By the first bytes.
+_DECODE_PLAIN = {b"\x89P": decode_plain_png, b"\xff\xd8": decode_plain_jpeg}
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
 _MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
@@ -116,7 +119,7 @@ def decode_image(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES)
     """
     if not data:
         raise BadImageError("expected an image, got 0 bytes")
-    for decode_plain in (decode_plain_png, decode_plain_jpeg):
+    if decode_plain := _DECODE_PLAIN.get(data[:2]):
         pixels = decode_plain(data, channels, max_pixels=rules.max_pixels)
         if pixels is not None:
             return pixels

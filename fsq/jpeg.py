@@ -24,6 +24,7 @@ _FRAMES = (b"\xff\xc0", b"\xff\xc1", b"\xff\xc2")  # baseline, extended, progres
 _JFIF = b"\xff\xe0"
 _ADOBE = b"\xff\xee"
 _LONGEST_HEADER = 2**16
+_MOST_PLAIN_PIXELS = 2**20
 
 
 class _Frame(NamedTuple):
@@ -48,7 +49,7 @@ def decode_plain_jpeg(data: bytes, channels: int, *, max_pixels: int = 2**20) ->
     # These bytes may stand in a table or comment too; what is before them is no header then.
     scan = data.find(_SCAN, 0, _LONGEST_HEADER)
     frame = _read_header(data[:scan]) if scan > 0 else None
-    if frame is None or not 0 < frame.num_pixels <= min(max_pixels, 2**20):
+    if frame is None or frame.num_pixels > max_pixels:
         return None
     mode = "GRAY" if frame.channels == channels == 1 else "RGB"
     try:
@@ -63,7 +64,7 @@ def decode_plain_jpeg(data: bytes, channels: int, *, max_pixels: int = 2**20) ->
 
 @functools.lru_cache(maxsize=16)  # files of one writer often share theirs
 def _read_header(header: bytes) -> _Frame | None:
-    """Reads what is before the scan; None unless all of it is what Pillow reads without a fault."""
+    """Reads what is before the scan; None unless Pillow would read all of it without a fault."""
     frame = None
     at = len(_BEGIN)
     while at < len(header):
@@ -89,7 +90,7 @@ def _read_header(header: bytes) -> _Frame | None:
             )
         if not plain:
             return None
-    return frame
+    return frame if frame is not None and 0 < frame.num_pixels <= _MOST_PLAIN_PIXELS else None
 
 
 def _is_plain_frame(segment: bytes) -> bool:

@@ -5,6 +5,7 @@ import tarfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import image_files as make
@@ -13,6 +14,7 @@ import pytest
 from image_files import save
 from PIL import Image
 
+from fsq import images
 from fsq.errors import BadImageError
 from fsq.formats import format_of
 from fsq.images import DEFAULT_RULES, DecodeRules, _decode, decode_image
@@ -52,11 +54,25 @@ def pillows(data: bytes, channels: int) -> np.ndarray | str:
         return str(error)
 
 
-def ours(data: bytes, channels: int) -> np.ndarray | str:
+def ours(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES) -> np.ndarray | str:
     try:
-        return decode_image(data, channels)
+        return decode_image(data, channels, rules)
     except BadImageError as error:
         return str(error)
+
+
+def check_same(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES) -> bool:
+    """Compares what is decoded with what would be if there were no shorter way.
+
+    Returns:
+      Whether it was taken.
+    """
+    got = ours(data, channels, rules)
+    with mock.patch.dict(images._DECODE_PLAIN, clear=True):
+        expected = ours(data, channels, rules)
+    assert type(got) is type(expected), (got, expected, data.hex())
+    np.testing.assert_array_equal(got, expected, err_msg=data.hex())
+    return isinstance(got, np.ndarray)
 
 
 def check_plain(data: bytes, channels: int) -> None:
@@ -164,6 +180,86 @@ def test_the_limit_of_pixels_is_that_of_the_rules():
         decode_image(data, 3, DecodeRules(max_pixels=1599))
 
 
+def in_three_scans(
+    factors: tuple[tuple[int, int], ...], size: tuple[int, int] = (37, 50), identities=b"\1\2\3"
+) -> bytes:
+    """A colour JPEG put together from three grey ones, each the scan of one component.
+
+    Args:
+      factors: Horizontal and vertical, of each component.
+      size: Height and width in pixels.
+      identities: What the components are called.
+    """
+    widest, highest = (max(several) for several in zip(*factors, strict=True))
+    frame, scans, header = b"", b"", b""
+    for number, (across, down) in zip(identities, factors, strict=True):
+        height, width = -(-size[0] * down // highest), -(-size[1] * across // widest)
+        grey = encode(picture(height, width, number)[..., 0], "4:4:4", quality=80)
+        begin, scan = grey.index(b"\xff\xc0"), grey.index(b"\xff\xda")
+        header = grey[:begin]  # with the quantization, the same in all
+        tables = grey[begin + 13 : scan]
+        frame += bytes((number, across << 4 | down, 0))
+        scans += grey[scan : scan + 5] + bytes((number,)) + grey[scan + 6 : -2]
+    sides = size[0].to_bytes(2) + size[1].to_bytes(2)
+    return b"".join(
+        (header, b"\xff\xc0\0\x11\x08", sides, b"\3", frame, tables, scans, b"\xff\xd9")
+    )
+
+
+PLAIN_FACTORS = [
+    ((1, 1), (1, 1), (1, 1)),
+    ((2, 2), (1, 1), (1, 1)),
+    ((2, 1), (1, 1), (1, 1)),
+    ((4, 1), (1, 1), (1, 1)),
+    ((1, 2), (1, 1), (1, 1)),
+]
+ODD_FACTORS = [
+    ((2, 2), (2, 2), (2, 2)),
+    ((1, 4), (1, 1), (1, 1)),
+    ((3, 1), (1, 1), (1, 1)),
+    ((1, 3), (1, 1), (1, 1)),
+    ((3, 3), (1, 1), (1, 1)),
+    ((4, 4), (1, 1), (1, 1)),
+    ((4, 2), (2, 1), (1, 1)),
+    ((2, 1), (1, 2), (1, 1)),
+    ((2, 2), (2, 1), (1, 2)),
+    ((1, 1), (2, 2), (1, 1)),
+    ((1, 2), (2, 1), (2, 2)),
+    ((3, 1), (2, 1), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("factors", [*PLAIN_FACTORS, *ODD_FACTORS], ids=str)
+@pytest.mark.parametrize("identities", [b"\1\2\3", b"RGB", b"\0\1\2"])
+def test_components_of_any_factors_in_scans_of_their_own_have_the_same_outcome(factors, identities):
+    for size in ((37, 50), (16, 16), (1, 1)):
+        named = in_three_scans(factors, size, identities)
+        for data in (named, make.jpeg_without(named, 0xE0)):  # the names count where JFIF is absent
+            for channels in (1, 3):
+                check_same(data, channels)
+                if factors in PLAIN_FACTORS:
+                    check_plain(data, channels)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_picture_closed_after_any_of_its_scans_has_the_same_outcome(size):
+    data = encode(picture(*size), quality=70, progressive=1)
+    at, count = data.index(b"\xff\xda"), 0
+    while (at := data.find(b"\xff\xda", at + 2)) > 0:
+        # Before a scan stand its tables.
+        for end in {at, data.rfind(b"\xff\xc4", 0, at)}:
+            check_same(data[:end] + b"\xff\xd9", 3)
+            check_same(data[:end] + b"\xff\xd9", 1)
+            count += 1
+    assert count >= 4
+
+
+@pytest.mark.parametrize("orientation", [None, *range(10)])
+def test_exif_is_left_to_pillow_and_applied(orientation: int | None):
+    exif = make.exif(orientation) if orientation is not None else Image.Exif().tobytes()
+    assert check_same(save(picture(20, 30), "JPEG", exif=exif), 3)
+
+
 def damaged(data: bytes, rng: random.Random) -> bytes:
     """Flips, changes, takes out, puts in or cuts off; an end may be put behind the cut."""
     scan = data.index(b"\xff\xda")
@@ -196,6 +292,9 @@ DAMAGED_KINDS = [
     encode(picture(40, 31)[..., 0], "4:4:4", quality=80, optimize=1),
     save(picture(17, 80), "JPEG", subsampling=2, comment=b"a comment"),
     with_adobe(0),
+    encode(picture(21, 40), "4:1:1", quality=80),
+    save(picture(20, 30), "JPEG", exif=make.exif(6)),
+    in_three_scans(((2, 2), (1, 1), (1, 1))),
 ]
 
 
@@ -204,15 +303,37 @@ def test_a_damaged_jpeg_has_the_outcome_that_it_has_without_the_shorter_way():
     check_damages(count=4000, seed=0)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", range(len(DAMAGED_KINDS)))
+def test_any_byte_changed_has_the_outcome_that_it_has_without_the_shorter_way(kind: int):
+    data = DAMAGED_KINDS[kind]
+    # Two changes for each byte of the header, one for every few of the pixels.
+    scan = data.index(b"\xff\xda") + 14
+    changes = [(at, mask) for at in range(scan) for mask in (1 << at % 8, 0xFF)]
+    changes += [(at, 1 << at % 8) for at in range(scan, len(data), max(1, len(data) // 500))]
+    taken = 0
+    for at, mask in changes:
+        changed = data[:at] + bytes((data[at] ^ mask,)) + data[at + 1 :]
+        taken += check_same(changed, 1 if at % 5 == 0 else 3)
+    assert 0 < taken < len(changes)
+
+
+@pytest.mark.parametrize("kind", range(len(DAMAGED_KINDS)))
+@pytest.mark.parametrize("truncated", ["refuse", "fill"])
+def test_a_cut_has_the_outcome_that_it_has_without_the_shorter_way(kind: int, truncated):
+    rules = DecodeRules(truncated=truncated)
+    data = DAMAGED_KINDS[kind]
+    outcomes = {check_same(data[:end], 3, rules) for end in range(1, len(data), 13)}
+    assert outcomes == ({False} if truncated == "refuse" else {False, True})
+
+
 def check_damages(count: int, seed: int) -> None:
     rng = random.Random(seed)
-    for number in range(count):
+    for _ in range(count):
         data = damaged(rng.choice(DAMAGED_KINDS), rng)
         channels = rng.choice((1, 3))
         if format_of(data) == "JPEG":
-            expected, got = pillows(data, channels), ours(data, channels)
-            assert type(got) is type(expected), (number, data.hex())
-            np.testing.assert_array_equal(got, expected, err_msg=f"{number}: {data.hex()}")
+            check_same(data, channels)
         else:
             assert decode_plain_jpeg(data, channels) is None
 
