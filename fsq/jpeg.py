@@ -1,12 +1,12 @@
-"""Plain JPEGs, without what Pillow spends in Python on each file.
+"""Plain JPEGs, without what Pillow spends on each file and on each pixel.
 
-Small JPEGs are what research datasets are made of, and more than half of their
-time goes into opening them: Pillow keeps every segment of the header, makes a
-file of the bytes, asks around how to read it and copies the pixels twice. Where
-a header says nothing but what picture follows, that can be left out. libjpeg-turbo,
-which is Pillow's decoder too, then writes into an array. Its warnings count as
-failures here: a file is taken only if it is whole, and what becomes of any
-other is Pillow's to say.
+Small JPEGs are what research datasets are made of, and half of their time goes
+into opening them: Pillow keeps every segment of the header, makes a file of the
+bytes and asks around how to read it. Large ones are copied piece by piece from
+its memory into an array. Where a header says nothing but what picture follows,
+both can be left out: libjpeg-turbo, Pillow's own decoder, writes into an array.
+Its warnings count as failures here: a file is taken only if it is whole, and
+what becomes of any other is Pillow's to say.
 """
 
 import functools
@@ -17,14 +17,18 @@ import simplejpeg
 from PIL import Image
 
 _BEGIN = b"\xff\xd8"
+_END = b"\xff\xd9"
 _SCAN = b"\xff\xda"
 _SKIPPED = (b"\xff\xc4", b"\xff\xdd", b"\xff\xfe")  # Huffman tables, restarts, comments
 _QUANTIZATION = b"\xff\xdb"
 _FRAMES = (b"\xff\xc0", b"\xff\xc1", b"\xff\xc2")  # baseline, extended, progressive
 _JFIF = b"\xff\xe0"
 _ADOBE = b"\xff\xee"
+# EXIF, profiles, previews and others that libjpeg passes over: all but those two.
+_APPLICATIONS = frozenset(bytes((0xFF, code)) for code in (*range(0xE1, 0xEE), 0xEF))
 _LONGEST_HEADER = 2**16
-_MOST_PLAIN_PIXELS = 2**20
+_SMALL_PIXELS = 2**20
+_MOST_PIXELS = 2**29  # their bytes are counted in 31 bits
 
 
 class _Frame(NamedTuple):
@@ -38,7 +42,7 @@ def decode_plain_jpeg(data: bytes, channels: int, *, max_pixels: int = 2**20) ->
     Args:
       data: The bytes of a file.
       channels: 1 for grey, 3 for RGB; converted as Pillow does.
-      max_pixels: A larger picture is left to Pillow, and so is any above 2^20 pixels.
+      max_pixels: A larger picture is left to Pillow.
 
     Returns:
       uint8 [H, W, channels], the pixels that Pillow would give; or None if the
@@ -51,15 +55,39 @@ def decode_plain_jpeg(data: bytes, channels: int, *, max_pixels: int = 2**20) ->
     frame = _read_header(data[:scan]) if scan > 0 else None
     if frame is None or frame.num_pixels > max_pixels:
         return None
+    # What was cut off or lies of its size should take no memory here.
+    if frame.num_pixels > _SMALL_PIXELS and not data.endswith(_END):
+        return None
     mode = "GRAY" if frame.channels == channels == 1 else "RGB"
     try:
         pixels = simplejpeg.decode_jpeg(data, mode, fastdct=False, fastupsample=False, strict=True)
-    except ValueError:  # it ends early, is damaged, or has factors that it does not know
+        if pixels.shape[2] == channels:
+            return pixels
+        # The brightness in the file is not quite that of its RGB, which is what Pillow takes.
+        return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+    # It ends early, is damaged, has factors that are not known, or is too large after all.
+    except (ValueError, MemoryError):
         return None
-    if pixels.shape[2] == channels:
-        return pixels
-    # The brightness in the file is not quite that of its RGB, which is what Pillow takes.
-    return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+
+
+def without_applications(data: bytes) -> bytes:
+    """Leaves EXIF, colour profiles and the like out of the header of a JPEG.
+
+    Args:
+      data: The bytes of a file that begins like one.
+
+    Returns:
+      The file without them; from where its header is damaged, it stays as it is.
+    """
+    kept, at = [data[:2]], 2
+    while data[at : at + 2] != _SCAN:
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4])
+        if end < at + 4 or end > len(data):
+            break
+        if data[at : at + 2] not in _APPLICATIONS:
+            kept.append(data[at:end])
+        at = end
+    return b"".join((*kept, data[at:]))
 
 
 @functools.lru_cache(maxsize=16)  # files of one writer often share theirs
@@ -90,7 +118,7 @@ def _read_header(header: bytes) -> _Frame | None:
             )
         if not plain:
             return None
-    return frame if frame is not None and 0 < frame.num_pixels <= _MOST_PLAIN_PIXELS else None
+    return frame if frame is not None and 0 < frame.num_pixels <= _MOST_PIXELS else None
 
 
 def _is_plain_frame(segment: bytes) -> bool:

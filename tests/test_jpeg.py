@@ -17,8 +17,8 @@ from PIL import Image
 from fsq import images
 from fsq.errors import BadImageError
 from fsq.formats import format_of
-from fsq.images import DEFAULT_RULES, DecodeRules, _decode, decode_image
-from fsq.jpeg import decode_plain_jpeg
+from fsq.images import DEFAULT_RULES, DecodeRules, decode_image
+from fsq.jpeg import decode_plain_jpeg, without_applications
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SIZES = [(1, 1), (7, 9), (8, 8), (16, 16), (31, 33), (48, 64), (131, 57)]
@@ -46,19 +46,18 @@ def encode(pixels: np.ndarray, sampling: str = "4:2:0", **options: int) -> bytes
     return cv2.imencode(".jpg", pixels, flags)[1].tobytes()
 
 
-def pillows(data: bytes, channels: int) -> np.ndarray | str:
-    """What comes out without the shorter way: pixels, or the reason of refusal."""
-    try:
-        return _decode(data, "JPEG", channels, DEFAULT_RULES)
-    except BadImageError as error:
-        return str(error)
-
-
 def ours(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES) -> np.ndarray | str:
     try:
         return decode_image(data, channels, rules)
     except BadImageError as error:
         return str(error)
+
+
+def pillows(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES) -> np.ndarray | str:
+    """What comes out without the shorter way: pixels, or the reason of refusal."""
+    nothing = mock.Mock(return_value=None)
+    with mock.patch.multiple(images, decode_plain_jpeg=nothing, _DECODE_PLAIN={}):
+        return ours(data, channels, rules)
 
 
 def check_same(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES) -> bool:
@@ -67,9 +66,7 @@ def check_same(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES) -
     Returns:
       Whether it was taken.
     """
-    got = ours(data, channels, rules)
-    with mock.patch.dict(images._DECODE_PLAIN, clear=True):
-        expected = ours(data, channels, rules)
+    got, expected = ours(data, channels, rules), pillows(data, channels, rules)
     assert type(got) is type(expected), (got, expected, data.hex())
     np.testing.assert_array_equal(got, expected, err_msg=data.hex())
     return isinstance(got, np.ndarray)
@@ -254,10 +251,80 @@ def test_a_picture_closed_after_any_of_its_scans_has_the_same_outcome(size):
     assert count >= 4
 
 
-@pytest.mark.parametrize("orientation", [None, *range(10)])
-def test_exif_is_left_to_pillow_and_applied(orientation: int | None):
-    exif = make.exif(orientation) if orientation is not None else Image.Exif().tobytes()
-    assert check_same(save(picture(20, 30), "JPEG", exif=exif), 3)
+def with_segments(
+    *segments: tuple[int, bytes], data: bytes = save(picture(20, 30), "JPEG")
+) -> bytes:
+    """Puts segments in at the beginning, each a marker's second byte and a content."""
+    inserted = [
+        bytes((0xFF, code)) + (len(content) + 2).to_bytes(2) + content for code, content in segments
+    ]
+    return data[:2] + b"".join(inserted) + data[2:]
+
+
+THUMBNAIL = save(picture(8, 8), "JPEG")
+APPLICATIONS = {
+    "EXIF": [(0xE1, make.exif(1))],
+    "EXIF of nothing": [(0xE1, Image.Exif().tobytes())],
+    "EXIF with a preview": [(0xE1, make.exif(1) + THUMBNAIL)],
+    "EXIF damaged": [(0xE1, make.exif(1)[:20])],
+    "EXIF that is none": [(0xE1, b"Exif\0\0neither of both")],
+    "EXIF twice": [(0xE1, make.exif(1)), (0xE1, make.exif(6))],
+    "XMP": [(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta tiff:Orientation='6'/>")],
+    "profile": [(0xE2, b"ICC_PROFILE\0\1\1a profile")],
+    "profile cut": [(0xE2, b"ICC_PROFILE\0")],
+    "several": [(0xE2, b"MPF\0MM\0*"), (0xE2, b"FPXR\0"), (0xEC, b"Ducky"), (0xEF, b"")],
+    "Photoshop": [(0xED, b"Photoshop 3.0\x008BIM\x03\xed\0\0\0\0\0\x10" + bytes(16))],
+    "Photoshop cut": [(0xED, b"Photoshop 3.0\x008BIM\x03\xed")],
+    "Adobe's of another kind": [(0xEE, b"Adobe")],
+    "comment": [(0xFE, THUMBNAIL)],
+}
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_applications_write_into_a_header_changes_no_outcome(name: str, channels: int):
+    data = with_segments(*APPLICATIONS[name])
+    check_same(data, channels)
+    check_same(make.jpeg_without(data, 0xE0), channels)  # it gives a density, else EXIF is asked
+    check_same(data[:-20], channels)
+    check_same(data[:-20], channels, DecodeRules(truncated="fill"))
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_only_an_upright_picture_takes_the_shorter_way(orientation: int):
+    data = save(picture(20, 30), "JPEG", exif=make.exif(orientation))
+    assert check_same(data, 3) and check_same(data, 1)
+    with mock.patch.object(images, "decode_plain_jpeg", wraps=decode_plain_jpeg) as shorter:
+        decode_image(data, 3)
+    assert shorter.called == (orientation not in range(2, 9))
+
+
+def test_leaving_out_what_applications_wrote_leaves_the_rest():
+    plain = save(picture(20, 30), "JPEG")
+    assert without_applications(plain) == plain
+    assert without_applications(with_segments(*APPLICATIONS["several"])) == plain
+    assert without_applications(with_segments(*APPLICATIONS["EXIF with a preview"])) == plain
+    for end in range(2, 700):
+        cut = with_segments(*APPLICATIONS["EXIF"])[:end]
+        bare = without_applications(cut)
+        assert cut.endswith(bare[2:])
+
+
+def test_a_large_picture_is_decoded_only_if_it_has_an_end():
+    data = save(picture(1100, 1000), "JPEG", quality=50)
+    assert decode_plain_jpeg(data, 3) is None
+    fast = decode_plain_jpeg(data, 3, max_pixels=1_100_000)
+    np.testing.assert_array_equal(fast, pillows(data, 3))
+    assert check_same(data, 1)
+    with mock.patch("simplejpeg.decode_jpeg") as decode:
+        assert decode_plain_jpeg(data[:-9], 3, max_pixels=1_100_000) is None
+        assert decode_plain_jpeg(data, 3, max_pixels=1_099_999) is None
+    assert not decode.called
+
+
+def test_what_there_is_no_memory_for_is_left_to_pillow():
+    with mock.patch("simplejpeg.decode_jpeg", side_effect=MemoryError):
+        assert decode_plain_jpeg(save(picture(20, 30), "JPEG"), 3) is None
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
@@ -294,6 +361,10 @@ DAMAGED_KINDS = [
     with_adobe(0),
     encode(picture(21, 40), "4:1:1", quality=80),
     save(picture(20, 30), "JPEG", exif=make.exif(6)),
+    make.jpeg_without(
+        with_segments(*APPLICATIONS["EXIF with a preview"], *APPLICATIONS["profile"]), 0xE0
+    ),
+    with_segments(*APPLICATIONS["Photoshop"], *APPLICATIONS["XMP"]),
     in_three_scans(((2, 2), (1, 1), (1, 1))),
 ]
 
