@@ -1,6 +1,7 @@
 """The image contract: any image to uint8 [S, S, C], the same in training and in encoding.
 
-Decoding, colour conversion and resampling are Pillow's. The rules, in order:
+Decoding, colour conversion and resampling are Pillow's. Plain PNGs (`fsq.png`) and upright
+JPEGs (`fsq.jpeg`) are decoded without it, to the same pixels. The rules, in order:
 
 1. The format is told by the first bytes, never by a name: PNG, JPEG, WebP, BMP, GIF, TIFF.
 2. The size that the header gives must lie within `DecodeRules.max_pixels`, before
@@ -31,9 +32,11 @@ from PIL import Image
 
 from fsq.errors import BadImageError
 from fsq.formats import FORMATS, EndsEarlyError, format_of, open_image, pillows_limit_off
-from fsq.jpeg import decode_plain_jpeg
+from fsq.jpeg import decode_plain_jpeg, without_applications
 from fsq.png import check_pixels, decode_plain_png
 
+# By the first bytes.
+_DECODE_PLAIN = {b"\x89P": decode_plain_png, b"\xff\xd8": decode_plain_jpeg}
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
 _MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
@@ -116,7 +119,7 @@ def decode_image(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES)
     """
     if not data:
         raise BadImageError("expected an image, got 0 bytes")
-    for decode_plain in (decode_plain_png, decode_plain_jpeg):
+    if decode_plain := _DECODE_PLAIN.get(data[:2]):
         pixels = decode_plain(data, channels, max_pixels=rules.max_pixels)
         if pixels is not None:
             return pixels
@@ -142,10 +145,17 @@ def _decode(data: bytes, format_name: str, channels: int, rules: DecodeRules) ->
             if rules.animated == "refuse" and opened.has_more():
                 what = "several pages" if format_name == "TIFF" else f"an animated {format_name}"
                 raise BadImageError(f"expected a still image, got {what}")
+            turn = _turn_of(image)
+            if format_name == "JPEG" and turn is None:
+                pixels = _decode_bare_jpeg(data, channels, rules)
+                if pixels is not None:
+                    return pixels
             image.load()
         if opened.png is not None:
             check_pixels(opened.png, np.asarray(image))
-        image = _convert(_turn_upright(image), "L" if channels == 1 else "RGB")
+        if turn is not None:
+            image = image.transpose(turn)
+        image = _convert(image, "L" if channels == 1 else "RGB")
         return np.asarray(image).reshape(image.height, image.width, channels)
     except BadImageError:
         raise
@@ -166,16 +176,24 @@ def _reason(error: Exception) -> str:
     return text[:200]
 
 
-def _turn_upright(image: Image.Image) -> Image.Image:
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
+    """Says what turns an image upright, by its EXIF."""
     if "exif" not in image.info:
-        return image  # a TIFF too: Pillow has turned it
+        return None  # a TIFF too: Pillow turns it
     exif = Image.Exif()
     try:
         exif.load(image.info["exif"])
-        turn = _TURNS.get(exif.get(_ORIENTATION, 1))
+        return _TURNS.get(exif.get(_ORIENTATION, 1))
     except Exception:  # EXIF that cannot be read says nothing of the pixels
-        return image
-    return image if turn is None else image.transpose(turn)
+        return None
+
+
+def _decode_bare_jpeg(data: bytes, channels: int, rules: DecodeRules) -> np.ndarray | None:
+    """Decodes an upright JPEG of which Pillow has read the header; None if Pillow has to."""
+    bare = without_applications(data)
+    if len(bare) == len(data):
+        return None  # tried before
+    return decode_plain_jpeg(bare, channels, max_pixels=rules.max_pixels)
 
 
 def center_crop(width: int, height: int) -> CropBox:

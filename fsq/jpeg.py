@@ -1,68 +1,98 @@
-"""Plain JPEGs, without what Pillow spends in Python on each file.
+"""Plain JPEGs, without what Pillow spends on each file and on each pixel.
 
-Small JPEGs are what research datasets are made of, and about half of their time
-goes into opening them: Pillow keeps every segment of the header, makes a file of
-the bytes and asks around how to read it, and holds the interpreter meanwhile.
-Where a header says nothing but what picture follows, that can be left out. The
-decoder remains Pillow's, called once with the bytes and the arguments that
-Pillow calls it with. So the pixels are the same in every build of it, and those
-of a damaged file are too; OpenCV takes files that Pillow refuses.
+Small JPEGs are what research datasets are made of, and half of their time goes
+into opening them: Pillow keeps every segment of the header, makes a file of the
+bytes and asks around how to read it. Large ones are copied piece by piece from
+its memory into an array. Where a header says nothing but what picture follows,
+both can be left out: libjpeg-turbo, Pillow's own decoder, writes into an array.
+Its warnings count as failures here: a file is taken only if it is whole, and
+what becomes of any other is Pillow's to say.
 """
 
 import functools
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile
+import simplejpeg
+from PIL import Image
 
 _BEGIN = b"\xff\xd8"
+_END = b"\xff\xd9"
 _SCAN = b"\xff\xda"
 _SKIPPED = (b"\xff\xc4", b"\xff\xdd", b"\xff\xfe")  # Huffman tables, restarts, comments
 _QUANTIZATION = b"\xff\xdb"
 _FRAMES = (b"\xff\xc0", b"\xff\xc1", b"\xff\xc2")  # baseline, extended, progressive
 _JFIF = b"\xff\xe0"
 _ADOBE = b"\xff\xee"
-_MODES = {1: "L", 3: "RGB"}  # by channels
+# EXIF, profiles, previews and others that libjpeg passes over: all but those two.
+_APPLICATIONS = frozenset(bytes((0xFF, code)) for code in (*range(0xE1, 0xEE), 0xEF))
+_LONGEST_HEADER = 2**16
+_SMALL_PIXELS = 2**20
+_MOST_PIXELS = 2**29  # their bytes are counted in 31 bits
 
 
 class _Frame(NamedTuple):
-    mode: str
-    width: int
-    height: int
+    channels: int
+    num_pixels: int
 
 
 def decode_plain_jpeg(data: bytes, channels: int, *, max_pixels: int = 2**20) -> np.ndarray | None:
     """Decodes a JPEG whose header is tables, one frame, and at most JFIF, Adobe and comments.
 
     Args:
-      data: The bytes of a file. Above 64 KiB it is left to Pillow, which would
-        hand it to its decoder in pieces.
+      data: The bytes of a file.
       channels: 1 for grey, 3 for RGB; converted as Pillow does.
-      max_pixels: A larger picture is left to Pillow, and so is any above 2^20 pixels.
+      max_pixels: A larger picture is left to Pillow.
 
     Returns:
       uint8 [H, W, channels], the pixels that Pillow would give; or None if the
-      file is of another kind, refused or too large, and Pillow has to look.
+      file is of another kind, damaged or too large, and Pillow has to look.
     """
-    if data[:2] != _BEGIN or len(data) > ImageFile.MAXBLOCK:
+    if not data.startswith(_BEGIN):
         return None
     # These bytes may stand in a table or comment too; what is before them is no header then.
-    frame = _read_header(data[: data.find(_SCAN)])
-    if frame is None or not 0 < frame.width * frame.height <= min(max_pixels, 2**20):
+    scan = data.find(_SCAN, 0, _LONGEST_HEADER)
+    frame = _read_header(data[:scan]) if scan > 0 else None
+    if frame is None or frame.num_pixels > max_pixels:
         return None
-    mode, width, height = frame
+    # What was cut off or lies of its size should take no memory here.
+    if frame.num_pixels > _SMALL_PIXELS and not data.endswith(_END):
+        return None
+    mode = "GRAY" if frame.channels == channels == 1 else "RGB"
     try:
-        image = Image.frombytes(mode, (width, height), data, "jpeg", mode, "")
-    except ValueError:  # it ends early, or libjpeg gave it up
+        pixels = simplejpeg.decode_jpeg(data, mode, fastdct=False, fastupsample=False, strict=True)
+        if pixels.shape[2] == channels:
+            return pixels
+        # The brightness in the file is not quite that of its RGB, which is what Pillow takes.
+        return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+    # It ends early, is damaged, has factors that are not known, or is too large after all.
+    except (ValueError, MemoryError):
         return None
-    if mode != _MODES[channels]:
-        image = image.convert(_MODES[channels])
-    return np.frombuffer(image.tobytes(), np.uint8).reshape(height, width, channels)
+
+
+def without_applications(data: bytes) -> bytes:
+    """Leaves EXIF, colour profiles and the like out of the header of a JPEG.
+
+    Args:
+      data: The bytes of a file that begins like one.
+
+    Returns:
+      The file without them; from where its header is damaged, it stays as it is.
+    """
+    kept, at = [data[:2]], 2
+    while data[at : at + 2] != _SCAN:
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4])
+        if end < at + 4 or end > len(data):
+            break
+        if data[at : at + 2] not in _APPLICATIONS:
+            kept.append(data[at:end])
+        at = end
+    return b"".join((*kept, data[at:]))
 
 
 @functools.lru_cache(maxsize=16)  # files of one writer often share theirs
 def _read_header(header: bytes) -> _Frame | None:
-    """Reads what is before the scan; None unless all of it is what Pillow reads without a fault."""
+    """Reads what is before the scan; None unless Pillow would read all of it without a fault."""
     frame = None
     at = len(_BEGIN)
     while at < len(header):
@@ -81,14 +111,14 @@ def _read_header(header: bytes) -> _Frame | None:
             plain = frame is None and _is_plain_frame(segment)
             if plain:
                 height, width = int.from_bytes(segment[1:3]), int.from_bytes(segment[3:5])
-                frame = _Frame(_MODES[segment[5]], width, height)
+                frame = _Frame(segment[5], width * height)
         else:
             plain = (marker == _JFIF and segment[:5] == b"JFIF\0" and len(segment) >= 14) or (
                 marker == _ADOBE and segment[:5] == b"Adobe" and len(segment) == 12
             )
         if not plain:
             return None
-    return frame
+    return frame if frame is not None and 0 < frame.num_pixels <= _MOST_PIXELS else None
 
 
 def _is_plain_frame(segment: bytes) -> bool:
@@ -96,6 +126,6 @@ def _is_plain_frame(segment: bytes) -> bool:
     return (
         len(segment) in (9, 15)
         and segment[0] == 8
-        and segment[5] in _MODES
+        and segment[5] in (1, 3)
         and len(segment) == 6 + 3 * segment[5]
     )

@@ -17,6 +17,9 @@ from fsq.errors import BadImageError
 
 _BEGIN = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _END = b"\0\0\0\0IEND\xaeB`\x82"
+# Signature and header, then the length of the pixels and what should be their name.
+_FRONT = struct.Struct(">33sI4s")
+_MOST_PLAIN_PIXELS = 2**20
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the number of the colour type
 # Adam7: left, top, and the steps to the right and down, of each pass.
@@ -45,12 +48,12 @@ def decode_plain_png(data: bytes, channels: int, *, max_pixels: int = 2**20) -> 
       uint8 [H, W, channels], the pixels that Pillow would give; or None if the
       file is of another kind, damaged or too large, and Pillow has to look.
     """
-    if not _is_plain(data, channels, min(max_pixels, 2**20)):
+    if not _is_plain(data, channels, max_pixels):
         return None
     cv2 = _load_cv2()
     mode = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
-    return None if pixels is None else pixels.reshape(*pixels.shape[:2], channels)
+    return pixels[..., None] if channels == 1 and pixels is not None else pixels
 
 
 @functools.cache
@@ -62,12 +65,16 @@ def _load_cv2() -> Any:
 
 def _is_plain(data: bytes, channels: int, max_pixels: int) -> bool:
     # 57 bytes are all but the pixels: signature 8, header 25, two chunks' frames 12 each.
+    if len(data) < 57:
+        return False
+    header, size, name = _FRONT.unpack_from(data)
     return (
-        _is_plain_header(data[:33], channels, max_pixels)
-        and data[37:41] == b"IDAT"
-        and len(data) == int.from_bytes(data[33:37]) + 57
-        and data[-12:] == _END
-        and zlib.crc32(memoryview(data)[37:-16]) == int.from_bytes(data[-16:-12])
+        name == b"IDAT"
+        and size == len(data) - 57
+        and _is_plain_header(header, channels, max_pixels)
+        and data.endswith(_END)
+        # A copy of what is small takes less than a view of it.
+        and zlib.crc32(data[37:-16]) == int.from_bytes(data[-16:-12])
     )
 
 
@@ -77,7 +84,8 @@ def _is_plain_header(header: bytes, channels: int, max_pixels: int) -> bool:
         header[:16] == _BEGIN
         and header[24:29] == _KINDS[channels]
         and zlib.crc32(header[12:29]) == int.from_bytes(header[29:33])
-        and int.from_bytes(header[16:20]) * int.from_bytes(header[20:24]) <= max_pixels
+        and int.from_bytes(header[16:20]) * int.from_bytes(header[20:24])
+        <= min(max_pixels, _MOST_PLAIN_PIXELS)
     )
 
 

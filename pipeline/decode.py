@@ -44,6 +44,18 @@ def decode_record(
         image = decode_image(record.data, spec.channels, rules)
     except BadImageError as error:
         return Refusal("decode", str(error))
-    views = views_of(view_names, image.shape[1], image.shape[0])
-    pixels = [fit_image(image, spec, view.crop, flip=view.flip) for view in views]
-    return DecodedImage(record.carried, views, pixels)
+    height, width, _ = image.shape
+    views = views_of(view_names, width, height)
+    return DecodedImage(record.carried, views, _fit_views(image, spec, views))
+
+
+def _fit_views(image: np.ndarray, spec: ImageSpec, views: tuple[View, ...]) -> list[np.ndarray]:
+    """Fits an image to each view; those of one crop share what takes longest, the resampling."""
+    fitted: list[np.ndarray] = []
+    crop = None
+    for view in views:
+        if view.crop != crop:
+            crop = view.crop
+            upright = fit_image(image, spec, crop)
+        fitted.append(upright[:, ::-1] if view.flip else upright)
+    return fitted

@@ -24,7 +24,15 @@ from pipeline.sources.listing import cut_units
 
 RECORDS_PER_SHARD = 10_000
 # Their versions decide pixels, latents or bytes.
-PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "opencv-python-headless", "protobuf")
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+    "simplejpeg",
+    "protobuf",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,8 @@ from fsq.images import (
     fit_image,
 )
 from fsq.png import decode_plain_png
+from pipeline.decode import DecodedImage, decode_record
+from pipeline.records import ImageRecord
 
 RGB = ImageSpec(size_pixels=16, channels=3)
 
@@ -68,6 +70,19 @@ def test_a_crop_of_the_right_size_is_cut_not_resampled():
 )
 def test_the_centre_crop_is_the_largest_centred_square(size, box):
     assert center_crop(*size) == CropBox(*box)
+
+
+@pytest.mark.parametrize("size", [16, 40])
+def test_views_of_one_crop_are_each_what_fitting_gives(size: int):
+    pixels = picture(size, size)
+    names = ("center_flipped", "center", "center_flipped")
+    record = ImageRecord("a", encode(Image.fromarray(pixels)), ())
+    decoded = decode_record(record, RGB, names, DEFAULT_RULES)
+    assert isinstance(decoded, DecodedImage)
+    expected = [
+        fit_image(pixels, RGB, center_crop(size, size), flip=name != "center") for name in names
+    ]
+    np.testing.assert_array_equal(np.stack(decoded.pixels), np.stack(expected))
 
 
 def test_resampling_is_antialiased():
