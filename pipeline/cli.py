@@ -115,7 +115,9 @@ def _tokenize(
     beam_options: tuple[str, ...],
 ) -> "Summary | None":
     from fsq.schema import parse
+    from pipeline.ahead import listing_ahead
     from pipeline.config import OutputConfig
+    from pipeline.manifest import has_manifest
     from pipeline.output import describe_plan, is_finished
     from pipeline.plan import make_plan
     from pipeline.settle import has_kept_encoder, recall_runtime
@@ -124,8 +126,10 @@ def _tokenize(
         moved = {**config.output.model_dump(), "directory": output}
         checked = parse(OutputConfig, moved, "output")
         config = config.model_copy(update={"output": checked})
-    with quiet_start():
-        plan = make_plan(config, limit=limit)
+    with quiet_start(), listing_ahead(config) as listing:
+        if not dry_run and not has_manifest(config.output.directory):
+            import pipeline.flow  # noqa: F401 - meanwhile, because it takes as long
+        plan = make_plan(config, limit=limit, list_ahead=listing)
         if not overwrite:
             plan = recall_runtime(plan)
     if dry_run:

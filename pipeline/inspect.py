@@ -9,7 +9,7 @@ from fsq.errors import DataError, RequestError
 from fsq.saved import check_weights, parse_contract
 from fsq.tokenizer import Tokenizer
 from pipeline import storage
-from pipeline.manifest import MANIFEST_FILE, STATS_FILE, read_listed, read_manifest
+from pipeline.manifest import STATS_FILE, has_manifest, read_listed, read_manifest
 from pipeline.runtime import show_runtime
 
 REFERENCE_BATCH_SIZE = 32  # as small as a batch of large images has to be
@@ -29,7 +29,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
             f"{directory}: expected a dataset or a tokenizer, found no {CONTRACT_FILE}."
         )
     contract = parse_contract(storage.read(path), path)
-    if not storage.exists(storage.join(directory, MANIFEST_FILE)):
+    if not has_manifest(directory):
         return [
             ("tokenizer", directory),
             *describe_contract(contract),

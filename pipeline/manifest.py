@@ -56,6 +56,11 @@ class _Manifest(pydantic.BaseModel):
     fingerprint: _Fingerprint
 
 
+def has_manifest(directory: str) -> bool:
+    """Says whether there is a manifest; a directory without one is not a dataset."""
+    return storage.exists(storage.join(directory, MANIFEST_FILE))
+
+
 def read_manifest(directory: str) -> dict[str, Any]:
     """Reads a dataset's manifest.
 

@@ -18,6 +18,7 @@ from pipeline.manifest import (
     REJECTS_FILE,
     STATS_FILE,
     TIMING_FILE,
+    has_manifest,
     read_manifest,
 )
 from pipeline.parts import read_done
@@ -48,7 +49,7 @@ def is_finished(plan: Plan) -> bool:
       RequestError: It holds another job, finished or not, or files of somebody else.
     """
     output = plan.job.output
-    if storage.exists(storage.join(output, MANIFEST_FILE)):
+    if has_manifest(output):
         refuse_other(plan, read_manifest(output)["fingerprint"]["fields"], "a dataset")
         return True
     description = read_job(output)
@@ -190,7 +191,7 @@ def refuse_strangers(output: str) -> None:
     Raises:
       RequestError: The directory holds other files than such a job writes.
     """
-    if storage.exists(storage.join(output, MANIFEST_FILE)):
+    if has_manifest(output):
         fields = read_manifest(output)["fingerprint"]["fields"]
     else:
         description = read_job(output)

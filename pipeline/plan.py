@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import math
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from fsq import lattice
@@ -61,7 +62,11 @@ class Plan:
 
 
 def make_plan(
-    config: TokenizeConfig, *, limit: int | None = None, stride: int | None = None
+    config: TokenizeConfig,
+    *,
+    limit: int | None = None,
+    stride: int | None = None,
+    list_ahead: Callable[[], Listing] | None = None,
 ) -> Plan:
     """Reads the tokenizer's contract, lists the source and cuts it into units.
 
@@ -69,6 +74,7 @@ def make_plan(
       config: The job's config.
       limit: Take just the first so many images.
       stride: See `Source.list`; a batch unless said.
+      list_ahead: Returns the listing, with a stride of a batch, where that was begun already.
 
     Raises:
       RequestError: Tokenizer, source or config do not fit together.
@@ -81,7 +87,9 @@ def make_plan(
     contract = contract.model_copy(
         update={"views": config.views, "dtype": _storage_name(contract, config)}
     )
-    listing = list_source(config, stride=stride or config.batch_size)
+    listing = (
+        list_ahead() if list_ahead else list_source(config, stride=stride or config.batch_size)
+    )
     if limit is not None and limit >= listing.num_records:
         limit = None  # the same job as without
     units = cut_units(listing, config.batch_size, limit)

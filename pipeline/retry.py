@@ -26,6 +26,7 @@ from pipeline.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
     REJECTS_FILE,
+    has_manifest,
     read_manifest,
 )
 from pipeline.output import lay_folders
@@ -84,7 +85,7 @@ def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:
     Raises:
       RequestError: There is no job, or more than rejected images has changed.
     """
-    finished = storage.exists(storage.join(directory, MANIFEST_FILE))
+    finished = has_manifest(directory)
     units_before: tuple[Unit, ...] = ()
     generation = 0
     suspects: set[str] = set()

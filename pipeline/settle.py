@@ -9,10 +9,9 @@ from fsq.runtimes.cache import Cache
 from fsq.runtimes.make import check_runtime
 from fsq.runtimes.probe import ProbeResult
 from fsq.tokenizer import Tokenizer
-from pipeline import storage
 from pipeline.description import read_job
 from pipeline.machine import machine_kind
-from pipeline.manifest import MANIFEST_FILE, read_manifest
+from pipeline.manifest import has_manifest, read_manifest
 from pipeline.plan import Plan, fingerprint_of
 from pipeline.runtime import describe_runtime
 
@@ -26,7 +25,7 @@ def recall_runtime(plan: Plan) -> Plan:
       RequestError: That runtime is not installed here.
     """
     output = plan.job.output
-    if storage.exists(storage.join(output, MANIFEST_FILE)):
+    if has_manifest(output):
         fields = read_manifest(output)["fingerprint"]["fields"]
     else:
         fields = (read_job(output) or {}).get("fields", {})

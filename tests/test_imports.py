@@ -64,7 +64,7 @@ FLOORS = [
     ["pipeline.decode", "pipeline.job", "pipeline.training_images"],
     ["pipeline.parts", "pipeline.stop", "pipeline.failure"],
     ["pipeline.batch", "pipeline.engine", "pipeline.plan", "pipeline.accounts"],
-    ["pipeline.description", "pipeline.difference"],
+    ["pipeline.ahead", "pipeline.description", "pipeline.difference"],
     ["pipeline.settle"],
     ["pipeline.encode", "pipeline.output", "pipeline.stats", "pipeline.shards"],
     ["pipeline.metadata"],
