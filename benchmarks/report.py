@@ -1,50 +1,59 @@
-"""The tables of `benchmarks.throughput`."""
+"""The tables of `benchmarks.throughput`; as Markdown: python -m benchmarks.report FILE.json"""
 
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from benchmarks.contenders import CONTENDERS
-from benchmarks.workloads import Workload
+from benchmarks.workloads import WORKLOADS, Workload
 
 TITLES = {contender.name: contender.title for contender in CONTENDERS}
 
 
-def limit_table(workload: Workload, limit: dict[str, Any]) -> Table:
+def limit_rows(limit: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What decoding and encoding alone allow, and what the encoder asks of the machine."""
+    yield "decode", _whole(limit["decode"])
+    for name, speed in limit["encode"].items():
+        yield f"encode, {name}", _whole(speed)
+    yield "limit of decode and the fastest encode", _whole(limit["limit"])
+    yield "ours, steady, over the limit", _ratio(limit["ours_over_limit"])
+    yield "encoder, GFLOP per image", f"{limit['encoder_gflop']:.3g}"
+    yield "encoder, GFLOP/s", f"{limit['encoder_gflops']:.1f}"
+    yield "matrix product, GFLOP/s", f"{limit['matrix_gflops']:.1f}"
+
+
+def limit_table(workload: Workload, limit: dict[str, Any]) -> Table:
+    """Shows `limit_rows`."""
     table = Table("alone, all cores", title=f"{workload.name}: {workload.title}")
     table.add_column("images/s", justify="right")
-    table.add_row("decode", _whole(limit["decode"]))
-    for name, speed in limit["encode"].items():
-        table.add_row(f"encode, {name}", _whole(speed))
-    table.add_row("limit of decode and the fastest encode", _whole(limit["limit"]))
-    table.add_row("ours, steady, over the limit", _ratio(limit["ours_over_limit"]))
-    table.add_section()
-    table.add_row("encoder, GFLOP per image", f"{limit['encoder_gflop']:.3g}")
-    table.add_row("encoder, GFLOP/s", f"{limit['encoder_gflops']:.1f}")
-    table.add_row("matrix product, GFLOP/s", f"{limit['matrix_gflops']:.1f}")
+    for row in limit_rows(limit):
+        table.add_row(*row)
     return table
 
 
-def contenders_table(contenders: dict[str, Any]) -> Table:
+COLUMNS = (
+    "images",
+    "whole, images/s",
+    "steady, images/s",
+    "ours is x, whole",
+    "ours is x, steady",
+    "CPU ms/image",
+    "peak MB",
+    "tokens as ours",
+)
+
+
+def contender_rows(contenders: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Everybody's medians, and how many times as fast ours is."""
-    table = Table("from files to tokens", caption=CAPTION)
-    for column in (
-        "images",
-        "whole, images/s",
-        "steady, images/s",
-        "ours is x, whole",
-        "ours is x, steady",
-        "CPU ms/image",
-        "peak MB",
-        "tokens as ours",
-    ):
-        table.add_column(column, justify="right")
     for name, found in sorted(contenders.items(), key=lambda item: list(TITLES).index(item[0])):
         if "skipped" in found:
-            table.add_row(f"{TITLES[name]}: {found['skipped']}")
+            yield (f"{TITLES[name]}: {found['skipped']}",)
             continue
-        table.add_row(
+        yield (
             TITLES[name],
             f"{found['images']:,}",
             _whole(found["whole"]),
@@ -55,7 +64,35 @@ def contenders_table(contenders: dict[str, Any]) -> Table:
             _whole(found["peak_mb"]),
             "-" if found["tokens_equal"] is None else f"{found['tokens_equal']:.3%}",
         )
+
+
+def contenders_table(contenders: dict[str, Any]) -> Table:
+    """Shows `contender_rows`."""
+    table = Table("from files to tokens", caption=CAPTION)
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    for row in contender_rows(contenders):
+        table.add_row(*row)
     return table
+
+
+def markdown(results: dict[str, Any]) -> Iterator[str]:
+    """Yields the lines of both tables of every workload."""
+    for name, found in results["workloads"].items():
+        yield f"### {name}: {WORKLOADS[name].title}"
+        yield ""
+        if found["limit"]:
+            yield from _markdown_table(("alone, all cores", "images/s"), limit_rows(found["limit"]))
+        header = ("from files to tokens", *COLUMNS)
+        yield from _markdown_table(header, contender_rows(found["contenders"]))
+
+
+def _markdown_table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield f"|---|{'---:|' * (len(header) - 1)}"
+    for row in rows:
+        yield f"| {' | '.join((*row, *[''] * (len(header) - len(row))))} |"
+    yield ""
 
 
 CAPTION = (
@@ -73,3 +110,7 @@ def _whole(value: float | None) -> str:
 
 def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    print("\n".join(markdown(json.loads(Path(sys.argv[1]).read_text()))))

@@ -16,7 +16,7 @@ from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.machine import encoder_flops
 from benchmarks.measured import FailedError, run_measured
 from benchmarks.peers.pixels import load_pixels
-from benchmarks.report import contenders_table, limit_table
+from benchmarks.report import contenders_table, limit_table, markdown
 from benchmarks.rounds import Run, Sizes, summarize
 from benchmarks.throughput import QUICK_IMAGES, sizes_of
 from benchmarks.workloads import WORKLOADS
@@ -63,6 +63,12 @@ def test_the_limit_is_summed_up_and_drawn():
     assert found["limit"]["encode"] == report["encode"]
     assert limit_table(WORKLOADS["S"], found["limit"]).row_count == 8
     assert contenders_table(found["contenders"]).row_count == 2
+    lines = list(markdown({"workloads": {"S": found}}))
+    assert lines[0] == "### S: Fashion-MNIST, PNG 28 x 28, small encoder"
+    assert "| encode, openvino | 600 |" in lines
+    (row,) = [line for line in lines if line.startswith("| fsq tokenize |")]
+    assert row == "| fsq tokenize | 100 | 50.0 | 100 | 1.00 | 1.00 | 1.00 | 500 | 100.000% |"
+    assert len({line.count("|") for line in lines[-5:] if line}) == 1
 
 
 def test_only_slow_peers_are_bounded():
