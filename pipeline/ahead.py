@@ -6,19 +6,22 @@ thread of its process have the interpreter.
 
 import contextlib
 import dataclasses
+import json
 import os
-import pickle
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from fsq.errors import DataError, FsqError
+import numpy as np
+
+from fsq.errors import DataError, FsqError, RequestError
 from pipeline.config import TokenizeConfig
 from pipeline.plan import list_source
-from pipeline.sources.listing import Listing
+from pipeline.records import CarriedFeature
+from pipeline.sources.listing import ListedFile, Listing
 
 # Libraries with threads that Python does not know of.
 HAVE_THREADS = {"grpc", "openvino", "tensorflow"}
@@ -56,20 +59,17 @@ def _can_fork() -> bool:
 
 def _list_and_exit(config: TokenizeConfig, answer: socket.socket) -> NoReturn:
     try:
-        found: Listing | FsqError
         files = []
         try:
-            found = list_source(config, stride=config.batch_size)
-            if (text := found.text) is not None:
-                text.flush()
-                files.append(text.fileno())
+            listing = list_source(config, stride=config.batch_size)
+            if listing.text is not None:
+                listing.text.flush()
                 # It has no name; it is handed over as it is.
-                found = dataclasses.replace(found, text=None)
-        except DataError as error:
-            found = DataError(str(error))  # whatever subclass it was
+                files.append(listing.text.fileno())
+            found = _to_dict(listing)
         except FsqError as error:
-            found = error
-        content = pickle.dumps(found)
+            found = {"error": isinstance(error, RequestError), "message": str(error)}
+        content = json.dumps(found).encode()
         answer.sendall(len(content).to_bytes(8, "big") + content)
         if files:
             socket.send_fds(answer, [b"\0"], files)
@@ -87,15 +87,43 @@ def _receive(answer: socket.socket) -> Listing | None:
     with answer.makefile("rb", buffering=0) as stream:
         size = int.from_bytes(_read(stream, 8), "big")
         content = _read(stream, size)
-        if not size or len(content) < size:
-            return None
-        found = pickle.loads(content)
-        if isinstance(found, FsqError):
-            raise found
-        if not found.text_sha256:
-            return found
-        _, files, _, _ = socket.recv_fds(answer, 1, 1)
-    return dataclasses.replace(found, text=os.fdopen(files[0], "r+b")) if files else None
+    if not size or len(content) < size:
+        return None
+    found = json.loads(content)
+    if "error" in found:
+        raise (RequestError if found["error"] else DataError)(found["message"])
+    listing = _from_dict(found)
+    if not listing.text_sha256:
+        return listing
+    _, files, _, _ = socket.recv_fds(answer, 1, 1)
+    return dataclasses.replace(listing, text=os.fdopen(files[0], "r+b")) if files else None
+
+
+def _to_dict(listing: Listing) -> dict[str, Any]:
+    """All of a listing but its text, as JSON has it."""
+    content = dataclasses.asdict(dataclasses.replace(listing, text=None))
+    for file in content["files"]:
+        file["offsets"] = file["offsets"].tolist()
+    return content
+
+
+def _from_dict(content: dict[str, Any]) -> Listing:
+    """The inverse of `_to_dict`."""
+    files = [
+        ListedFile(**{**file, "offsets": np.array(file["offsets"], np.int64)})
+        for file in content["files"]
+    ]
+    features = [
+        CarriedFeature(**{**feature, "class_names": _tuple_of(feature["class_names"])})
+        for feature in content["features"]
+    ]
+    groups = {name: (records, size) for name, (records, size) in content["groups"].items()}
+    found = {"files": tuple(files), "features": tuple(features), "groups": groups}
+    return Listing(**{**content, **found})
+
+
+def _tuple_of(values: list[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
 
 
 def _read(stream: "socket.SocketIO", size: int) -> bytes:

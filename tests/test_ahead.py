@@ -1,6 +1,7 @@
 """Listing in another process is listing."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ other = make_plan(config)
 # The one that lists here too would have asked here.
 assert asked == [], asked
 assert plan.units == other.units and plan.fields == other.fields
+assert plan.job.features == other.job.features and plan.listing.groups == other.listing.groups
 if plan.listing.text is not None:
     plan.listing.text.seek(0), other.listing.text.seek(0)
     assert plan.listing.text.read() == other.listing.text.read() != b""
@@ -58,14 +60,17 @@ def config_of(source: dict, tokenizer: Path, tmp_path: Path) -> dict:
 def test_another_process_lists_the_same(
     image_folder: Path, tokenizer_directory: Path, tmp_path: Path, root: Path
 ):
-    folder = {"kind": "image_folder", "directory": str(image_folder)}
+    # Some names are no UTF-8.
+    named = tmp_path / "named"
+    shutil.copytree(image_folder, named)
+    for path in [path for path in sorted(named.rglob("*")) if path.is_file()][:2]:
+        os.rename(path, os.fsencode(path.parent) + b"/\xff" + os.fsencode(path.name))
+    folder = {"kind": "image_folder", "directory": str(named), "labels": True}
     sample = {"kind": "tfds", "directory": str(root / "samples/fashion_mnist"), "split": "test"}
-    for source, count in ((folder, 20), (sample, 2000)):
-        config = config_of(source, tokenizer_directory, tmp_path)
-        done = run(config, tmp_path, root)
+    for source, count in ((folder, 100), (sample, 2000)):
+        done = run(config_of(source, tokenizer_directory, tmp_path), tmp_path, root)
         assert done.returncode == 0, done.stderr
-        if source is sample:
-            assert done.stdout.strip() == str(count)
+        assert done.stdout.strip() == str(count)
 
 
 def test_what_listing_refuses_is_refused_here(
