@@ -55,6 +55,7 @@ FLOORS = [
     ["pipeline.config", "pipeline.views", "pipeline.manifest", "pipeline.lock"],
     ["pipeline.runtime"],
     ["pipeline.example", "pipeline.tokenizer_output"],
+    ["pipeline.parse"],
     ["pipeline.sources.listing"],
     ["pipeline.sources.folder", "pipeline.sources.tfrecord"],
     ["pipeline.sources.image_folder", "pipeline.sources.tfds"],
