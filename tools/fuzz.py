@@ -357,7 +357,7 @@ def dataset() -> Iterator[Target]:
     from pipeline.config import TokenizeConfig
     from pipeline.flow import tokenize
     from pipeline.inspect import inspect_directory
-    from pipeline.read import read_contract
+    from pipeline.read import TokenBatches, read_contract
     from pipeline.sheet import first_records
     from pipeline.verify import verify_dataset
 
@@ -378,6 +378,7 @@ def dataset() -> Iterator[Target]:
         uses: list[Callable[[], Any]] = [
             lambda: inspect_directory(str(directory)),
             lambda: list(first_records(str(directory), read_contract(str(directory)), 100)),
+            lambda: list(TokenBatches(str(directory), batch_size=8, shuffle_seed=1)),
         ]
 
         def attempt(changes: Changes) -> bool:
