@@ -4,6 +4,7 @@ For the tests and the benchmark of reading, where it does not matter what the
 tokens show. They can be read, not decoded: the weights are missing.
 """
 
+import dataclasses
 import hashlib
 import math
 from pathlib import Path
@@ -15,13 +16,15 @@ from fsq.architecture import ConvNetwork
 from fsq.contract import CONTRACT_FILE, TokenContract, TokenizerSpec
 from fsq.images import CropBox, DecodeRules, ImageSpec
 from fsq.lattice import storage_dtype
+from pipeline.array_record import open_array_record
+from pipeline.close import shard_entry
 from pipeline.config import ImageFolderSource
 from pipeline.example import ExampleWriter
 from pipeline.job import Job
-from pipeline.manifest import sha256_of, write_manifest
+from pipeline.manifest import files_of_shard, sha256_of, write_manifest
 from pipeline.metadata import write_metadata
 from pipeline.records import CarriedFeature, place_of
-from pipeline.shards import ShardResult
+from pipeline.shards import ShardResult, WrittenFile
 from pipeline.tfrecord import frame
 from pipeline.views import View
 
@@ -39,6 +42,7 @@ def write_random_tokens(
     token_format: TokenFormat = "bytes",
     num_shards: int = 3,
     captions: bool = False,
+    array_record: bool = False,
 ) -> np.ndarray:
     """Writes a dataset; image n has key 'n', label n % 5 and, if wanted, caption 'number n'.
 
@@ -50,6 +54,7 @@ def write_random_tokens(
     if captions:
         features.append(CarriedFeature("caption", "caption", "bytes"))
     job = _job(directory, contract, tuple(features), images, num_shards)
+    job = dataclasses.replace(job, array_record=array_record)
     tokens = np.random.default_rng(images).integers(
         0, contract.vocab_size, (images, len(views), side * side)
     )
@@ -68,7 +73,15 @@ def write_random_tokens(
         written = b"".join(frame(record) for _, record in sorted(records))
         Path(job.shard(index)).write_bytes(written)
         digest = hashlib.sha256(written).hexdigest()
-        results.append(ShardResult(index, len(records), len(written), digest))
+        result = ShardResult(index, len(records), len(written), digest)
+        if array_record:
+            twin = Path(job.shard(index, "array_record"))
+            with open_array_record(str(twin)) as write:
+                for _, record in sorted(records):
+                    write(record)
+            file = WrittenFile(twin.stat().st_size, sha256_of(str(twin)))
+            result = dataclasses.replace(result, array_record=file)
+        results.append(result)
     write_dataset_files(job, results)
     return tokens
 
@@ -78,7 +91,8 @@ def write_dataset_files(job: Job, shards: list[ShardResult]) -> None:
     directory = Path(job.output)
     (directory / CONTRACT_FILE).write_text(job.contract.to_json())
     write_metadata(job, shards)
-    names = {job.shard_name(shard.index) for shard in shards}
+    entries = [shard_entry(job, shard) for shard in shards]
+    names = {file["file"] for entry in entries for file in files_of_shard(entry)}
     manifest = {
         "name": job.name,
         "split": job.split,
@@ -90,15 +104,7 @@ def write_dataset_files(job: Job, shards: list[ShardResult]) -> None:
         "views": list(job.views),
         "records": sum(shard.records for shard in shards),
         "machines": [],
-        "shards": [
-            {
-                "file": job.shard_name(shard.index),
-                "records": shard.records,
-                "bytes": shard.size_bytes,
-                "sha256": shard.sha256,
-            }
-            for shard in shards
-        ],
+        "shards": entries,
         "files": {
             path.name: sha256_of(str(path))
             for path in sorted(directory.iterdir())

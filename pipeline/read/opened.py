@@ -10,13 +10,12 @@ from fsq.contract import CONTRACT_FILE, TokenContract
 from fsq.errors import DataError, RequestError
 from fsq.saved import parse_contract
 from pipeline import storage
-from pipeline.manifest import read_listed, read_manifest
+from pipeline.config import FileFormat
+from pipeline.manifest import files_of_shard, read_listed, read_manifest
 from pipeline.parse import Field
 
 FEATURES_FILE = "features.json"
 DAMAGED = "The dataset is damaged; tokenize it again."
-
-FileFormat = Literal["tfrecord", "array_record"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,13 +157,12 @@ def _check_contract(data: bytes, manifest: dict[str, Any], path: str) -> TokenCo
 def _file_of(directory: str, shard: dict[str, Any], file_format: FileFormat) -> dict[str, Any]:
     if file_format == "tfrecord":
         return shard
-    twin = shard.get("array_record")
-    if twin is None:
+    *_, twin = files_of_shard(shard)
+    if twin is shard:
         raise RequestError(
             f"{directory}: expected ArrayRecord files, found TFRecords alone. Tokenize it with "
             "'output.formats: [tfrecord, array_record]'."
         )
-    assert isinstance(twin, dict)
     return twin
 
 

@@ -1,0 +1,132 @@
+"""Records by their numbers, from ArrayRecord files."""
+
+import bisect
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from fsq import lattice
+from fsq.errors import DataError, RequestError
+from pipeline import storage
+from pipeline.array_record import open_reader, reading
+from pipeline.parse import OtherRecordError, parse_record
+from pipeline.read.opened import DAMAGED, open_dataset
+from pipeline.read.sequence import Layout, SequenceSpec
+
+
+class TokenSource:
+    """The records of a dataset, `source[number]`, in the order of the shards.
+
+    A Grain data source and a PyTorch dataset: whoever asks decides on the order.
+    Imports neither TensorFlow nor Beam. Needs `output.formats: [tfrecord,
+    array_record]`. It may be pickled, and asked by many threads at once.
+
+    Args:
+      directory: The dataset, on a local disk.
+      split: Its split, None for whichever it is.
+      sequence: How the tokens of a record become a sequence; None for records as
+        they are stored. One image each: `length` is not for here.
+      with_labels: With a sequence: also return 'label'.
+
+    Raises:
+      RequestError: It is not a finished dataset, or has not what is asked for.
+      DataError: It is damaged, or has a format that this version does not read.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        split: str | None = None,
+        *,
+        sequence: SequenceSpec | None = None,
+        with_labels: bool = False,
+    ):
+        if not storage.is_local(directory):
+            raise RequestError(
+                f"{directory}: expected a local directory, because ArrayRecord files are read "
+                "from there only. Copy it, or read it with TokenBatches."
+            )
+        if sequence is not None and sequence.length is not None:
+            raise RequestError(
+                f"sequence.length: expected none, because every record is a sequence of its own, "
+                f"got {sequence.length}. Pack images with TokenBatches."
+            )
+        self._dataset = open_dataset(directory, split, file_format="array_record")
+        self.contract = self._dataset.contract
+        self._layout = (
+            None if sequence is None else Layout(sequence, self._dataset, with_labels=with_labels)
+        )
+        self.vocab_size = self._layout.vocab_size if self._layout else self.contract.vocab_size
+        self._dtype = lattice.token_dtype(self.vocab_size)
+        self._wanted = frozenset(self._layout.wanted if self._layout else self._dataset.names)
+        # Where each shard begins; at last, how many records there are.
+        self._starts = [0, *itertools.accumulate(self._dataset.records)]
+        self._readers: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        """How many records the dataset has."""
+        return self._starts[-1]
+
+    def __getitem__(self, number: SupportsIndex) -> dict[str, Any]:
+        """Reads a record.
+
+        Returns:
+          Without a sequence: 'tokens' int32 (int64 above 2**31 codes) [rows * columns],
+          'key' and 'view' bytes, 'crop' int64 [4], 'flip' int, and what the job carried.
+          With one: 'tokens' [length], and 'label', an integer, if wanted.
+
+        Raises:
+          IndexError: There is no such record.
+          DataError: A shard is damaged.
+        """
+        number = range(len(self))[number]
+        shard = bisect.bisect_right(self._starts, number) - 1
+        path, place = self._dataset.paths[shard], number - self._starts[shard]
+        with reading(path):
+            (data,) = self._reader(shard).read(place, place + 1)
+        try:
+            found = parse_record(data, self._dataset.fields, self._wanted)
+        except OtherRecordError as error:
+            raise DataError(f"{path}: record {place}: {error}. {DAMAGED}") from error
+        found["tokens"] = self._dataset.tokens_of(found["tokens"], f"{path}: record {place}")
+        if self._layout is not None:
+            rows = {name: _column(value) for name, value in found.items()}
+            return {name: rows[0] for name, rows in self._layout.lay_out(rows).items()}
+        found["tokens"] = found["tokens"].astype(self._dtype)
+        found["crop"] = np.array(found["crop"], np.int64)
+        return found
+
+    def __getitems__(self, numbers: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
+        """Reads several records, as PyTorch's and Grain's loaders ask for them."""
+        return [self[number] for number in numbers]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for number in range(len(self)):
+            yield self[number]
+
+    def __repr__(self) -> str:
+        # Grain compares this when it restores a position.
+        return f"TokenSource({self._dataset.directory!r}, manifest {self._dataset.sha256[:16]})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For the processes of a loader: open files stay here.
+        return {**self.__dict__, "_readers": {}}
+
+    def _reader(self, shard: int) -> Any:
+        reader = self._readers.get(shard)
+        if reader is None:
+            path, expected = self._dataset.paths[shard], self._dataset.records[shard]
+            reader = open_reader(path)
+            if (found := reader.num_records()) != expected:
+                raise DataError(f"{path}: expected {expected:,} records, got {found:,}. {DAMAGED}")
+            self._readers[shard] = reader
+        return reader
+
+
+def _column(value: Any) -> np.ndarray:
+    """The one row of a column."""
+    if isinstance(value, bytes):
+        return np.fromiter([value], object, 1)
+    return np.asarray(value)[None]
