@@ -112,8 +112,13 @@ class TokenBatches:
           IndexError: There is no such batch.
           DataError: A shard is damaged.
         """
-        first = self._begin + range(len(self))[number] * self._batch_records
-        columns = self._take(first, min(first + self._batch_records, self._end))
+        number = range(len(self))[number]
+        return self.joined(number, number + 1)
+
+    def joined(self, first: int, end: int) -> Batch:
+        """Returns the batches from number `first` to before `end`, joined to one."""
+        begin, stop = (self._begin + number * self._batch_records for number in (first, end))
+        columns = self._take(begin, min(stop, self._end))
         if self._layout is not None:
             return self._layout.lay_out(columns)
         dtype = lattice.token_dtype(self.vocab_size)

@@ -9,6 +9,8 @@ from pipeline.read.batches import TokenBatches
 from pipeline.read.sequence import SequenceSpec
 from pipeline.read.views import Views
 
+RECORDS_AT_ONCE = 2048
+
 
 def token_dataset(
     directory: str,
@@ -78,17 +80,20 @@ def token_dataset(
         )
     spec = batches.element_spec()
     types = [tf.string if dtype == np.dtype(object) else dtype for dtype, _ in spec.values()]
-    size = batch_size if drop_remainder else None
+    # A call of Python takes as long as some hundred records, so it is made for several batches.
+    at_once = max(1, RECORDS_AT_ONCE // batch_size)
 
-    def load(number: np.int64) -> list[np.ndarray]:
-        batch = batches[int(number)]
-        return [batch[name] for name in spec]
+    def load(first: np.int64) -> list[np.ndarray]:
+        joined = batches.joined(int(first), min(int(first) + at_once, len(batches)))
+        return [joined[name] for name in spec]
 
     def fetch(number: Any) -> dict[str, Any]:
         tensors = tf.numpy_function(load, [number], types, stateful=False)
         return {
-            name: tf.ensure_shape(tensor, [size, *shape])
+            name: tf.ensure_shape(tensor, [None, *shape])
             for (name, (_, shape)), tensor in zip(spec.items(), tensors, strict=True)
         }
 
-    return tf.data.Dataset.range(start, len(batches)).map(fetch).prefetch(prefetch)
+    joined = tf.data.Dataset.range(start, len(batches), at_once).map(fetch).prefetch(1)
+    dataset = joined.rebatch(batch_size, drop_remainder=drop_remainder).prefetch(prefetch)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches) - start))
