@@ -22,7 +22,16 @@ from fsq.errors import DataError, RequestError
 from fsq.runtimes import Precision, Runtime, RuntimeName, reference_runtime
 from fsq.runtimes.make import make_runtime
 from fsq.runtimes.probe import ProbeResult
-from fsq.saved import check_weights, pack_weights, parse_contract, read_file, replace_file
+from fsq.saved import (
+    check_weights,
+    load_codes,
+    pack_weights,
+    parse_contract,
+    read_file,
+    replace_file,
+)
+
+__all__ = ["Tokenizer", "load_codes"]
 
 DEFAULT_BATCH_SIZE = 256
 
