@@ -51,7 +51,7 @@ def open_array_record(path: str) -> Iterator[Callable[[bytes], None]]:
         with _as_os_error(path):
             writer.close()
         found = hashlib.sha256()
-        for record in read_array_record(place):
+        for record in _read_local(place, path):
             found.update(record)
         if found.digest() != digest.digest():
             raise DataError(
@@ -67,23 +67,35 @@ def read_array_record(path: str) -> Iterator[bytes]:
       OSError: It cannot be read.
       DataError: It is damaged.
     """
-    with _place_to_read(path) as place, reading(path):
-        reader = open_reader(place)
-        count = reader.num_records()
-        for first in range(0, count, RECORDS_PER_READ):
-            yield from reader.read(first, min(first + RECORDS_PER_READ, count))
+    with _place_to_read(path) as place:
+        yield from _read_local(place, path)
 
 
-def open_reader(path: str) -> Any:
+def _read_local(place: str, where: str) -> Iterator[bytes]:
+    reader = open_reader(place, where)
+    count = reader.num_records()
+    for first in range(0, count, RECORDS_PER_READ):
+        with reading(where):
+            records = reader.read(first, min(first + RECORDS_PER_READ, count))
+        yield from records
+
+
+def open_reader(place: str, where: str) -> Any:
     """Opens a local file: `reader.num_records()`, `reader.read(first, end)`.
 
+    Args:
+      place: Its path.
+      where: Its name, for messages.
+
     Raises:
+      OSError: There is none.
       DataError: It is no such file, or damaged.
     """
     from array_record.python.array_record_module import ArrayRecordReader
 
-    with reading(path):
-        reader = ArrayRecordReader(path, READER_OPTIONS)
+    os.stat(place)
+    with reading(where):
+        reader = ArrayRecordReader(place, READER_OPTIONS)
         # It opens anything, and finds no records in what it cannot read.
         if not reader.ok():
             raise RuntimeError("a damaged one")
@@ -91,14 +103,14 @@ def open_reader(path: str) -> Any:
 
 
 @contextlib.contextmanager
-def reading(path: str) -> Iterator[None]:
+def reading(where: str) -> Iterator[None]:
     """Turns what the library raises when it reads into a DataError."""
     try:
         yield
     except (RuntimeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{path}: expected a whole ArrayRecord file, got: {reason}. Copy the file anew."
+            f"{where}: expected a whole ArrayRecord file, got: {reason}. Copy the file anew."
         ) from error
 
 
@@ -117,9 +129,11 @@ def _place_to_write(path: str) -> Iterator[str]:
         with open(place, "rb") as file:
             os.fsync(file.fileno())
         storage.rename(place, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             storage.remove(place)
+        if isinstance(error, OSError) and error.filename == place:
+            raise OSError(error.errno, error.strerror, path) from error
         raise
 
 

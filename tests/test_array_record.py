@@ -41,7 +41,7 @@ def test_records_are_read_back_in_order_and_by_number(tmp_path: Path, records: l
     path = tmp_path / "x"
     write(path, records)
     assert list(read_array_record(str(path))) == records
-    reader = open_reader(str(path))
+    reader = open_reader(str(path), "x")
     for number in range(0, len(records), 97):
         assert reader.read(number, number + 1) == [records[number]]
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
@@ -83,6 +83,15 @@ def test_a_folder_that_is_gone_is_an_error_of_the_system(tmp_path: Path):
         pass
     assert error.value.filename == path
     assert not (tmp_path / "gone").exists()
+
+
+def test_a_file_that_is_removed_meanwhile_is_named_by_its_final_name(tmp_path: Path):
+    path = tmp_path / "x"
+    with pytest.raises(FileNotFoundError) as error, open_array_record(str(path)) as write_one:
+        write_one(b"record")
+        for temporary in tmp_path.iterdir():
+            temporary.unlink()
+    assert error.value.filename == str(path)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 60_000, -1, -70_000])
@@ -353,6 +362,10 @@ def test_a_source_refuses_what_it_cannot_read(random: str, tmp_path: Path):
     (directory / name).write_bytes(bytes(len(data)))
     with pytest.raises(DataError, match=rf"{name}: expected a whole ArrayRecord file, got: "):
         list(TokenSource(str(directory)))
+    source = TokenSource(str(directory))
+    (directory / name).unlink()
+    with pytest.raises(DataError, match=rf"{name}: expected a shard, got: No such file or direct"):
+        list(source)
     (directory / name).write_bytes(data[:-1])
     with pytest.raises(DataError, match=rf"{name}: expected a file of .* bytes, found one of "):
         TokenSource(str(directory))

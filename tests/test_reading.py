@@ -475,7 +475,11 @@ def test_a_shard_that_is_gone_or_cut_off_is_named_before_the_first_record(copied
     message = rf"{SHARD}: expected a file of {size:,} bytes, found one of {size - 1:,}\. The data"
     with pytest.raises(DataError, match=message):
         TokenBatches(str(copied), batch_size=8)
+    shard.write_bytes(bytes(size))
+    batches = TokenBatches(str(copied), batch_size=8)
     shard.unlink()
+    with pytest.raises(DataError, match=rf"{SHARD}: expected a shard, got: No such file or direct"):
+        list(batches)
     with pytest.raises(DataError, match=rf"{SHARD}: expected a file of {size:,} bytes, found none"):
         TokenBatches(str(copied), batch_size=8)
 

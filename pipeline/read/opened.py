@@ -123,6 +123,11 @@ def open_dataset(
     )
 
 
+def unreadable(path: str, error: OSError) -> DataError:
+    """What to say of a shard that was there when the dataset was opened."""
+    return DataError(f"{path}: expected a shard, got: {error.strerror or error}. {DAMAGED}")
+
+
 def read_contract(directory: str) -> TokenContract:
     """Reads the token contract of a dataset."""
     path = storage.join(directory, CONTRACT_FILE)

@@ -8,7 +8,7 @@ import numpy as np
 from fsq.errors import DataError
 from pipeline import storage
 from pipeline.parse import OtherRecordError, parse_records
-from pipeline.read.opened import DAMAGED, OpenedDataset
+from pipeline.read.opened import DAMAGED, OpenedDataset, unreadable
 from pipeline.read.order import BLOCK_RECORDS
 from pipeline.tfrecord import find_strides, split_frames
 
@@ -93,7 +93,7 @@ class RecordReader:
                 file.seek(begin)
                 data = file.read(end - begin)
         except OSError as error:
-            raise DataError(f"{path}: expected a shard, got: {error.strerror or error}.") from error
+            raise unreadable(path, error) from error
         starts, ends = split_frames(data, path, block.number * BLOCK_RECORDS)
         if len(starts) != block.records:
             raise DataError(

@@ -12,7 +12,7 @@ from fsq.errors import DataError, RequestError
 from pipeline import storage
 from pipeline.array_record import open_reader, reading
 from pipeline.parse import OtherRecordError, parse_record
-from pipeline.read.opened import DAMAGED, open_dataset
+from pipeline.read.opened import DAMAGED, open_dataset, unreadable
 from pipeline.read.sequence import Layout, SequenceSpec
 
 
@@ -118,7 +118,10 @@ class TokenSource:
         reader = self._readers.get(shard)
         if reader is None:
             path, expected = self._dataset.paths[shard], self._dataset.records[shard]
-            reader = open_reader(path)
+            try:
+                reader = open_reader(path, path)
+            except OSError as error:
+                raise unreadable(path, error) from error
             if (found := reader.num_records()) != expected:
                 raise DataError(f"{path}: expected {expected:,} records, got {found:,}. {DAMAGED}")
             self._readers[shard] = reader
