@@ -1,5 +1,6 @@
 """The records of a dataset's TFRecord shards, block by block."""
 
+import functools
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -46,14 +47,13 @@ def cut_blocks(shard_records: Sequence[int]) -> list[Block]:
 class RecordReader:
     """Reads blocks of records.
 
-    A shard is scanned once, header by header, when it is first read from; only
+    A shard is scanned, header by header, when this process first reads from it; only
     where its blocks begin is kept.
     """
 
     def __init__(self, dataset: OpenedDataset):
         self.dataset = dataset
         self.blocks = cut_blocks(dataset.records)
-        self._offsets: dict[int, list[int]] = {}
 
     def read(self, blocks: Sequence[int], wanted: Collection[str]) -> Columns:
         """Reads some blocks, given by their numbers, and joins them.
@@ -87,7 +87,8 @@ class RecordReader:
     def _read_block(self, block: Block) -> tuple[bytes, np.ndarray, np.ndarray]:
         path = self.dataset.paths[block.shard]
         try:
-            offsets = self._offsets_of(block.shard)
+            size, records = self.dataset.sizes_bytes[block.shard], self.dataset.records[block.shard]
+            offsets = _find_blocks(path, size, records, self.dataset.sha256)
             begin, end = offsets[block.number : block.number + 2]
             with storage.open_read(path) as file:
                 file.seek(begin)
@@ -102,21 +103,20 @@ class RecordReader:
             )
         return data, starts, ends
 
-    def _offsets_of(self, shard: int) -> list[int]:
-        """Returns where the blocks of a shard begin; at last, where it ends."""
-        if shard not in self._offsets:
-            path, size = self.dataset.paths[shard], self.dataset.sizes_bytes[shard]
-            with storage.open_read(path) as file:
-                found = find_strides(file, size, BLOCK_RECORDS)
-            if found.damage is not None:
-                raise DataError(f"{path}: {found.damage}. {DAMAGED}")
-            if found.num_records != self.dataset.records[shard]:
-                raise DataError(
-                    f"{path}: expected {self.dataset.records[shard]:,} records, "
-                    f"got {found.num_records:,}. {DAMAGED}"
-                )
-            self._offsets[shard] = [*found.offsets.tolist(), size]
-        return self._offsets[shard]
+
+# Small, and of every shard the same in every epoch.
+@functools.lru_cache(maxsize=100_000)
+def _find_blocks(path: str, size_bytes: int, records: int, manifest_sha256: str) -> list[int]:
+    """Returns where the blocks of a shard begin; at last, where it ends."""
+    with storage.open_read(path) as file:
+        found = find_strides(file, size_bytes, BLOCK_RECORDS)
+    if found.damage is not None:
+        raise DataError(f"{path}: {found.damage}. {DAMAGED}")
+    if found.num_records != records:
+        raise DataError(
+            f"{path}: expected {records:,} records, got {found.num_records:,}. {DAMAGED}"
+        )
+    return [*found.offsets.tolist(), size_bytes]
 
 
 def _as_array(values: Any) -> np.ndarray:
