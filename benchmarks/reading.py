@@ -6,7 +6,7 @@
 writes random tokens as `fsq tokenize` would, in both token formats, and reads all
 of them shuffled, in batches of int32: with `token_dataset` and `TokenBatches`; with
 plain tf.data, each record parsed on its own as most examples show it, or each batch
-at once; the same with an int64_list; and record by record from ArrayRecord files.
+at once; the same with an int64_list; and by number from ArrayRecord files.
 All take turns in one process, because a shared machine is not the same machine a
 minute later; every second round goes backwards. A ratio is `token_dataset` over the
 other within a round; the table has medians. The files are in the page cache.
@@ -75,7 +75,8 @@ def by_number(data: Data) -> Iterable[Any]:
     source = TokenSource(str(data.as_bytes), sequence=SequenceSpec())
     order = np.random.default_rng(1).permutation(len(source)).tolist()
     for first in range(0, len(order), data.batch_size):
-        yield np.stack([source[n]["tokens"] for n in order[first : first + data.batch_size]])
+        records = source.__getitems__(order[first : first + data.batch_size])
+        yield np.stack([record["tokens"] for record in records])
 
 
 def plain(data: Data, token_format: TokenFormat, *, whole_batches: bool) -> Iterable[Any]:
@@ -104,7 +105,7 @@ READERS: dict[str, Callable[[Data], Iterable[Any]]] = {
     OURS: lambda data: ours(data, data.as_bytes),
     "ours: token_dataset, int64_list": lambda data: ours(data, data.as_integers),
     "ours: TokenBatches, no TensorFlow": without_tensorflow,
-    "ours: TokenSource, one by one": by_number,
+    "ours: TokenSource, as a loader asks": by_number,
     "plain: parse_single_example": lambda data: plain(data, "bytes", whole_batches=False),
     "plain: parse_example of batches": lambda data: plain(data, "bytes", whole_batches=True),
     "plain: parse_single_example, int64_list": lambda data: plain(

@@ -9,6 +9,7 @@ Source: the encoding of protocol buffers, and tensorflow/core/example/*.proto.
 """
 
 import dataclasses
+import functools
 import struct
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -104,10 +105,10 @@ class _Cursor:
         self._expect(b"\x0a")
         self._require(self._read_end() == ends)
         found = {}
-        for field in _sorted(fields):
+        for field, head in _ordered(tuple(fields)):
             self._expect(b"\x0a")
             end = self._read_end()
-            self._expect(_head(field))
+            self._expect(head)
             if field.name in wanted:
                 found[field.name] = self._read_value(field, end)
             self._at = end
@@ -228,11 +229,11 @@ def _parse_one(data: bytes, fields: Sequence[Field], wanted: Collection[str]) ->
     expect(b"\x0a")
     require(read_end() == len(data))
     found: dict[str, Any] = {}
-    for field in _sorted(fields):
+    for field, head in _ordered(tuple(fields)):
         expect(b"\x0a")
         end = read_end()
         require(at <= end <= len(data))
-        expect(_head(field))
+        expect(head)
         if field.name in wanted:
             for tag in (b"", _TAGS[field.kind], b"\x0a"):
                 expect(tag)
@@ -253,10 +254,8 @@ def _parse_one(data: bytes, fields: Sequence[Field], wanted: Collection[str]) ->
     return found
 
 
-def _sorted(fields: Sequence[Field]) -> list[Field]:
-    return sorted(fields, key=lambda field: field.name.encode())
-
-
-def _head(field: Field) -> bytes:
-    """What stands between the length of an entry and that of its value."""
-    return delimited(b"\x0a", field.name.encode()) + b"\x12"
+@functools.lru_cache(maxsize=64)
+def _ordered(fields: tuple[Field, ...]) -> list[tuple[Field, bytes]]:
+    """The fields as they stand in a record, each with what lies between its two lengths."""
+    ordered = sorted(fields, key=lambda field: field.name.encode())
+    return [(each, delimited(b"\x0a", each.name.encode()) + b"\x12") for each in ordered]

@@ -313,6 +313,13 @@ def test_a_source_has_the_records_of_the_shards_in_order(random: str):
         for name, value in record.items():
             np.testing.assert_array_equal(value, batch[name][number])
     assert record["tokens"].dtype == batch["tokens"].dtype == np.int32
+    several = list(range(1990, 10, -7))
+    for number, record in zip(several, source.__getitems__(several), strict=True):
+        single = source[number]
+        assert list(record) == list(single)
+        for name, value in record.items():
+            assert type(value) is type(single[name])
+            np.testing.assert_array_equal(value, single[name])
     assert source[-1]["key"] == source[np.int64(1999)]["key"] == batch["key"][-1]
     with pytest.raises(IndexError):
         source[2000]
@@ -325,11 +332,15 @@ def test_a_source_gives_sequences_too(random: str):
     batch = TokenBatches(random, batch_size=9, sequence=spec, with_labels=True)[0]
     assert source.vocab_size == 1007
     for record, tokens, label in zip(
-        source.__getitems__(range(9)), batch["tokens"], batch["label"], strict=True
+        source.__getitems__(range(40))[:9], batch["tokens"], batch["label"], strict=True
     ):
         np.testing.assert_array_equal(record["tokens"], tokens)
         assert record["tokens"].dtype == np.int32
         assert record["label"] == label
+    assert [type(each["label"]) for each in (source[0], source.__getitems__(range(40))[0])] == [
+        int,
+        int,
+    ]
 
 
 def test_a_source_may_be_pickled_and_asked_by_many_threads(random: str):
@@ -360,8 +371,9 @@ def test_a_source_refuses_what_it_cannot_read(random: str, tmp_path: Path):
     name = "random-train.array_record-00001-of-00003"
     data = (directory / name).read_bytes()
     (directory / name).write_bytes(bytes(len(data)))
-    with pytest.raises(DataError, match=rf"{name}: expected a whole ArrayRecord file, got: "):
-        list(TokenSource(str(directory)))
+    for use in (list, lambda source: source.__getitems__(range(2000))):
+        with pytest.raises(DataError, match=rf"{name}: expected a whole ArrayRecord file, got: "):
+            use(TokenSource(str(directory)))
     source = TokenSource(str(directory))
     (directory / name).unlink()
     with pytest.raises(DataError, match=rf"{name}: expected a shard, got: No such file or direct"):

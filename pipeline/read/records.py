@@ -82,7 +82,7 @@ class RecordReader:
             raise DataError(f"{' or '.join(paths)}: {error}. {DAMAGED}") from error
         if "tokens" in found:
             found["tokens"] = self.dataset.tokens_of(found["tokens"], self.dataset.directory)
-        return {name: _as_array(values) for name, values in found.items()}
+        return {name: as_array(values) for name, values in found.items()}
 
     def _read_block(self, block: Block) -> tuple[bytes, np.ndarray, np.ndarray]:
         path = self.dataset.paths[block.shard]
@@ -119,7 +119,8 @@ def _find_blocks(path: str, size_bytes: int, records: int, manifest_sha256: str)
     return [*found.offsets.tolist(), size_bytes]
 
 
-def _as_array(values: Any) -> np.ndarray:
+def as_array(values: Any) -> np.ndarray:
+    """Makes an array of a parsed field, texts as bytes objects."""
     if not isinstance(values, list):
         return values
     # Not np.array(values), which would cut zeros at the end of a text off.
