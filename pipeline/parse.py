@@ -173,15 +173,11 @@ class _Cursor:
         return np.concatenate([self._unpack(self._at[p], end[p], count) for p in pieces])
 
     def _unpack(self, begin: np.ndarray, end: np.ndarray, count: int) -> np.ndarray:
-        first = begin[0]
-        region = self._buffer[first : end[-1]]
-        edges = np.zeros(len(region) + 1, np.int8)
-        edges[begin - first] += 1
-        edges[end - first] -= 1
         # The last byte of an integer is one below 128.
-        last = np.flatnonzero((region < 128) & (np.cumsum(edges[:-1], dtype=np.int8) > 0)) + first
-        self._require(len(last) == len(end) * count)
-        self._require(last.reshape(-1, count)[:, -1] == end - 1)
+        last = np.flatnonzero(self._buffer[begin[0] : end[-1]] < 128) + begin[0]
+        rows = last[np.searchsorted(last, begin)[:, None] + np.arange(count)]
+        self._require(rows[:, -1] == end - 1)
+        last = rows.ravel()
         value = self._buffer[last].astype(np.int64)
         # Those before it follow from the back; before the first of all stands a length's last byte.
         byte = self._buffer[last - 1]

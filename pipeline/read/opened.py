@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fsq import lattice
 from fsq.contract import CONTRACT_FILE, TokenContract
 from fsq.errors import DataError, RequestError
 from fsq.saved import parse_contract
@@ -49,7 +50,7 @@ class OpenedDataset:
         return [field.name for field in self.fields]
 
     def tokens_of(self, stored: Any, where: str) -> np.ndarray:
-        """Makes tokens of a parsed field, unsigned or int64 [..., tokens_per_image].
+        """Makes tokens of a parsed field, of the smallest unsigned type, [..., tokens_per_image].
 
         Raises:
           DataError: They are not those of this vocabulary.
@@ -64,7 +65,7 @@ class OpenedDataset:
                 f"{where}: expected tokens in [0, {self.vocab_size}), got {tokens.min()} to "
                 f"{tokens.max()}. {DAMAGED}"
             )
-        return tokens
+        return tokens.astype(lattice.storage_dtype(self.vocab_size), copy=False)
 
     @property
     def vocab_size(self) -> int:

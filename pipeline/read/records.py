@@ -59,7 +59,7 @@ class RecordReader:
         """Reads some blocks, given by their numbers, and joins them.
 
         Returns:
-          By field, one row per record: 'tokens' unsigned or int64 [R, N]; text as
+          By field, one row per record: 'tokens' unsigned [R, N]; text as
           an array of bytes objects [R]; numbers int64 or float32, [R] or [R, length].
 
         Raises:
