@@ -220,6 +220,23 @@ def test_tokens_as_integers_or_bytes_are_read_as_the_same_tokens(tmp_path: Path)
         check_equal(one, other)
 
 
+@pytest.mark.parametrize("token_format", ["bytes", "int64_list"])
+def test_a_vocabulary_beyond_32_bits_is_read_as_int64(tmp_path: Path, token_format):
+    levels = (8,) * 11
+    tokens = write_random_tokens(
+        tmp_path, images=40, side=2, levels=levels, token_format=token_format
+    )
+    assert tokens.max() > 2**32
+    batches = TokenBatches(str(tmp_path), batch_size=40, sequence=SequenceSpec(bos=2**33))
+    assert batches.vocab_size == 2**33 + 1
+    (batch,) = token_dataset(str(tmp_path), batch_size=40).as_numpy_iterator()
+    assert batch["tokens"].dtype == np.int64
+    np.testing.assert_array_equal(batch["tokens"], tokens[[int(k) for k in batch["key"]], 0])
+    assert batches[0]["tokens"].dtype == np.int64
+    np.testing.assert_array_equal(batches[0]["tokens"][:, 1:], batch["tokens"])
+    assert set(batches[0]["tokens"][:, 0]) == {2**33}
+
+
 def test_every_view_or_one_of_each_image_is_read(small):
     directory, tokens = small
 
