@@ -9,8 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.numpy
 
+from fsq import lattice
 from fsq.contract import CONTRACT_FILE, TokenContract
 from fsq.errors import RequestError
 from fsq.schema import parse
@@ -30,6 +32,26 @@ def parse_contract(data: bytes, where: str) -> TokenContract:
     except (ValueError, RecursionError) as error:
         raise RequestError(f"{where}: expected JSON, got: {error}.") from error
     return parse(TokenContract, content, where)
+
+
+def load_codes(directory: str | os.PathLike[str]) -> np.ndarray:
+    """Lists the code of every token, as `FSQ.indices_to_codes` gives them.
+
+    It reads tokenizer.json alone, of a tokenizer or of a finished dataset, so that a
+    prior's embedding can begin with them; imports neither TensorFlow nor Keras.
+
+    Returns:
+      float32 [vocab_size, channels]; row t is the code of token t.
+
+    Raises:
+      RequestError: There is no contract that we read, or its vocabulary is larger than 2**24.
+    """
+    folder = Path(directory)
+    contract = parse_contract(read_file(folder, CONTRACT_FILE), str(folder / CONTRACT_FILE))
+    try:
+        return lattice.codebook(contract.levels, symmetric=contract.preset == "symmetric")
+    except ValueError as error:
+        raise RequestError(f"{folder / CONTRACT_FILE}: {error}") from error
 
 
 def check_weights(data: bytes, contract: TokenContract, where: str) -> None:

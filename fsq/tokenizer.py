@@ -25,7 +25,16 @@ from fsq.runtimes.cache import Cache
 from fsq.runtimes.make import make_runtime
 from fsq.runtimes.openvino_model import OpenVinoModel
 from fsq.runtimes.probe import ProbeResult
-from fsq.saved import check_weights, pack_weights, parse_contract, read_file, replace_file
+from fsq.saved import (
+    check_weights,
+    load_codes,
+    pack_weights,
+    parse_contract,
+    read_file,
+    replace_file,
+)
+
+__all__ = ["Tokenizer", "load_codes"]
 
 DEFAULT_BATCH_SIZE = 256
 

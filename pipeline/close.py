@@ -1,5 +1,6 @@
 """The two reckonings of a job: before the shards are written, and at the close."""
 
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.manifest import (
     REJECTS_FILE,
     STATS_FILE,
     TIMING_FILE,
+    files_of_shard,
     sha256_of,
     write_manifest,
 )
@@ -124,7 +126,8 @@ def write_rejects(job: Job, statuses: Iterable[UnitStatus]) -> None:
 
 
 def _manifest(job: Job, accounts: Accounts, shards: list[ShardResult]) -> dict[str, Any]:
-    shard_names = {job.shard_name(shard.index) for shard in shards}
+    entries = [shard_entry(job, shard) for shard in shards]
+    shard_names = {each["file"] for entry in entries for each in files_of_shard(entry)}
     # All that stands there, so that what tensorflow-datasets writes besides is covered too.
     # Times differ from run to run, so their file is the only one that is not.
     files = [
@@ -146,15 +149,21 @@ def _manifest(job: Job, accounts: Accounts, shards: list[ShardResult]) -> dict[s
         "views": list(job.views),
         "records": sum(shard.records for shard in shards),
         "machines": sorted(accounts.machines),
-        "shards": [
-            {
-                "file": job.shard_name(shard.index),
-                "records": shard.records,
-                "bytes": shard.size_bytes,
-                "sha256": shard.sha256,
-            }
-            for shard in shards
-        ],
+        "shards": entries,
         "files": {name: sha256_of(storage.join(job.output, name)) for name in files},
         "fingerprint": {"sha256": job.fingerprint, "fields": fields},
     }
+
+
+def shard_entry(job: Job, shard: ShardResult) -> dict[str, Any]:
+    """What the manifest says of a shard."""
+    entry: dict[str, Any] = {
+        "file": job.shard_name(shard.index),
+        "records": shard.records,
+        "bytes": shard.size_bytes,
+        "sha256": shard.sha256,
+    }
+    if shard.array_record is not None:
+        name = job.shard_name(shard.index, "array_record")
+        entry["array_record"] = {"file": name, **dataclasses.asdict(shard.array_record)}
+    return entry

@@ -83,6 +83,9 @@ SourceConfig = Annotated[
 ]
 
 
+FileFormat = Literal["tfrecord", "array_record"]
+
+
 class OutputConfig(_Frozen):
     """Where the dataset goes and what it is called."""
 
@@ -91,6 +94,17 @@ class OutputConfig(_Frozen):
     split: Name = "train"
     num_shards: Annotated[int, pydantic.Field(ge=1, le=100_000)] | None = None
     tokens: Literal["bytes", "int64_list"] = "bytes"
+    # ArrayRecord files hold the same records as the TFRecords, each to be had by its number.
+    formats: tuple[FileFormat, ...] = ("tfrecord",)
+
+    @pydantic.field_validator("formats")
+    @classmethod
+    def _formats_differ(cls, formats: tuple[FileFormat, ...]) -> tuple[FileFormat, ...]:
+        if "tfrecord" not in formats or len(set(formats)) != len(formats):
+            raise ValueError(
+                f"expected [tfrecord] or [tfrecord, array_record], got {list(formats)}"
+            )
+        return formats
 
     @pydantic.field_validator("directory")
     @classmethod

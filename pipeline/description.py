@@ -64,4 +64,5 @@ def write_description(work: str, **content: Any) -> None:
 
 def shard_pattern(fields: dict[str, Any]) -> str:
     """A regular expression for the names of a job's shards."""
-    return rf"{re.escape(fields['name'])}-{re.escape(fields['split'])}\.tfrecord-\d+-of-\d+"
+    formats = "|".join(map(re.escape, fields.get("formats", ["tfrecord"])))
+    return rf"{re.escape(fields['name'])}-{re.escape(fields['split'])}\.({formats})-\d+-of-\d+"

@@ -45,7 +45,7 @@ class ExampleWriter:
         names = ["tokens", "key", "view", "crop", "flip", *(f.name for f in features)]
         # Where each value goes, fields being sorted by name as strings of bytes.
         self._order = sorted(range(len(names)), key=lambda i: names[i].encode())
-        self._heads = [_delimited(b"\x0a", name.encode()) for name in names]
+        self._heads = [delimited(b"\x0a", name.encode()) for name in names]
         tokens = _BYTES_LIST if token_format == "bytes" else _INT64_LIST
         kinds = (_BYTES_LIST, _BYTES_LIST, _INT64_LIST, _INT64_LIST)
         self._tags = [tokens, *kinds, *(_TAGS[kind] for kind in self._kinds)]
@@ -116,7 +116,8 @@ def _packed(numbers: tuple[int, ...]) -> bytes:
     return b"".join(_varint(number & 0xFFFFFFFFFFFFFFFF) for number in numbers)
 
 
-def _delimited(tag: bytes, payload: bytes) -> bytes:
+def delimited(tag: bytes, payload: bytes) -> bytes:
+    """A field of a message: its tag, its length and itself."""
     return tag + _varint(len(payload)) + payload
 
 

@@ -9,7 +9,13 @@ from fsq.errors import DataError, RequestError
 from fsq.saved import check_weights, parse_contract
 from fsq.tokenizer import Tokenizer
 from pipeline import storage
-from pipeline.manifest import STATS_FILE, has_manifest, read_listed, read_manifest
+from pipeline.manifest import (
+    STATS_FILE,
+    files_of_shard,
+    has_manifest,
+    read_listed,
+    read_manifest,
+)
 from pipeline.runtime import show_runtime
 
 REFERENCE_BATCH_SIZE = 32  # as small as a batch of large images has to be
@@ -38,6 +44,8 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
     manifest = read_manifest(directory)
     stats: dict[str, Any] = json.loads(read_listed(directory, manifest, STATS_FILE))
     usage = stats["usage"]
+    both = any(len(files_of_shard(shard)) > 1 for shard in manifest["shards"])
+    twice = ", as TFRecord and as ArrayRecord" if both else ""
     return [
         ("dataset", f"{manifest['name']}, split {manifest['split']}, in {directory}"),
         (
@@ -45,7 +53,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
             f"{manifest['images_listed']:,} listed, {manifest['images_rejected']:,} rejected, "
             f"views: {', '.join(manifest['views'])}",
         ),
-        ("records", f"{manifest['records']:,} in {len(manifest['shards'])} shards"),
+        ("records", f"{manifest['records']:,} in {len(manifest['shards'])} shards{twice}"),
         *describe_contract(contract),
         ("stored as", str(contract.dtype)),
         (

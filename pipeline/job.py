@@ -13,7 +13,7 @@ from fsq.contract import TokenContract
 from fsq.images import DecodeRules
 from fsq.runtimes import Precision, RuntimeName
 from pipeline import storage
-from pipeline.config import SourceConfig
+from pipeline.config import FileFormat, SourceConfig
 from pipeline.records import CarriedFeature, unit_name
 
 WORK_FOLDER = ".work"
@@ -43,6 +43,7 @@ class Job:
       read_tries: How often it is asked for.
       fingerprint: sha256 of all that decides the bytes.
       run: Differs from run to run.
+      array_record: Whether ArrayRecord files are written beside the TFRecords.
       generation: How often rejects were tried again.
     """
 
@@ -64,6 +65,7 @@ class Job:
     read_tries: int
     fingerprint: str
     run: str
+    array_record: bool = False
     generation: int = 0
 
     @property
@@ -106,12 +108,12 @@ class Job:
     def unit_names(self) -> list[str]:
         return [unit_name(number) for number in range(self.num_units)]
 
-    def shard_name(self, index: int) -> str:
+    def shard_name(self, index: int, file_format: FileFormat = "tfrecord") -> str:
         """A shard's final file name, as tensorflow-datasets spells it."""
-        return f"{self.name}-{self.split}.tfrecord-{index:05d}-of-{self.num_shards:05d}"
+        return f"{self.name}-{self.split}.{file_format}-{index:05d}-of-{self.num_shards:05d}"
 
-    def shard(self, index: int) -> str:
-        return storage.join(self.output, self.shard_name(index))
+    def shard(self, index: int, file_format: FileFormat = "tfrecord") -> str:
+        return storage.join(self.output, self.shard_name(index, file_format))
 
 
 def parts_folder(output: str, fingerprint: str, generation: int) -> str:

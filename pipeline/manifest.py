@@ -28,11 +28,15 @@ _Name = Annotated[str, pydantic.AfterValidator(_check_name)]
 _Count = Annotated[int, pydantic.Field(ge=0, strict=True)]
 
 
-class _Shard(pydantic.BaseModel):
+class _File(pydantic.BaseModel):
     file: _Name
-    records: _Count
     bytes: _Count
     sha256: str
+
+
+class _Shard(_File):
+    records: _Count
+    array_record: _File | None = None
 
 
 class _Fingerprint(pydantic.BaseModel):
@@ -116,6 +120,12 @@ def read_listed(directory: str, manifest: dict[str, Any], name: str) -> bytes:
             "The dataset is damaged; tokenize it again."
         )
     return data
+
+
+def files_of_shard(shard: dict[str, Any]) -> list[dict[str, Any]]:
+    """Lists the files of an entry of `shards`: the TFRecord, then the ArrayRecord if any."""
+    twin = shard.get("array_record")
+    return [shard] if twin is None else [shard, twin]
 
 
 def sign(content: dict[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,11 @@ def write_metadata(job: Job, shards: list[ShardResult]) -> None:
             description=f"Tokens of {job.contract.vocab_size} codes, "
             f"{job.contract.grid[0]} x {job.contract.grid[1]} per image, row by row.",
         )
+        if job.array_record:
+            info = tfds.builder_from_directory(waiting).info
+            info.add_alternative_file_format("array_record")
+            info.write_to_directory(waiting)
+            Path(waiting, "metadata.json").unlink()  # of a builder's own things; there are none
         stand_in.unlink()
         for path in sorted(Path(waiting).iterdir()):
             storage.write(storage.join(job.output, path.name), path.read_bytes())

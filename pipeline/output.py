@@ -137,7 +137,8 @@ def describe_plan(plan: Plan, *, overwrite: bool) -> list[tuple[str, str]]:
         (
             "output",
             f"{job.output}, {job.num_records * len(job.views):,} records "
-            f"in {job.num_shards} shards",
+            f"in {job.num_shards} shards"
+            f"{', as TFRecord and as ArrayRecord' if job.array_record else ''}",
         ),
         ("state", state),
     ]

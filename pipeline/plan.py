@@ -98,7 +98,7 @@ def make_plan(
     num_shards = config.output.num_shards or math.ceil(num_written / RECORDS_PER_SHARD)
     contract_data = contract.to_json().encode()
     runtime = request_runtime(config, contract, num_written)
-    fields = {
+    fields: dict[str, Any] = {
         "tokenizer": contract.model_dump(mode="json", exclude_none=True),
         "source": config.source.model_dump(mode="json", exclude_none=True),
         "input": listing.describe(),
@@ -114,6 +114,8 @@ def make_plan(
             **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
     }
+    if "array_record" in config.output.formats:
+        fields["formats"] = sorted(config.output.formats)
     job = Job(
         source=config.source,
         output=config.output.directory.rstrip("/"),
@@ -133,6 +135,7 @@ def make_plan(
         read_tries=config.read_tries,
         fingerprint=fingerprint_of(fields),
         run=secrets.token_hex(8),
+        array_record="array_record" in config.output.formats,
     )
     return Plan(
         job, units, listing, contract_data, weights_data, dump_config(config), fields, where

@@ -3,21 +3,32 @@
 import dataclasses
 import hashlib
 import math
+import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import apache_beam as beam
 import numpy as np
 
 from fsq.errors import DataError, FsqError
 from pipeline import storage
+from pipeline.array_record import open_array_record
 from pipeline.example_message import Example
 from pipeline.job import Job
 from pipeline.manifest import sha256_of
 from pipeline.parts import SliceReader, read_status
 from pipeline.stop import NOT_BEGUN, describe, stop, stopped
-from pipeline.tfrecord import unframe
+from pipeline.tfrecord import FOOTER_BYTES, HEADER_BYTES, unframe
 
 RECORDS_IN_MEMORY = 16_384
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenFile:
+    """A file beside a shard, as the manifest speaks of it."""
+
+    bytes: int
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +40,7 @@ class ShardResult:
       records: How many records it holds.
       size_bytes: Its size.
       sha256: Of the whole file.
+      array_record: The same records once more; None if that was not asked for.
       error: None if all went well.
     """
 
@@ -36,6 +48,7 @@ class ShardResult:
     records: int = 0
     size_bytes: int = 0
     sha256: str = ""
+    array_record: WrittenFile | None = None
     error: str | None = None
 
 
@@ -58,25 +71,41 @@ def write_shard(index: int, job: Job) -> ShardResult:
         waiting = storage.join(job.results, job.shard_name(index))
         digest = hashlib.sha256()
         count = size_bytes = 0
-        with storage.open_write(waiting) as file:
+        twin = storage.join(job.results, job.shard_name(index, "array_record"))
+        with (
+            storage.open_write(waiting) as file,
+            open_array_record(twin) if job.array_record else nullcontext() as write_twin,
+        ):
             for records in gather_shard(index, job):
                 data = b"".join(records)
                 file.write(data)
                 digest.update(data)
                 count, size_bytes = count + len(records), size_bytes + len(data)
+                if write_twin is not None:
+                    for framed in records:
+                        write_twin(framed[HEADER_BYTES:-FOOTER_BYTES])
         found = sha256_of(waiting)
         if found != digest.hexdigest():
             raise DataError(
                 f"{waiting}: expected sha256 {digest.hexdigest()[:12]} as written, got "
                 f"{found[:12]} when read back. The disk is at fault; write to another."
             )
+        written_twin = _describe(twin) if job.array_record else None
         storage.rename(waiting, target)
+        if job.array_record:
+            storage.rename(twin, job.shard(index, "array_record"))
     except (OSError, FsqError) as error:
         message = describe(error, target)
         if isinstance(error, OSError):
             stop(job, message)
         return ShardResult(index, error=message)
-    return ShardResult(index, count, size_bytes, found)
+    return ShardResult(index, count, size_bytes, found, written_twin)
+
+
+def _describe(path: str) -> WrittenFile:
+    with storage.open_read(path) as file:
+        size_bytes = file.seek(0, os.SEEK_END)
+    return WrittenFile(size_bytes, sha256_of(path))
 
 
 def gather_shard(index: int, job: Job) -> Iterator[list[bytes]]:

@@ -18,7 +18,9 @@ from fsq.errors import DataError
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
+PIECE_BYTES = 1 << 23
 WRONG_DATA = "expected data with its checksum, got damaged data"
+AGAIN = "Copy the file anew."
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 
@@ -85,6 +87,33 @@ def scan(
     return Scan(number, np.array(offsets, np.int64), damage)
 
 
+def find_strides(file: BinaryIO, size_bytes: int, stride: int) -> Scan:
+    """Does what `scan` does, several times as fast where records are small.
+
+    It reads the whole file and believes its lengths: what is wrong in them shows
+    in the checksums when the records are read.
+    """
+    offsets: list[int] = []
+    number = offset = 0
+    length_at = _LENGTH.unpack_from
+    while offset < size_bytes:
+        file.seek(offset)
+        piece = file.read(PIECE_BYTES)
+        at, last = 0, len(piece) - HEADER_BYTES
+        if last < 0:
+            break
+        while at <= last:
+            if number % stride == 0:
+                offsets.append(offset + at)
+            at += length_at(piece, at)[0] + HEADER_BYTES + FOOTER_BYTES
+            number += 1
+        offset += at
+    damage = None
+    if offset != size_bytes:
+        damage = f"expected its records to end at byte {size_bytes:,}, got {offset:,}"
+    return Scan(number, np.array(offsets), damage)
+
+
 def read_records(file: BinaryIO, where: str, first: int = 0) -> Iterator[bytes]:
     """Yields the records from the file's position on, each checked.
 
@@ -121,6 +150,42 @@ def read_frames(file: BinaryIO, where: str, first: int = 0) -> Iterator[bytes | 
         data = body[:length]
         yield data if _CHECKSUM.unpack_from(body, length)[0] == _masked(data) else None
         number += 1
+
+
+def split_frames(data: bytes, where: str, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the records in some frames that lie one behind the other, each checked.
+
+    Args:
+      data: The frames.
+      where: The name of their file, for messages.
+      first: The number of the first one, for messages.
+
+    Returns:
+      Where in `data` each record begins and where it ends, int64 [R].
+
+    Raises:
+      DataError: A checksum is wrong, or the data ends inside a record.
+    """
+    begins, sums = [], []
+    offset, size = 0, len(data)
+    length_at, checksum = _LENGTH.unpack_from, google_crc32c.value
+    while offset + HEADER_BYTES + FOOTER_BYTES <= size:
+        begin = offset + HEADER_BYTES
+        offset = begin + length_at(data, offset)[0]
+        begins.append(begin)
+        sums.append(checksum(data[begin:offset]))
+        offset += FOOTER_BYTES
+    if offset != size:
+        number = first + len(begins) - (offset > size)
+        raise DataError(f"{where}: record {number}: {WRONG_DATA}. {AGAIN}")
+    starts = np.array(begins, np.int64)
+    ends = np.append(starts[1:] - HEADER_BYTES, offset)[: len(starts)] - FOOTER_BYTES
+    crc = np.array(sums, np.uint32)
+    footers = np.frombuffer(data, np.uint8)[ends[:, None] + np.arange(FOOTER_BYTES)]
+    wrong = (crc >> 15 | crc << 17) + np.uint32(0xA282EAD8) != footers.view("<u4")[:, 0]
+    if wrong.any():
+        raise DataError(f"{where}: record {first + int(wrong.argmax())}: {WRONG_DATA}. {AGAIN}")
+    return starts, ends
 
 
 def _read_length(header: bytes) -> int:

@@ -1,5 +1,6 @@
 """Reads a finished dataset back and checks every promise it makes."""
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
 from fsq.errors import DataError, FsqError
 from fsq.saved import check_weights
 from pipeline import storage
+from pipeline.array_record import read_array_record
 from pipeline.difference import first_difference
 from pipeline.example_message import Example
 from pipeline.manifest import (
@@ -19,6 +21,7 @@ from pipeline.manifest import (
     REJECTS_FILE,
     STATS_FILE,
     TIMING_FILE,
+    files_of_shard,
     read_manifest,
     render,
     sha256_of,
@@ -78,6 +81,8 @@ def verify_dataset(directory: str) -> Iterator[str]:
         for number, shard in enumerate(manifest["shards"]):
             if shard["file"] in files:
                 yield from _check_shard(directory, manifest, contract, number, shard, counts)
+            if not damaged & {file["file"] for file in files_of_shard(shard)}:
+                yield from _check_twin(directory, shard)
         if not damaged:
             yield from _check_accounts(directory, manifest, counts)
     except FsqError as error:
@@ -91,7 +96,8 @@ def verify_dataset(directory: str) -> Iterator[str]:
 def _check_files(directory: str, manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yields the name of every file that is not as the manifest says, and what is wrong."""
     expected = dict(manifest["files"])
-    expected |= {shard["file"]: shard["sha256"] for shard in manifest["shards"]}
+    for shard in manifest["shards"]:
+        expected |= {file["file"]: file["sha256"] for file in files_of_shard(shard)}
     present = {entry.name for entry in storage.list_files(directory)}
     for name in sorted(present - expected.keys() - {MANIFEST_FILE, TIMING_FILE}):
         path = storage.join(directory, name)
@@ -154,6 +160,27 @@ def _check_shard(
     if tokens:
         values, times = np.unique(np.concatenate(tokens), return_counts=True)
         counts.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
+
+
+def _check_twin(directory: str, shard: dict[str, Any]) -> Iterator[str]:
+    """Compares the records of a shard's ArrayRecord file with those of its TFRecord."""
+    *_, twin = files_of_shard(shard)
+    if twin is shard:
+        return
+    paths = [storage.join(directory, each["file"]) for each in (shard, twin)]
+    try:
+        with storage.open_read(paths[0]) as file:
+            pairs = itertools.zip_longest(read_records(file, paths[0]), read_array_record(paths[1]))
+            for number, (ours, theirs) in enumerate(pairs):
+                if ours != theirs:
+                    yield (
+                        f"{paths[1]}: record {number}: expected that of {shard['file']}, "
+                        f"got {'none' if theirs is None else 'another'}. "
+                        "The dataset is damaged; tokenize it again."
+                    )
+                    return
+    except (OSError, FsqError) as error:
+        yield str(error)
 
 
 def _check_record(

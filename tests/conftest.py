@@ -124,7 +124,7 @@ def small_victim(
     config = {
         "source": {"kind": "image_folder", "directory": str(image_folder)},
         "tokenizer": str(tokenizer_directory),
-        "output": {"name": "pets", "num_shards": 3},
+        "output": {"name": "pets", "num_shards": 3, "formats": ["tfrecord", "array_record"]},
         "batch_size": 8,
     }
     folder = tmp_path_factory.mktemp("victim")

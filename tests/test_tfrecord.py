@@ -8,9 +8,55 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsq.errors import DataError
-from pipeline.tfrecord import frame, read_frames, read_records, scan, unframe
+from pipeline.tfrecord import (
+    find_strides,
+    frame,
+    read_frames,
+    read_records,
+    scan,
+    split_frames,
+    unframe,
+)
 
 RECORDS = [b"", b"a", b"\0" * 1000, bytes(range(256)) * 40]
+
+
+@given(st.lists(st.binary(max_size=300), max_size=9))
+def test_many_frames_are_split_into_their_records(records: list[bytes]):
+    data = b"".join(map(frame, records))
+    starts, ends = split_frames(data, "here")
+    assert [data[start:end] for start, end in zip(starts, ends, strict=True)] == records
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5, 16, 20])
+def test_frames_that_end_early_are_refused(cut: int):
+    data = b"".join(map(frame, [b"first", b"second"]))
+    with pytest.raises(DataError, match=r"^here: record 8: expected data with its checksum, got d"):
+        split_frames(data[:-cut], "here", first=7)
+
+
+@pytest.mark.parametrize("position", [12, 16, 17, 20])
+def test_a_flipped_bit_in_many_frames_is_found(position: int):
+    data = bytearray(b"".join(map(frame, [b"first", b"second"])))
+    data[len(frame(b"first")) + position] ^= 1
+    with pytest.raises(DataError, match=r"^here: record 8: expected data with its checksum, got d"):
+        split_frames(bytes(data), "here", first=7)
+
+
+@pytest.mark.parametrize("piece_bytes", [30, 100, 5000])
+def test_strides_are_found_as_a_scan_finds_them(monkeypatch: pytest.MonkeyPatch, piece_bytes: int):
+    monkeypatch.setattr("pipeline.tfrecord.PIECE_BYTES", piece_bytes)
+    data = b"".join(frame(b"x" * (7 * n % 50)) for n in range(100))
+    for stride in (1, 3, 100, 101):
+        file = io.BytesIO(data)
+        found, expected = (
+            find_strides(file, len(data), stride),
+            scan(file, len(data), stride=stride),
+        )
+        assert found.offsets.tolist() == expected.offsets.tolist()
+        assert (found.num_records, found.damage) == (expected.num_records, None)
+    damage = find_strides(io.BytesIO(data[:-1]), len(data) - 1, 3).damage
+    assert damage == f"expected its records to end at byte {len(data) - 1:,}, got {len(data):,}"
 
 
 @given(st.binary(max_size=300))

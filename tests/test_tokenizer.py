@@ -8,9 +8,12 @@ import keras
 import numpy as np
 import pytest
 
-from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
+from fsq import FSQ
+from fsq.architecture import ConvNetwork
+from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract, TokenizerSpec
 from fsq.errors import RequestError
-from fsq.tokenizer import Tokenizer
+from fsq.images import ImageSpec
+from fsq.tokenizer import Tokenizer, load_codes
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -151,3 +154,26 @@ def test_a_persons_own_settings_of_keras_change_no_token(tokenizer_directory: Pa
     finally:
         keras.config.set_image_data_format(before[0])
         keras.config.set_floatx(before[1])
+
+
+@pytest.mark.parametrize(
+    ("levels", "preset"), [((3, 5, 4), "atanh"), ((8, 6, 5), "official"), ((2, 4, 3), "symmetric")]
+)
+def test_codes_without_the_networks_are_those_of_the_layer(tmp_path: Path, levels, preset: str):
+    spec = TokenizerSpec(
+        levels=levels,
+        preset=preset,
+        image=ImageSpec(size_pixels=8, channels=3),
+        network=ConvNetwork(encoder_widths=(8,), decoder_widths=(8,)),
+    )
+    contract = TokenContract.of(spec, weights_sha256="0" * 64)
+    (tmp_path / "tokenizer.json").write_text(contract.to_json())
+    codes = load_codes(tmp_path)
+    layer = FSQ(levels, preset=preset)
+    np.testing.assert_array_equal(codes, layer.indices_to_codes(np.arange(len(codes))))
+    assert (codes.dtype, codes.shape) == (np.float32, (contract.vocab_size, 3))
+
+
+def test_codes_of_no_tokenizer_are_refused(tmp_path: Path):
+    with pytest.raises(RequestError, match=r"expected a tokenizer, found no tokenizer\.json that"):
+        load_codes(tmp_path)

@@ -357,7 +357,7 @@ def dataset() -> Iterator[Target]:
     from pipeline.config import TokenizeConfig
     from pipeline.flow import tokenize
     from pipeline.inspect import inspect_directory
-    from pipeline.read import read_contract
+    from pipeline.read import TokenBatches, TokenSource, read_contract
     from pipeline.sheet import first_records
     from pipeline.verify import verify_dataset
 
@@ -369,7 +369,12 @@ def dataset() -> Iterator[Target]:
         config = {
             "source": {"kind": "image_folder", "directory": str(folder), "labels": False},
             "tokenizer": str(folder),
-            "output": {"directory": str(directory), "name": "fuzzed", "num_shards": 2},
+            "output": {
+                "directory": str(directory),
+                "name": "fuzzed",
+                "num_shards": 2,
+                "formats": ["tfrecord", "array_record"],
+            },
             "batch_size": 8,
             "max_reject_fraction": 0.1,
         }
@@ -378,6 +383,8 @@ def dataset() -> Iterator[Target]:
         uses: list[Callable[[], Any]] = [
             lambda: inspect_directory(str(directory)),
             lambda: list(first_records(str(directory), read_contract(str(directory)), 100)),
+            lambda: list(TokenBatches(str(directory), batch_size=8, shuffle_seed=1)),
+            lambda: list(TokenSource(str(directory))),
         ]
 
         def attempt(changes: Changes) -> bool:

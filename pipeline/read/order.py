@@ -1,0 +1,103 @@
+"""The order of an epoch: which records a batch holds, from (seed, epoch) and a position alone.
+
+Shards are shuffled when they are written, so an epoch need not be shuffled record
+by record over the whole dataset. Blocks of records that lie side by side change
+places, and some blocks together, a window, are shuffled record by record. So a
+place anywhere in an epoch is found by arithmetic, and to go on from it one window
+is read and no more.
+
+Random numbers are hashes, not those of a library, so that the order stays the
+same for ever.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+BLOCK_RECORDS = 1024
+WINDOW_BLOCKS = 16
+
+
+def mix(*words: int) -> np.uint64:
+    """Hashes integers to 64 bits."""
+    digest = hashlib.blake2b(b"".join(word.to_bytes(16, "little", signed=True) for word in words))
+    return np.frombuffer(digest.digest(), "<u8")[0]
+
+
+def hash_numbers(numbers: np.ndarray, key: np.uint64) -> np.ndarray:
+    """Hashes each number under a key, uint64 of any shape to uint64.
+
+    Source: the finalizer of SplitMix64, Steele et al. 2014, doi:10.1145/2714064.2660195.
+    """
+    z = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) ^ key
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def permutation(count: int, key: np.uint64) -> np.ndarray:
+    """Permutes the numbers below `count`, int64 [count]."""
+    return np.argsort(hash_numbers(np.arange(count), key), kind="stable")
+
+
+def share_of(count: int, index: int, shares: int) -> tuple[int, int]:
+    """Returns begin and end of one of some shares that differ by one at most.
+
+    >>> [share_of(10, index, 3) for index in range(3)]
+    [(0, 3), (3, 6), (6, 10)]
+    """
+    return count * index // shares, count * (index + 1) // shares
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Some blocks that are read together.
+
+    Attributes:
+      blocks: Their numbers, in the order in which their records are to be joined.
+      order: The records of all of them, as places in that joined row, int64; None
+        if they stay as they are.
+    """
+
+    blocks: tuple[int, ...]
+    order: np.ndarray | None
+
+
+class EpochOrder:
+    """The order of one epoch.
+
+    Args:
+      block_sizes: Records that each block holds; those not wanted are not counted.
+      seed: None for the order in which the blocks lie.
+      epoch: Another epoch is another order.
+    """
+
+    def __init__(self, block_sizes: Sequence[int] | np.ndarray, seed: int | None, epoch: int):
+        sizes = np.asarray(block_sizes, np.int64)
+        self._key = None if seed is None else (seed, epoch)
+        count = len(sizes)
+        self._blocks = (
+            np.arange(count) if self._key is None else permutation(count, mix(*self._key, -1))
+        )
+        sizes = sizes[self._blocks]
+        # Where each window begins; at last, how many records there are.
+        ends = np.append(np.arange(0, count, WINDOW_BLOCKS), count)
+        self.starts = np.append(0, np.cumsum(sizes))[ends]
+
+    def __len__(self) -> int:
+        """How many records the epoch has."""
+        return int(self.starts[-1])
+
+    def window_at(self, position: int) -> int:
+        """Returns the number of the window that holds the record at a position."""
+        return int(np.searchsorted(self.starts, position, side="right")) - 1
+
+    def window(self, number: int) -> Window:
+        first = number * WINDOW_BLOCKS
+        blocks = tuple(self._blocks[first : first + WINDOW_BLOCKS].tolist())
+        if self._key is None:
+            return Window(blocks, None)
+        size = int(self.starts[number + 1] - self.starts[number])
+        return Window(blocks, permutation(size, mix(*self._key, number)))
