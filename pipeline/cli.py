@@ -180,8 +180,6 @@ def verify(directory: str) -> None:
     from pipeline.verify import verify_dataset
 
     problems = 0
-    with quiet_start():
-        import tensorflow as _  # noqa: F401
     for problem in verify_dataset(directory):
         problems += 1
         click.echo(problem)

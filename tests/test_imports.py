@@ -146,7 +146,7 @@ def test_fsq_knows_neither_beam_nor_the_pipeline(root: Path):
         "import fsq.usage, fsq.latents, fsq.presets",
         "from pipeline.config import load_config, TokenizeConfig",
         "import pipeline.plan",
-        "import pipeline.settle",
+        "import pipeline.settle, pipeline.ahead, pipeline.verify",
         "import pipeline.cli",
         "from fsq.saved import parse_contract",
         "import pipeline.read",
