@@ -21,6 +21,7 @@ from pipeline.machine import machine_kind
 from pipeline.parts import PlacedRecord, UnitStatus, commit_part, read_done
 from pipeline.patience import Heart, StalledError, heard, patiently, stall_reason
 from pipeline.records import Reject, Unit, hash_record, hex_of_hashes, record_numbers
+from pipeline.settle import kept_encoder
 from pipeline.sources import open_source
 from pipeline.stop import NOT_BEGUN, count_rejects, describe, stop, stopped
 from pipeline.turn import Turn
@@ -202,16 +203,20 @@ def shared_encoder(job: Job) -> BatchEncoder:
     name = (job.fingerprint, job.batch_size)
     with _lock:
         if name not in _encoders:
-            tokenizer = Tokenizer.from_bytes(
-                storage.read(storage.join(job.work, CONTRACT_FILE)),
-                storage.read(storage.join(job.work, WEIGHTS_FILE)),
-                where=job.work,
-                batch_size=job.batch_size,
-            )
-            assert job.runtime != "auto", "a job begins when its runtime is settled"
-            tokenizer.use_runtime(job.runtime, job.precision)
-            _keep(job, tokenizer.encoder)
+            _keep(job, kept_encoder(job) or _load_encoder(job))
         return _encoders[name]
+
+
+def _load_encoder(job: Job) -> BatchEncoder:
+    tokenizer = Tokenizer.from_bytes(
+        storage.read(storage.join(job.work, CONTRACT_FILE)),
+        storage.read(storage.join(job.work, WEIGHTS_FILE)),
+        where=job.work,
+        batch_size=job.batch_size,
+    )
+    assert job.runtime != "auto", "a job begins when its runtime is settled"
+    tokenizer.use_runtime(job.runtime, job.precision)
+    return tokenizer.encoder
 
 
 def share_encoder(job: Job, encoder: BatchEncoder) -> None:

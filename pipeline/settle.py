@@ -10,6 +10,7 @@ from fsq.runtimes.make import check_runtime
 from fsq.runtimes.probe import ProbeResult
 from fsq.tokenizer import Tokenizer
 from pipeline.description import read_job
+from pipeline.job import Job
 from pipeline.machine import machine_kind
 from pipeline.manifest import has_manifest, read_manifest
 from pipeline.plan import Plan, fingerprint_of
@@ -44,33 +45,29 @@ def recall_from(plan: Plan, fields: dict[str, Any]) -> Plan:
     return _with(plan, {**before, **describe_runtime(before["name"], before["precision"])})
 
 
-def has_kept_encoder(plan: Plan) -> bool:
-    """Says whether `kept_encoder` has something to try, before anything heavy is imported."""
-    settled = _with_kept_choice(plan)
-    return settled is not None and _cache(plan).has_encoder(plan.job.precision)
+def recall_choice(plan: Plan) -> Plan:
+    """Gives a plan the runtime that an earlier run on this machine chose, if that is OpenVINO.
 
-
-def kept_encoder(plan: Plan) -> tuple[Plan, BatchEncoder] | None:
-    """Takes the runtime and the encoder that an earlier run kept, without TensorFlow.
-
-    Returns:
-      The settled plan, and what to encode with; None if nothing that can be used was kept.
+    An encoder for it may have been kept too; see `kept_encoder`.
     """
-    settled = _with_kept_choice(plan)
-    if settled is None or (runtime := _cache(plan).encoder(plan.job.precision)) is None:
-        return None
-    return settled, BatchEncoder(plan.job.contract, runtime)
-
-
-def _with_kept_choice(plan: Plan) -> Plan | None:
-    """Settles a plan by what an earlier run found, if that is OpenVINO."""
     asked = plan.fields["runtime"]
-    if "probe" not in asked:
-        choice = _cache(plan).choice(asked["name"], asked["precision"])
-        if choice is None:
-            return None
-        plan = _with_choice(plan, *choice)
-    return plan if plan.job.runtime == "openvino" else None
+    if "probe" in asked:
+        return plan
+    choice = cache_of(plan.job).choice(asked["name"], asked["precision"])
+    return plan if choice is None or choice[0] != "openvino" else _with_choice(plan, *choice)
+
+
+def has_kept_encoder(job: Job) -> bool:
+    """Says whether `kept_encoder` has something to try, before anything heavy is imported."""
+    return job.runtime == "openvino" and cache_of(job).has_encoder(job.precision)
+
+
+def kept_encoder(job: Job) -> BatchEncoder | None:
+    """Takes the encoder that an earlier run on this machine kept, without TensorFlow."""
+    if job.runtime != "openvino":
+        return None
+    runtime = cache_of(job).encoder(job.precision)
+    return None if runtime is None else BatchEncoder(job.contract, runtime)
 
 
 def settle_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
@@ -85,7 +82,7 @@ def settle_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
     if name == reference_runtime(plan.job.contract.network.kind):
         tokenizer.use_runtime(name, precision)
         return plan
-    cache = _cache(plan)
+    cache = cache_of(plan.job)
     kept = cache.choice(name, precision)
     if "probe" in asked:
         tokenizer.use_runtime(name, precision)
@@ -104,8 +101,9 @@ def settle_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
     return plan
 
 
-def _cache(plan: Plan) -> Cache:
-    return Cache(plan.job.contract, plan.job.batch_size, machine_kind())
+def cache_of(job: Job) -> Cache:
+    """What is kept on this machine of a job's encoder."""
+    return Cache(job.contract, job.batch_size, machine_kind())
 
 
 def _with_choice(plan: Plan, name: RuntimeName, probe: ProbeResult) -> Plan:

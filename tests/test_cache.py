@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import fsq.runtimes.choose
+import pipeline.encode
 import pipeline.runtime
 from fsq.runtimes.cache import Cache
 from fsq.runtimes.openvino_model import OpenVinoModel
@@ -21,7 +22,7 @@ from fsq.tokenizer import Tokenizer
 from pipeline.config import TokenizeConfig
 from pipeline.flow import tokenize
 from pipeline.plan import make_plan
-from pipeline.settle import kept_encoder
+from pipeline.settle import kept_encoder, recall_choice
 
 PROBE = ProbeResult(16_384, 1, 1e-6)
 MakeConfig = Callable[..., TokenizeConfig]
@@ -55,6 +56,11 @@ def files_of(config: TokenizeConfig) -> dict[str, bytes]:
     directory = Path(config.output.directory)
     different = {"timing.json", "config.yaml", "manifest.json"}
     return {p.name: p.read_bytes() for p in directory.iterdir() if p.name not in different}
+
+
+def found(config: TokenizeConfig) -> object:
+    """What a run finds of its encoder."""
+    return kept_encoder(recall_choice(make_plan(config)).job)
 
 
 def entries(folder: Path) -> dict[str, Path]:
@@ -98,12 +104,12 @@ def test_what_was_kept_of_another_encoder_is_not_taken(
     folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
     tokenize(make_config("first"))
-    assert kept_encoder(make_plan(make_config("second"))) is not None
-    assert kept_encoder(make_plan(make_config("second", batch_size=16))) is None
-    assert kept_encoder(make_plan(make_config("second", precision="bfloat16"))) is None
-    assert kept_encoder(make_plan(make_config("second", runtime="tensorflow"))) is None
+    assert found(make_config("second")) is not None
+    assert found(make_config("second", batch_size=16)) is None
+    assert found(make_config("second", precision="bfloat16")) is None
+    assert found(make_config("second", runtime="tensorflow")) is None
     monkeypatch.setattr("pipeline.settle.machine_kind", lambda: "another")
-    assert kept_encoder(make_plan(make_config("second"))) is None
+    assert found(make_config("second")) is None
 
 
 @pytest.mark.parametrize("place", [40, -3000, -60])
@@ -121,7 +127,7 @@ def test_a_damaged_entry_is_made_anew(folder: Path, make_config: MakeConfig, pla
     entries(folder)["choice"].write_text('{"name": "opengl", "probe": {}}')
     tokenize(third)
     assert files_of(first) == files_of(third)
-    assert kept_encoder(make_plan(make_config("fourth"))) is not None
+    assert found(make_config("fourth")) is not None
 
 
 def test_a_kept_encoder_that_gives_other_tokens_is_not_taken(folder: Path, make_config: MakeConfig):
@@ -136,7 +142,7 @@ def test_a_kept_encoder_that_gives_other_tokens_is_not_taken(folder: Path, make_
     with zipfile.ZipFile(path, "w") as file:
         for name, data in contents.items():
             file.writestr(name, data)
-    assert kept_encoder(make_plan(make_config("second"))) is None
+    assert found(make_config("second")) is None
 
 
 def test_a_choice_is_kept_whatever_it_was(
@@ -178,3 +184,20 @@ def test_nothing_is_kept_where_that_is_not_wanted_or_not_possible(
     Cache(contract, 1, "machine").keep_choice("auto", "float32", "xla", PROBE)
     assert Cache(contract, 1, "machine").choice("auto", "float32") == ("xla", PROBE)
     assert len(os.listdir(tmp_path / "home" / ".cache" / "fsq-tokenizer")) == 1
+
+
+def test_a_worker_process_takes_what_was_kept(
+    folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+):
+    tokenize(make_config("first"))
+    job = recall_choice(make_plan(make_config("second"))).job
+    monkeypatch.setattr(pipeline.encode, "_encoders", {})
+    monkeypatch.setattr(Tokenizer, "from_bytes", None)
+    encoder = pipeline.encode.shared_encoder(job)
+    assert encoder is pipeline.encode.shared_encoder(job)
+    assert encoder.batch_size == 8
+    options = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing"]
+    monkeypatch.undo()
+    monkeypatch.setenv("FSQ_CACHE", str(folder))
+    tokenize(make_config("second"), beam_options=[*options, "--direct_num_workers=2"])
+    assert files_of(make_config("first")) == files_of(make_config("second"))
