@@ -159,6 +159,7 @@ def test_nothing_of_the_house_knows_the_examples(root: Path):
         "import pipeline.cli",
         "from fsq.saved import parse_contract",
         "import pipeline.read",
+        "import examples.prior.config, examples.prior.data, examples.prior.baselines",
     ],
 )
 def test_light_modules_import_neither_tensorflow_nor_beam(statement: str):

@@ -4,15 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from examples.prior.model import Mode, Prior
-from examples.prior.sampling import (
-    Taste,
-    choose,
-    hidden_counts,
-    sample_causal,
-    sample_masked,
-)
-from examples.prior.vocabulary import Vocabulary
+from examples.prior.config import Taste
+from examples.prior.model import Prior
+from examples.prior.sampling import Sampler, choose, hidden_counts
+from examples.prior.vocabulary import Mode, Vocabulary
 
 VOCABULARY = Vocabulary(tokens=20, classes=3, grid=(3, 3))
 
@@ -81,28 +76,33 @@ def test_both_modes_share_all_but_their_heads(prior: Prior):
     assert sorted(tuple(v.shape) for v in tables if len(v.shape) == 2) == [(25, 16)]
 
 
-@pytest.mark.parametrize("sample", [sample_causal, sample_masked])
+@pytest.mark.parametrize("mode", ["causal", "masked"])
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
-def test_sampled_tokens_are_in_range_and_follow_from_the_seed(prior: Prior, sample, guidance):
+def test_sampled_tokens_are_in_range_and_follow_from_the_seed(
+    prior: Prior, mode: Mode, guidance: float
+):
     classes = np.array([20, 21, 22, 23, 20])
     taste = Taste(guidance=guidance, steps=4, seed=3)
-    tokens = sample(prior, classes, taste)
+    sampler = Sampler(prior)
+    tokens = sampler.sample(classes, taste, mode)
     assert tokens.shape == (5, 3, 3)
     assert tokens.dtype == np.int32
     assert tokens.min() >= 0 and tokens.max() < 20
-    np.testing.assert_array_equal(tokens, sample(prior, classes, taste))
-    assert (tokens != sample(prior, classes, Taste(guidance=guidance, steps=4, seed=4))).any()
+    np.testing.assert_array_equal(tokens, sampler.sample(classes, taste, mode))
+    other = taste.model_copy(update={"seed": 4})
+    assert (tokens != sampler.sample(classes, other, mode)).any()
 
 
 def test_the_likeliest_token_is_what_the_cached_sampler_takes_greedily(prior: Prior):
-    tokens = sample_causal(prior, np.array([20, 22]), Taste(top_k=1)).reshape(2, 9)
+    tokens = Sampler(prior).sample(np.array([20, 22]), Taste(top_k=1), "causal").reshape(2, 9)
     shown = np.concatenate([[[20], [22]], tokens[:, :-1]], axis=1)
     np.testing.assert_array_equal(np.asarray(prior(shown)).argmax(-1), tokens)
 
 
 def test_no_guidance_and_guidance_of_one_are_the_same(prior: Prior):
-    shifted = sample_causal(prior, np.array([20, 21]), Taste(guidance=1.0 + 1e-9))
-    np.testing.assert_array_equal(shifted, sample_causal(prior, np.array([20, 21]), Taste()))
+    sampler, classes = Sampler(prior), np.array([20, 21])
+    shifted = sampler.sample(classes, Taste(guidance=1.0 + 1e-9), "causal")
+    np.testing.assert_array_equal(shifted, sampler.sample(classes, Taste(), "causal"))
 
 
 def test_tokens_are_drawn_by_their_probabilities_among_the_top_k():

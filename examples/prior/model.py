@@ -11,14 +11,13 @@ Written with keras.ops alone, so it runs on every backend of Keras.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import layers, ops
 
-from examples.prior.vocabulary import Vocabulary
+from examples.prior.vocabulary import Mode, Vocabulary
 
-Mode = Literal["causal", "masked"]
 _EPSILON = 1e-6
 
 

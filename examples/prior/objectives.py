@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from examples.prior.model import Mode
-from examples.prior.vocabulary import Vocabulary
+from examples.prior.vocabulary import Mode, Vocabulary
 
 
 class Question(NamedTuple):

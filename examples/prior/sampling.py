@@ -1,34 +1,15 @@
 """New tokens: one after the other with a cache, or many at a time from masks."""
 
-import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
+from examples.prior.config import Taste
 from examples.prior.model import Prior
+from examples.prior.vocabulary import Mode
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Taste:
-    """How tokens are chosen.
-
-    Attributes:
-      temperature: Divides the logits; below 1 the likely becomes likelier.
-      top_k: Only so many of the likeliest tokens; 0 for all.
-      guidance: 1 for the class as it is; above, the logits move on from those of no
-        class through those of the class (Ho and Salimans 2022, arXiv:2207.12598).
-      steps: Of mode 'masked'.
-      seed: Of all that is drawn.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    guidance: float = 1.0
-    steps: int = 12
-    seed: int = 0
+AT_ONCE = 500
 
 
 def choose(logits: np.ndarray, taste: Taste, random: np.random.Generator) -> np.ndarray:
@@ -50,64 +31,78 @@ def choose(logits: np.ndarray, taste: Taste, random: np.random.Generator) -> np.
     return (scaled + random.gumbel(size=scaled.shape)).argmax(axis=-1)
 
 
-def sample_causal(prior: Prior, classes: np.ndarray, taste: Taste) -> np.ndarray:
-    """Samples images token after token.
+class Sampler:
+    """Samples from a prior; what is compiled for one batch serves the next of its size.
 
     Args:
-      prior: One that has the mode.
-      classes: What stands in front, `vocabulary.tokens + class` or 'no class', int [B].
-      taste: How to choose.
-
-    Returns:
-      Tokens, int32 [B, rows, columns].
+      prior: A trained one.
     """
-    random = np.random.default_rng(taste.seed)
-    vocabulary = prior.vocabulary
-    front = _with_no_class(classes, prior, taste)
-    cache = prior.new_cache(len(front))
-    step = tf.function(prior.step)
-    tokens = np.empty((len(classes), vocabulary.length), np.int32)
-    shown = front
-    for place in range(vocabulary.length):
-        logits, cache = step(tf.constant(shown), tf.constant(place), cache)
-        tokens[:, place] = choose(_guide(np.asarray(logits), taste), taste, random)
-        shown = np.concatenate([tokens[:, place]] * (len(front) // len(classes)))
-    return tokens.reshape(-1, *vocabulary.grid)
 
+    def __init__(self, prior: Prior):
+        self._prior, self.vocabulary = prior, prior.vocabulary
+        self._step = tf.function(prior.step)
+        self._answer = tf.function(lambda shown: prior(shown, mode="masked"))
 
-def sample_masked(prior: Prior, classes: np.ndarray, taste: Taste) -> np.ndarray:
-    """Samples images in a few steps: all that is hidden is guessed, the surest guesses stay.
+    def sample(self, classes: np.ndarray, taste: Taste, mode: Mode) -> np.ndarray:
+        """Samples an image for each class, some hundred at a time.
 
-    How much stays hidden falls with a cosine; what is sure is drawn too, with noise that
-    fades. Source: MaskGIT, Chang et al. 2022, arXiv:2202.04200, section 3.2.
+        Args:
+          classes: What stands in front, `vocabulary.tokens + class` or 'no class', int [B].
+          taste: How to choose; all follows from its seed.
+          mode: One that the prior has.
 
-    Args:
-      prior: One that has the mode.
-      classes: See `sample_causal`.
-      taste: How to choose.
+        Returns:
+          Tokens, int32 [B, rows, columns].
+        """
+        sample = self._causal if mode == "causal" else self._masked
+        random = np.random.default_rng(taste.seed)
+        pieces = [
+            sample(np.asarray(classes[start : start + AT_ONCE], np.int32), taste, random)
+            for start in range(0, len(classes), AT_ONCE)
+        ]
+        return np.concatenate(pieces).reshape(-1, *self.vocabulary.grid)
 
-    Returns:
-      Tokens, int32 [B, rows, columns].
-    """
-    random = np.random.default_rng(taste.seed)
-    vocabulary = prior.vocabulary
-    answer = tf.function(lambda shown: prior(shown, mode="masked"))
-    tokens = np.full((len(classes), vocabulary.length), vocabulary.mask, np.int32)
-    for step, hidden_after in enumerate(hidden_counts(vocabulary.length, taste.steps)):
-        front = _with_no_class(classes, prior, taste)
-        body = np.concatenate([tokens] * (len(front) // len(classes)))
-        shown = np.concatenate([front[:, None], body], axis=1)
-        logits = _guide(np.asarray(answer(tf.constant(shown))), taste)
-        hidden = tokens == vocabulary.mask
-        guesses = choose(logits, taste, random)
-        sure = np.take_along_axis(_log_softmax(logits), guesses[..., None], axis=-1)[..., 0]
-        sure += random.gumbel(size=sure.shape) * taste.temperature * (1 - (step + 1) / taste.steps)
-        sure[~hidden] = np.inf  # what is known stays
-        tokens = np.where(hidden, guesses, tokens).astype(np.int32)
-        if hidden_after:
+    def _causal(self, classes: np.ndarray, taste: Taste, random: np.random.Generator) -> np.ndarray:
+        """Token after token, int32 [B, length]."""
+        shown = self._beside_no_class(classes, taste)
+        cache = self._prior.new_cache(len(shown))
+        tokens = np.empty((len(classes), self.vocabulary.length), np.int32)
+        for place in range(self.vocabulary.length):
+            logits, cache = self._step(tf.constant(shown), tf.constant(place), cache)
+            tokens[:, place] = choose(_guide(logits.numpy(), taste), taste, random)
+            shown = np.resize(tokens[:, place], len(shown))
+        return tokens
+
+    def _masked(self, classes: np.ndarray, taste: Taste, random: np.random.Generator) -> np.ndarray:
+        """Guesses all that is hidden, keeps the surest guesses, and again, int32 [B, length].
+
+        How much stays hidden falls with a cosine; what is sure is drawn too, with noise that
+        fades. Source: MaskGIT, Chang et al. 2022, arXiv:2202.04200, section 3.2.
+        """
+        vocabulary = self.vocabulary
+        front = self._beside_no_class(classes, taste)
+        tokens = np.full((len(classes), vocabulary.length), vocabulary.mask, np.int32)
+        counts = hidden_counts(vocabulary.length, taste.steps)
+        for step, hidden_after in enumerate(counts, start=1):
+            body = np.resize(tokens, (len(front), vocabulary.length))
+            shown = np.concatenate([front[:, None], body], axis=1)
+            logits = _guide(self._answer(tf.constant(shown)).numpy(), taste)
+            hidden = tokens == vocabulary.mask
+            guesses = choose(logits, taste, random)
+            sure = np.take_along_axis(_log_softmax(logits), guesses[..., None], axis=-1)[..., 0]
+            fading = taste.temperature * (1 - step / len(counts))
+            sure = sure + random.gumbel(size=sure.shape) * fading
+            sure[~hidden] = np.inf  # what is known stays
+            tokens = np.where(hidden, guesses, tokens).astype(np.int32)
             least = np.argsort(sure, axis=1, kind="stable")[:, :hidden_after]
             np.put_along_axis(tokens, least, vocabulary.mask, axis=1)
-    return tokens.reshape(-1, *vocabulary.grid)
+        return tokens
+
+    def _beside_no_class(self, classes: np.ndarray, taste: Taste) -> np.ndarray:
+        """The classes, and if there is guidance the same number of 'no class' behind them."""
+        if taste.guidance == 1.0:
+            return classes
+        return np.concatenate([classes, np.full_like(classes, self.vocabulary.no_class)])
 
 
 def hidden_counts(length: int, steps: int) -> list[int]:
@@ -127,14 +122,6 @@ def hidden_counts(length: int, steps: int) -> list[int]:
     return counts
 
 
-def _with_no_class(classes: np.ndarray, prior: Prior, taste: Taste) -> np.ndarray:
-    """The classes, and if there is guidance the same number of 'no class' behind them."""
-    classes = np.asarray(classes, np.int32)
-    if taste.guidance == 1.0:
-        return classes
-    return np.concatenate([classes, np.full_like(classes, prior.vocabulary.no_class)])
-
-
 def _guide(logits: np.ndarray, taste: Taste) -> np.ndarray:
     if taste.guidance == 1.0:
         return logits
@@ -142,5 +129,6 @@ def _guide(logits: np.ndarray, taste: Taste) -> np.ndarray:
     return of_none + taste.guidance * (of_class - of_none)
 
 
-def _log_softmax(logits: np.ndarray) -> Any:
-    return np.asarray(ops.log_softmax(logits))
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -1,12 +1,15 @@
 """What the network is told in integers: the dataset's tokens, its classes, and two signs more."""
 
 import dataclasses
+from typing import Literal
 
 from fsq.errors import RequestError
 from pipeline.read import SequenceSpec
 from pipeline.read.opened import OpenedDataset
 
 FEWEST_TOKENS = 2
+# How the network is asked: for the next token, or for those that are hidden.
+Mode = Literal["causal", "masked"]
 
 
 @dataclasses.dataclass(frozen=True)
