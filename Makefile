@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: setup demo test torture lock clean
+.PHONY: setup demo prior test torture lock clean
 
 setup: $(READY)
 
@@ -36,6 +36,16 @@ demo: $(READY)
 	@echo "The token shards:                     out/demo"
 	@echo "Originals beside reconstructions:     out/demo.png"
 	@echo "The config, to copy for your images:  configs/tokenize/demo.yaml"
+
+# A prior in two minutes; the demo's tokens are made if they are not there.
+prior: $(READY) out/demo/manifest.json
+	$(BIN)/python -m examples.prior.train examples/prior/configs/demo.yaml
+	@echo
+	@echo "Samples, a row for each class:        out/prior/samples.png"
+
+out/demo/manifest.json: | $(READY)
+	@mkdir -p out
+	$(BIN)/fsq tokenize configs/tokenize/demo.yaml --output out/demo
 
 test: $(READY)
 	$(BIN)/ruff format --check .

@@ -79,6 +79,19 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def prior_dataset(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 of the sample images, tokenized with their labels, to train a prior on."""
+    from prior_runs import carry_config
+
+    from pipeline.config import TokenizeConfig
+    from pipeline.flow import tokenize
+
+    directory = tmp_path_factory.mktemp("prior") / "demo"
+    tokenize(TokenizeConfig.model_validate(carry_config(root, directory)), limit=200)
+    return directory
+
+
+@pytest.fixture(scope="session")
 def small_images() -> list[bytes]:
     """30 encoded images."""
     return make_images(30)

@@ -1,8 +1,10 @@
 """The house: imports run downhill, light modules stay light."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,13 @@ def test_fsq_knows_neither_beam_nor_the_pipeline(root: Path):
             assert "from pipeline" not in text, name
 
 
+def test_nothing_of_the_house_knows_the_examples(root: Path):
+    for name, path in modules(root).items():
+        assert not re.search(r"^\s*(from|import) examples", path.read_text(), re.MULTILINE), name
+    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert set(wheel["targets"]["wheel"]["packages"]) == PACKAGES
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -150,6 +159,7 @@ def test_fsq_knows_neither_beam_nor_the_pipeline(root: Path):
         "import pipeline.cli",
         "from fsq.saved import parse_contract",
         "import pipeline.read",
+        "import examples.prior.config, examples.prior.data, examples.prior.baselines",
     ],
 )
 def test_light_modules_import_neither_tensorflow_nor_beam(statement: str):

@@ -1,0 +1,1 @@
+"""A prior: a small transformer that learns the tokens of images and dreams up new ones."""

@@ -1,0 +1,175 @@
+"""The sequences of a run: training batches by step, held-out batches, and all tokens to count."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from examples.prior.config import PriorConfig
+from examples.prior.objectives import held_out_by_content
+from examples.prior.vocabulary import Vocabulary
+from fsq.errors import RequestError
+from pipeline import storage
+from pipeline.read import TokenBatches, token_dataset
+from pipeline.read.opened import OpenedDataset, open_dataset
+
+COUNTED_IMAGES = 100_000  # of the training images, for the models by counting
+READ_AT_ONCE = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """A batch.
+
+    Attributes:
+      tokens: The class, or 'no class', and the tokens of an image: int32 [B, 1 + length].
+      counted: bool [B], which images count: held-out ones do not in training, nor does
+        what fills the last batch in validation.
+    """
+
+    tokens: np.ndarray
+    counted: np.ndarray
+
+
+class PriorData:
+    """What a run reads; everything is checked before the first step.
+
+    Args:
+      config: The run.
+
+    Attributes:
+      vocabulary: What the integers of a sequence mean.
+      dataset: What is trained on.
+      digests: Tells these datasets from others, so that a run is not resumed on other ones.
+
+    Raises:
+      RequestError: A dataset is missing, empty, has no classes, has too short sequences,
+        or the two have not the same tokenizer.
+      DataError: One is damaged.
+    """
+
+    def __init__(self, config: PriorConfig):
+        self._training = config.training
+        self._share = config.held_out if isinstance(config.held_out, float) else None
+        self.dataset = open_dataset(config.dataset)
+        self.vocabulary = Vocabulary.of(self.dataset, classes=config.classes)
+        other = self.dataset
+        if isinstance(config.held_out, str):
+            other = open_dataset(config.held_out)
+            self.vocabulary.check_same(
+                Vocabulary.of(other, classes=config.classes), config.held_out
+            )
+            _check_same_tokenizer(self.dataset, other)
+        self._held_out = other.directory
+        self.digests = {"dataset": self.dataset.sha256, "held_out": other.sha256}
+        self.batches_per_epoch = len(self._read(config.dataset, drop_remainder=True))
+        if self._share is not None:
+            self._check_share(config.dataset)
+
+    def training_batches(self, first_step: int) -> Iterator[Sequences]:
+        """Yields the batches of all steps from this one on, epoch after epoch, without end.
+
+        A batch follows from (seed, step) alone, and nothing before it is read again.
+        """
+        epoch, start = divmod(first_step, self.batches_per_epoch)
+        while True:
+            for batch in token_dataset(
+                self.dataset.directory,
+                batch_size=self._training.batch_size,
+                sequence=self.vocabulary.sequence,
+                shuffle_seed=self._training.seed,
+                epoch=epoch,
+                drop_remainder=True,
+                start=start,
+            ):
+                tokens = batch["tokens"].numpy()
+                yield Sequences(tokens, ~self._kept_out(tokens))
+            epoch, start = epoch + 1, 0
+
+    def held_out_batches(self, limit: int | None = None) -> Iterator[Sequences]:
+        """Yields the held-out images, at most `limit`, in batches of one size, the last filled."""
+        size, left = self._training.batch_size, limit
+        for tokens in self._held_out_rows(size):
+            tokens = tokens[:left]
+            if left is not None:
+                left -= len(tokens)
+            if len(tokens):
+                filled = np.resize(tokens, (size, tokens.shape[1]))
+                yield Sequences(filled, np.arange(size) < len(tokens))
+            if left == 0:
+                return
+
+    def training_tokens(self) -> np.ndarray:
+        """Reads the tokens that are trained on, or the first of them, int32 [images, length]."""
+        found: list[np.ndarray] = []
+        count = 0
+        for batch in self._read(self.dataset.directory, size=READ_AT_ONCE):
+            tokens = batch["tokens"]
+            found.append(tokens[~self._kept_out(tokens), 1:])
+            count += len(found[-1])
+            if count >= COUNTED_IMAGES:
+                break
+        return np.concatenate(found)[:COUNTED_IMAGES]
+
+    def held_out_tokens(self) -> np.ndarray:
+        """Reads the held-out tokens, int32 [images, length]."""
+        rows = self._held_out_rows(READ_AT_ONCE)
+        return np.concatenate([tokens[:, 1:] for tokens in rows])
+
+    def _held_out_rows(self, size: int) -> Iterator[np.ndarray]:
+        waiting: list[np.ndarray] = []
+        for batch in self._read(self._held_out, size=READ_AT_ONCE):
+            tokens = batch["tokens"]
+            waiting.append(tokens if self._share is None else tokens[self._kept_out(tokens)])
+            joined = np.concatenate(waiting)
+            whole = len(joined) // size * size
+            yield from np.split(joined[:whole], whole // size) if whole else ()
+            waiting = [joined[whole:]]
+        yield from waiting
+
+    def _kept_out(self, tokens: np.ndarray) -> np.ndarray:
+        if self._share is None:
+            return np.zeros(len(tokens), bool)
+        return held_out_by_content(tokens, self._share)
+
+    def _read(self, directory: str, *, size: int | None = None, **options: Any) -> TokenBatches:
+        return TokenBatches(
+            directory,
+            batch_size=size or self._training.batch_size,
+            sequence=self.vocabulary.sequence,
+            **options,
+        )
+
+    def _check_share(self, directory: str) -> None:
+        if len(views := self.dataset.views) > 1:
+            raise RequestError(
+                f"{directory}: expected one view of each image where a share is held out, found "
+                f"{', '.join(views)}: one could be trained on and the other measured. Give a "
+                "dataset as held_out."
+            )
+        held_out, trained_on = len(self.held_out_tokens()), len(self.training_tokens())
+        if not held_out or not trained_on:
+            raise RequestError(
+                f"{directory}: expected images on both sides of held_out, found {trained_on:,} to "
+                f"train on and {held_out:,} held out. Choose another share, or another dataset."
+            )
+
+
+def class_names(dataset: OpenedDataset, classes: int) -> list[str]:
+    """Returns the names of the classes, or their numbers where the dataset has none."""
+    path = storage.join(dataset.directory, "label.labels.txt")
+    if storage.exists(path):
+        names = storage.read(path).decode().splitlines()
+        if len(names) == classes:
+            return names
+    return [str(number) for number in range(classes)]
+
+
+def _check_same_tokenizer(one: OpenedDataset, other: OpenedDataset) -> None:
+    expected, found = one.contract.weights_sha256, other.contract.weights_sha256
+    if expected != found:
+        raise RequestError(
+            f"{other.directory}: expected tokens of the tokenizer of {one.directory}, "
+            f"{expected[:12]}, found those of {found[:12]}. Tokenize both with the same."
+        )

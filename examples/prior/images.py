@@ -1,0 +1,82 @@
+"""The images that a dataset was made of, with their labels, found by its own config.yaml."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import yaml
+
+from fsq.contract import TokenContract
+from fsq.errors import BadImageError, DataError, RequestError
+from fsq.images import DecodeRules, center_crop, decode_image, fit_image
+from fsq.schema import parse
+from pipeline import storage
+from pipeline.config import TokenizeConfig
+from pipeline.manifest import CONFIG_FILE, read_listed, read_manifest
+from pipeline.records import BadRecord, CarriedFeature, ImageRecord
+from pipeline.sources import open_source
+from pipeline.sources.listing import materialize, one_unit_per_file
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledImages:
+    """Fitted images, uint8 [N, S, S, C], and the label of each, int64 [N]."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+
+
+def read_images(directory: str, contract: TokenContract) -> LabelledImages:
+    """Reads the images of a dataset's source, as they were tokenized, in the source's order.
+
+    Args:
+      directory: A finished dataset; its source must be where its config says.
+      contract: The image contract.
+
+    Raises:
+      RequestError: The source is gone, or has no labels.
+      DataError: An image cannot be decoded.
+    """
+    config = read_config(directory)
+    pixels, labels = [], []
+    for record in read_records(directory, config, carry="label"):
+        pixels.append(fit_record(record, contract, config.decode))
+        labels.append(int(record.carried[0]))
+    return LabelledImages(np.stack(pixels), np.array(labels, np.int64))
+
+
+def read_config(directory: str) -> TokenizeConfig:
+    """Reads the config that a finished dataset was made by."""
+    path = storage.join(directory, CONFIG_FILE)
+    data = read_listed(directory, read_manifest(directory), CONFIG_FILE)
+    return parse(TokenizeConfig, yaml.safe_load(data), path)
+
+
+def read_records(
+    directory: str, config: TokenizeConfig, *, carry: str | None = None
+) -> Iterator[ImageRecord]:
+    """Yields the images of a source, undecoded, with one feature if it is asked for."""
+    source = open_source(config.source)
+    with materialize(source.list()) as listing:
+        features: tuple[CarriedFeature, ...] = tuple(
+            feature for feature in listing.features if feature.name == carry
+        )
+        if carry and not features:
+            raise RequestError(
+                f"{directory}: expected a source with the feature {carry!r}, found none in its "
+                f"{CONFIG_FILE}. Tokenize it with that carried along."
+            )
+        for unit in one_unit_per_file(listing):
+            for record in source.read(unit, features):
+                if isinstance(record, BadRecord):
+                    raise DataError(f"{record.key}: {record.reason}. Remove it from the source.")
+                yield record
+
+
+def fit_record(record: ImageRecord, contract: TokenContract, decode: DecodeRules) -> np.ndarray:
+    """Decodes an image and fits it, uint8 [S, S, C]."""
+    try:
+        pixels = decode_image(record.data, contract.image.channels, decode)
+    except BadImageError as error:
+        raise DataError(f"{record.key}: {error}. Remove it from the source.") from error
+    return fit_image(pixels, contract.image, center_crop(pixels.shape[1], pixels.shape[0]))

@@ -1,0 +1,186 @@
+"""Trains a prior on the tokens of a finished dataset.
+
+    python -m examples.prior.train examples/prior/configs/demo.yaml
+
+The output holds checkpoints, the network that did best on held-out images,
+log.jsonl, report.json and sheets of samples. Run the same command again after an
+interruption and it goes on from the last checkpoint, to the same weights.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from examples.prior.command import run
+from examples.prior.config import PriorConfig
+from fsq.errors import RequestError
+from pipeline.config import load_config
+from pipeline.console import print_pairs, quiet_start
+from pipeline.lock import locked
+
+LOG_FILE = "log.jsonl"
+REPORT_FILE = "report.json"
+SAMPLES_FILE = "samples.png"
+
+
+@click.command("train")
+@click.argument("config")
+def main(config: str) -> None:
+    """Train a prior by CONFIG."""
+    loaded = load_config(config, PriorConfig)
+    print_pairs(describe_report(train_prior(loaded)))
+    click.echo(f"{loaded.output}/{SAMPLES_FILE}")
+
+
+def train_prior(config: PriorConfig, clock: Callable[[], float] = time.monotonic) -> dict[str, Any]:
+    """Trains, measures on all held-out images, draws the samples.
+
+    Args:
+      config: The run.
+      clock: Seconds, for the limit of minutes.
+
+    Returns:
+      What report.json says.
+
+    Raises:
+      RequestError: A dataset does not serve, or the output holds another run.
+      DataError: A dataset is damaged, or the loss is not finite any more.
+    """
+    from examples.prior.data import PriorData
+
+    data = PriorData(config)
+    contract = data.dataset.contract
+    if not contract.has_decoder:
+        raise RequestError(
+            f"{config.dataset}: expected a tokenizer with a decoder, got one that was imported "
+            "without. Import it again with its decoder, and tokenize with that."
+        )
+    with quiet_start():  # and not before all that can be checked without it
+        import tensorflow as _  # noqa: F401
+    with locked(config.output):
+        report = _train(config, data, clock)
+    (Path(config.output) / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _train(config: PriorConfig, data: Any, clock: Callable[[], float]) -> dict[str, Any]:
+    from examples.prior.baselines import measure_baselines
+    from examples.prior.loop import train, validate
+    from examples.prior.sampling import Sampler
+    from examples.prior.saved import build_prior, claim_directory, open_saved
+    from examples.prior.step import TrainStep
+    from fsq.tokenizer import Tokenizer
+    from fsq.training.devices import devices_of_training
+    from pipeline.progress import progress_bar
+
+    claim_directory(config, data)
+    output = Path(config.output)
+    saved = open_saved(config.output)
+    tokenizer = Tokenizer.load(output)
+    held_out = data.held_out_tokens()
+    baselines = measure_baselines(data.training_tokens(), held_out, data.vocabulary.tokens)
+    log = _Log(
+        output / LOG_FILE,
+        per_token=data.vocabulary.length,
+        values=data.dataset.contract.image.shape,
+    )
+    log.write(0, {"unigram": baselines.unigram, "bigram": baselines.bigram})
+    with devices_of_training(), progress_bar("train", config.training.steps) as update:
+        prior = build_prior(config, data.vocabulary)
+        sampler = Sampler(prior)
+
+        beside = {"bigram": baselines.bigram, "unigram": baselines.unigram}
+
+        def progress(step: int, losses: dict[str, float]) -> None:
+            log.write(step, {f"training_{name}": value for name, value in losses.items()})
+            shown = {"loss": losses["loss"], **beside}
+            update(step, "  ".join(f"{name} {value:.3f}" for name, value in shown.items()))
+
+        def validated(step: int, nats: Any) -> None:
+            log.write(step, {f"validation_{mode}": value for mode, value in nats.items()})
+            beside.update({f"held-out {mode}": value for mode, value in nats.items()})
+            every = config.training.sample_steps
+            if every and step % every == 0:
+                _draw(sampler, tokenizer, saved, output / f"samples-{step:09d}.png")
+
+        steps = train(prior, data, config, progress=progress, validated=validated, clock=clock)
+        best = saved.load_network()
+        nats = validate(TrainStep(best, config.training), data, config)
+        _draw(Sampler(best), tokenizer, saved, output / SAMPLES_FILE)
+    return {
+        "steps": steps,
+        "of_steps": config.training.steps,
+        "epochs": round(steps / data.batches_per_epoch, 2),
+        "parameters": sum(int(v.numpy().size) for v in best.trainable_variables),
+        "held_out_images": len(held_out),
+        "nats_per_token": nats,
+        "bits_per_dimension": {mode: log.bits(value) for mode, value in nats.items()},
+        "uniform": baselines.uniform,
+        "unigram": baselines.unigram,
+        "bigram": baselines.bigram,
+        "below_unigram": {mode: 1 - value / baselines.unigram for mode, value in nats.items()},
+    }
+
+
+def describe_report(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Describes a report as (name, value) pairs."""
+    steps = f"{report['steps']:,} of {report['of_steps']:,}, {report['epochs']} epochs"
+    if report["steps"] < report["of_steps"]:
+        steps += "; ended by training.minutes, before the learning rate had fallen to zero"
+    pairs = [("steps", steps), ("held out", f"{report['held_out_images']:,} images")]
+    for mode, nats in report["nats_per_token"].items():
+        bound = "at most " if mode == "masked" else ""
+        pairs.append(
+            (
+                mode,
+                f"{bound}{nats:.3f} nats per token, "
+                f"{report['bits_per_dimension'][mode]:.4f} bits per dimension, "
+                f"{report['below_unigram'][mode]:.1%} below the unigrams",
+            )
+        )
+    pairs += [(name, f"{report[name]:.3f} nats per token") for name in ("bigram", "unigram")]
+    return pairs
+
+
+class _Log:
+    """A line of JSON for each thing that was measured; losses in nats per token."""
+
+    def __init__(self, path: Path, *, per_token: int, values: tuple[int, ...]):
+        self._path, self._tokens, self._values = path, per_token, values
+
+    def write(self, step: int, nats: dict[str, float]) -> None:
+        line: dict[str, Any] = {"step": step, **nats}
+        for name, value in nats.items():
+            if name.startswith("validation_"):
+                line[f"{name}_bits_per_dimension"] = self.bits(value)
+        with open(self._path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def bits(self, nats: float) -> float:
+        from examples.prior.objectives import bits_per_dimension
+
+        return bits_per_dimension(nats, self._tokens, math.prod(self._values))
+
+
+def _draw(sampler: Any, tokenizer: Any, saved: Any, path: Path) -> None:
+    from examples.prior.sheet import draw_samples
+
+    spec = saved.config.samples
+    sheet = draw_samples(
+        sampler,
+        tokenizer,
+        list(saved.class_names),
+        spec,
+        per_class=spec.per_class,
+        mode=saved.config.modes[0],
+    )
+    sheet.save(path)
+
+
+if __name__ == "__main__":
+    run(main)

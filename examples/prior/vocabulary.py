@@ -1,0 +1,101 @@
+"""What the network is told in integers: the dataset's tokens, its classes, and two signs more."""
+
+import dataclasses
+from typing import Literal
+
+from fsq.errors import RequestError
+from pipeline.read import SequenceSpec
+from pipeline.read.opened import OpenedDataset
+
+FEWEST_TOKENS = 2
+# How the network is asked: for the next token, or for those that are hidden.
+Mode = Literal["causal", "masked"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """Tokens come first, so that logits over them are the first rows of one table.
+
+    [0, tokens) tokens | + classes | 'no class' | 'mask'
+
+    Attributes:
+      tokens: Those of the dataset's tokenizer.
+      classes: How many there are; 0 for none.
+      grid: Rows and columns of tokens.
+
+    >>> vocabulary = Vocabulary(tokens=1000, classes=10, grid=(7, 7))
+    >>> vocabulary.no_class, vocabulary.mask, vocabulary.size, vocabulary.length
+    (1010, 1011, 1012, 49)
+    """
+
+    tokens: int
+    classes: int
+    grid: tuple[int, int]
+
+    @classmethod
+    def of(cls, dataset: OpenedDataset, *, classes: bool) -> "Vocabulary":
+        """Takes everything from tokenizer.json and features.json.
+
+        Raises:
+          RequestError: Classes are asked for and there are none, or a sequence is too
+            short for one token to follow another.
+        """
+        where = dataset.directory
+        length = dataset.contract.tokens_per_image
+        if length < FEWEST_TOKENS:
+            raise RequestError(
+                f"{where}: expected sequences of at least {FEWEST_TOKENS} tokens, so that one "
+                f"follows another, got {length}. Tokenize with a finer grid."
+            )
+        if classes and not dataset.num_classes:
+            raise RequestError(
+                f"{where}: expected records with a label of named classes, found "
+                f"{', '.join(dataset.names)}. Tokenize it with 'carry: [label]', or set "
+                "'classes: false'."
+            )
+        count = dataset.num_classes or 0 if classes else 0
+        return cls(dataset.vocab_size, count, dataset.contract.grid)
+
+    @property
+    def length(self) -> int:
+        """Tokens of an image."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def no_class(self) -> int:
+        """Stands where the class would, if it was dropped or there is none."""
+        return self.tokens + self.classes
+
+    @property
+    def mask(self) -> int:
+        """Stands where a token is to be found out."""
+        return self.no_class + 1
+
+    @property
+    def size(self) -> int:
+        return self.mask + 1
+
+    @property
+    def sequence(self) -> SequenceSpec:
+        """What to read: the class, or 'no class', and the tokens of one image."""
+        if self.classes:
+            return SequenceSpec(class_offset=self.tokens)
+        return SequenceSpec(bos=self.no_class)
+
+    def check_same(self, other: "Vocabulary", where: str) -> None:
+        """Raises a RequestError if a dataset has not the vocabulary that a prior was trained on."""
+        for name, what in (
+            ("tokens", "a vocabulary of {} tokens"),
+            ("grid", "sequences on a grid of {}"),
+            ("classes", "{} classes"),
+        ):
+            expected, found = getattr(self, name), getattr(other, name)
+            if expected != found:
+                raise RequestError(
+                    f"{where}: expected {what.format(_show(expected))}, as the prior was trained "
+                    f"on, found {_show(found)}. Give the dataset it belongs to, or train another."
+                )
+
+
+def _show(value: int | tuple[int, int]) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value[0]} x {value[1]}"
