@@ -7,7 +7,7 @@ import pytest
 
 from fsq.errors import DataError
 from fsq.images import ImageSpec
-from fsq.tokenizer import Tokenizer
+from fsq.runtimes.batch_encoder import BatchEncoder
 from fsq.training.batches import batch_of_step
 from fsq.training.recipe import TrainingSpec
 from pipeline.config import ImageFolderSource, OutputConfig, TokenizeConfig
@@ -33,13 +33,13 @@ def test_training_reads_the_pixels_that_tokenizing_encodes(
     monkeypatch: pytest.MonkeyPatch,
 ):
     encoded: list[bytes] = []
-    encode_batch = Tokenizer.encode_batch
+    encode_batch = BatchEncoder.encode_batch
 
-    def watched(self: Tokenizer, images: np.ndarray) -> np.ndarray:
+    def watched(self: BatchEncoder, images: np.ndarray) -> np.ndarray:
         encoded.extend(image.tobytes() for image in images)
         return encode_batch(self, images)
 
-    monkeypatch.setattr(Tokenizer, "encode_batch", watched)
+    monkeypatch.setattr(BatchEncoder, "encode_batch", watched)
     tokenize(
         TokenizeConfig(
             source=source,
