@@ -16,7 +16,7 @@ $(READY): requirements.lock pyproject.toml
 	@rm -rf $(VENV)
 	@if command -v uv > /dev/null; then \
 	  uv venv --quiet --python $(PYTHON) $(VENV) && \
-	  uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock && \
+	  uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock && \
 	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
 	else \
 	  $(PYTHON) -m venv $(VENV) && \
