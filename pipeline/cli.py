@@ -120,7 +120,7 @@ def _tokenize(
     from pipeline.manifest import has_manifest
     from pipeline.output import describe_plan, is_finished
     from pipeline.plan import make_plan
-    from pipeline.settle import has_kept_encoder, recall_choice, recall_runtime
+    from pipeline.settle import has_kept_encoder, recall_runtime
 
     if output is not None:
         moved = {**config.output.model_dump(), "directory": output}
@@ -138,7 +138,7 @@ def _tokenize(
     # A finished dataset needs no TensorFlow, nor does an encoder that was kept; otherwise it is
     # loaded here, in silence.
     done = not overwrite and is_finished(plan)
-    _start(tensorflow=not (done or has_kept_encoder(recall_choice(plan).job)))
+    _start(tensorflow=not (done or has_kept_encoder(plan)))
     from pipeline.flow import run
     from pipeline.watch import watch
 

@@ -32,7 +32,7 @@ from pipeline.plan import Plan, make_plan
 from pipeline.records import Unit
 from pipeline.retry import begin_retry, plan_retry
 from pipeline.runtime import show_runtime
-from pipeline.settle import kept_encoder, recall_choice, recall_runtime, settle_runtime
+from pipeline.settle import recall_runtime, settle_by_cache, settle_runtime
 from pipeline.shards import WriteShards
 from pipeline.stop import stop
 from pipeline.workers import quiet_workers, watched_workers
@@ -192,9 +192,8 @@ def load_encoder(plan: Plan) -> Plan:
     Raises:
       RequestError: Contract and weights do not fit together, or it cannot be run so.
     """
-    settled = recall_choice(plan)
-    if (encoder := kept_encoder(settled.job)) is not None:
-        plan = settled
+    if (kept := settle_by_cache(plan)) is not None:
+        plan, encoder = kept
     else:
         tokenizer = Tokenizer.from_bytes(
             plan.contract_data,

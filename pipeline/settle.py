@@ -57,9 +57,23 @@ def recall_choice(plan: Plan) -> Plan:
     return plan if choice is None or choice[0] != "openvino" else _with_choice(plan, *choice)
 
 
-def has_kept_encoder(job: Job) -> bool:
-    """Says whether `kept_encoder` has something to try, before anything heavy is imported."""
-    return job.runtime == "openvino" and cache_of(job).has_encoder(job.precision)
+def has_kept_encoder(plan: Plan) -> bool:
+    """Says whether `settle_by_cache` has something to try, before anything heavy is imported."""
+    plan = recall_choice(plan)
+    return "probe" in plan.fields["runtime"] and cache_of(plan.job).has_encoder(plan.job.precision)
+
+
+def settle_by_cache(plan: Plan) -> tuple[Plan, BatchEncoder] | None:
+    """Settles a plan by what an earlier run on this machine kept, without TensorFlow.
+
+    Returns:
+      The plan with its runtime, and the encoder; None if one of the two is not there.
+    """
+    plan = recall_choice(plan)
+    # How the tokens agreed stands in the fingerprint: an encoder alone is not enough.
+    if "probe" not in plan.fields["runtime"] or (encoder := kept_encoder(plan.job)) is None:
+        return None
+    return plan, encoder
 
 
 def kept_encoder(job: Job) -> BatchEncoder | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -22,7 +23,7 @@ from fsq.tokenizer import Tokenizer
 from pipeline.config import TokenizeConfig
 from pipeline.flow import tokenize
 from pipeline.plan import make_plan
-from pipeline.settle import kept_encoder, recall_choice
+from pipeline.settle import recall_choice, settle_by_cache
 
 PROBE = ProbeResult(16_384, 1, 1e-6)
 MakeConfig = Callable[..., TokenizeConfig]
@@ -60,7 +61,7 @@ def files_of(config: TokenizeConfig) -> dict[str, bytes]:
 
 def found(config: TokenizeConfig) -> object:
     """What a run finds of its encoder."""
-    return kept_encoder(recall_choice(make_plan(config)).job)
+    return settle_by_cache(make_plan(config))
 
 
 def entries(folder: Path) -> dict[str, Path]:
@@ -128,6 +129,53 @@ def test_a_damaged_entry_is_made_anew(folder: Path, make_config: MakeConfig, pla
     tokenize(third)
     assert files_of(first) == files_of(third)
     assert found(make_config("fourth")) is not None
+
+
+def test_an_entry_under_another_s_name_is_not_taken(folder: Path, make_config: MakeConfig):
+    tokenize(make_config("first"))
+    theirs = entries(folder)["encoder"].read_bytes()
+    for path in folder.iterdir():
+        path.unlink()
+    tokenize(make_config("second", batch_size=16))
+    whole = {kind: path.read_bytes() for kind, path in entries(folder).items()}
+    entries(folder)["encoder"].write_bytes(theirs)
+    assert set(whole) == {"choice", "encoder"}
+    assert found(make_config("third", batch_size=16)) is None
+    entries(folder)["encoder"].write_bytes(whole["encoder"])
+    assert found(make_config("third", batch_size=16)) is not None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '"changed": 9',
+        '"farthest": 1e400',
+        '"farthest": "x"',
+        '"farthest": NaN',
+        '"total": "x"',
+        "[" * 100_000,
+    ],
+)
+def test_a_choice_that_was_edited_is_not_taken(folder: Path, make_config: MakeConfig, content: str):
+    tokenize(make_config("first"))
+    path = entries(folder)["choice"]
+    text = path.read_text()
+    name = content.partition(":")[0]
+    edited = re.sub(f"{name}: [^,}}]+", content, text) if ":" in content else content
+    assert edited != text
+    path.write_text(edited)
+    assert found(make_config("second")) is None
+
+
+def test_what_is_no_file_is_not_read(folder: Path, make_config: MakeConfig):
+    tokenize(make_config("first"))
+    path = entries(folder)["encoder"]
+    path.unlink()
+    os.mkfifo(path)
+    assert found(make_config("second")) is None
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert found(make_config("second")) is None
 
 
 def test_a_kept_encoder_that_gives_other_tokens_is_not_taken(folder: Path, make_config: MakeConfig):

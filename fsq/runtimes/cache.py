@@ -33,6 +33,8 @@ OFF = "off"
 # Their versions decide what an encoder computes.
 PACKAGES = ("tensorflow", "keras", "numpy", *sorted({package for package, _ in NEEDS.values()}))
 _ABOUT, _GRAPH, _WEIGHTS, _CHECK = "about.json", "encoder.xml", "encoder.bin", "check.npz"
+# What reading an entry that is damaged may raise.
+_DAMAGES = (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile)
 
 
 class Cache:
@@ -64,9 +66,10 @@ class Cache:
           asked: What was asked for: a name, or 'auto'.
           precision: Of the encoder.
         """
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            content = json.loads(self._path("choice", asked, precision).read_bytes())
-            if content["name"] in RUNTIMES:
+        with contextlib.suppress(*_DAMAGES):
+            content = json.loads(self._read("choice", asked, precision))
+            found = {"name": content["name"], "probe": content["probe"]}
+            if content["seal"] == self._seal(found) and found["name"] in RUNTIMES:
                 return content["name"], ProbeResult(**content["probe"])
         return None
 
@@ -75,15 +78,18 @@ class Cache:
     ) -> None:
         """Keeps what `choice` returns."""
         content = {"name": name, "probe": dataclasses.asdict(probe)}
-        self._write("choice", asked, precision, json.dumps(content).encode())
+        sealed = {**content, "seal": self._seal(content)}
+        self._write("choice", asked, precision, json.dumps(sealed).encode())
 
     def encoder(self, precision: str) -> Runtime | None:
         """Returns the kept encoder, ready to run, if it gives the tokens that it gave."""
         try:
-            data = self._path("encoder", "openvino", precision).read_bytes()
-            model, images, tokens = _unpack(data)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+            data = self._read("encoder", "openvino", precision)
+            model, images, tokens, seal = _unpack(data)
+        except _DAMAGES:
             return None
+        if seal != self._seal(precision):
+            return None  # another tokenizer's, under this one's name
         from fsq.runtimes.make import run_openvino
 
         try:
@@ -95,7 +101,7 @@ class Cache:
     def has_encoder(self, precision: str) -> bool:
         """Says whether there is one, before OpenVINO is loaded."""
         with contextlib.suppress(OSError):
-            return self._path("encoder", "openvino", precision).exists()
+            return self._path("encoder", "openvino", precision).is_file()
         return False
 
     def keep_encoder(
@@ -109,7 +115,26 @@ class Cache:
           images: One batch, to try it with.
           tokens: Those it gives.
         """
-        self._write("encoder", "openvino", precision, _pack(model, images, tokens))
+        self._write(
+            "encoder", "openvino", precision, _pack(model, images, tokens, self._seal(precision))
+        )
+
+    def _seal(self, content: Any) -> str:
+        """Hashes what an entry says together with what it belongs to."""
+        return hashlib.sha256(
+            json.dumps([self._facts, content], sort_keys=True).encode()
+        ).hexdigest()
+
+    def _read(self, kind: str, asked: str, precision: str) -> bytes:
+        """Reads an entry.
+
+        Raises:
+          OSError: There is none, or something that is no file.
+        """
+        path = self._path(kind, asked, precision)
+        if not path.is_file():
+            raise FileNotFoundError(str(path))
+        return path.read_bytes()
 
     def _path(self, kind: str, asked: str, precision: str) -> Path:
         """Names an entry.
@@ -159,8 +184,8 @@ def _code_sha256() -> str:
     return digest.hexdigest()
 
 
-def _pack(model: OpenVinoModel, images: np.ndarray, tokens: np.ndarray) -> bytes:
-    about = dataclasses.asdict(model)
+def _pack(model: OpenVinoModel, images: np.ndarray, tokens: np.ndarray, seal: str) -> bytes:
+    about = {**dataclasses.asdict(model), "seal": seal}
     check, packed = io.BytesIO(), io.BytesIO()
     np.savez(check, images=images, tokens=tokens)
     # A zip file bears checksums.
@@ -172,7 +197,7 @@ def _pack(model: OpenVinoModel, images: np.ndarray, tokens: np.ndarray) -> bytes
     return packed.getvalue()
 
 
-def _unpack(data: bytes) -> tuple[OpenVinoModel, np.ndarray, np.ndarray]:
+def _unpack(data: bytes) -> tuple[OpenVinoModel, np.ndarray, np.ndarray, str]:
     with zipfile.ZipFile(io.BytesIO(data)) as file:
         about: dict[str, Any] = json.loads(file.read(_ABOUT))
         with np.load(io.BytesIO(file.read(_CHECK)), allow_pickle=False) as check:
@@ -188,4 +213,4 @@ def _unpack(data: bytes) -> tuple[OpenVinoModel, np.ndarray, np.ndarray]:
         )
     if images.shape != model.images_shape:
         raise ValueError("expected one batch to try the encoder with, got something else")
-    return model, images, tokens
+    return model, images, tokens, about["seal"]
