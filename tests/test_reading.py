@@ -329,6 +329,15 @@ def letters(text: str) -> list[int]:
             "sequence.length: expected at least 5 (1 BOS + 4 image), got 4. Raise it.",
         ),
         (
+            {"sequence": SequenceSpec(length=-4, pad=1001)},
+            "sequence.length: expected at least 4 (4 image), got -4. Raise it.",
+        ),
+        (
+            {"sequence": SequenceSpec(bos=1000, end=1000)},
+            "sequence.end: expected another token than that of 'bos', got 1000 for both. "
+            "Choose another.",
+        ),
+        (
             {"sequence": SequenceSpec(length=4)},
             "sequence.pad: expected a token for what images leave free of 'length', got none. "
             "Give it.",
@@ -398,7 +407,7 @@ def test_what_cannot_be_read_so_is_refused_before_the_first_record(small, option
 
 def test_a_start_beyond_the_epoch_is_refused(small):
     assert len(token_dataset(small[0], batch_size=8, start=15)) == 0
-    with pytest.raises(RequestError, match=r"^start: expected at most 15, the batches of an epoch"):
+    with pytest.raises(RequestError, match=r"^start: expected 0 to 15, the batches of an epoch"):
         token_dataset(small[0], batch_size=8, start=16)
 
 

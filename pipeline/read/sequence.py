@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -107,7 +108,7 @@ class Layout:
         self.image_length = sum(parts.values())
         self.length = self.image_length if spec.length is None else spec.length
         self.images = self.length // self.image_length
-        if not self.images:
+        if self.images < 1:
             sum_of_parts = " + ".join(f"{size} {name}" for name, size in parts.items() if size)
             raise RequestError(
                 f"sequence.length: expected at least {self.image_length} ({sum_of_parts}), "
@@ -224,6 +225,12 @@ class Layout:
             ranges.append(("class_offset", "classes", begin, begin + self._num_classes))
         # Texts often have tokens of their own for begin, end and padding.
         single = {"bos": spec.bos, "end": spec.end, "pad": spec.pad}
+        for one, other in itertools.combinations(single, 2):
+            if single[one] is not None and single[one] == single[other]:
+                raise RequestError(
+                    f"sequence.{other}: expected another token than that of '{one}', "
+                    f"got {single[other]} for both. Choose another."
+                )
         if caption is not None:
             single["caption.pad"] = caption.pad
         for name, token in single.items():

@@ -75,8 +75,8 @@ def token_dataset(
     )
     if not 0 <= start <= len(batches):
         raise RequestError(
-            f"start: expected at most {len(batches):,}, the batches of an epoch, got {start:,}. "
-            "Begin the next epoch."
+            f"start: expected 0 to {len(batches):,}, the batches of an epoch, got {start:,}. "
+            "Beyond its end, begin the next epoch."
         )
     spec = batches.element_spec()
     types = [tf.string if dtype == np.dtype(object) else dtype for dtype, _ in spec.values()]
