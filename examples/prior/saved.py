@@ -20,6 +20,7 @@ from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.errors import RequestError
 from fsq.saved import replace_file
 from fsq.schema import parse
+from fsq.training.claim import leaves
 from pipeline import storage
 
 PRIOR_FILE = "prior.json"
@@ -112,7 +113,7 @@ def claim_directory(config: PriorConfig, data: PriorData) -> None:
     other = _read_mark(folder / PRIOR_FILE)
     if other is not None:
         _vocabulary_of(other).check_same(data.vocabulary, config.dataset)
-        before, now = _leaves(other), _leaves(ours)
+        before, now = leaves(other), leaves(ours)
         for name in sorted(before.keys() | now.keys()):
             if not name.startswith(FREE) and before.get(name) != now.get(name):
                 raise RequestError(
@@ -152,14 +153,3 @@ def _read_mark(path: Path) -> dict[str, Any] | None:
 def _vocabulary_of(content: dict[str, Any]) -> Vocabulary:
     values = content["vocabulary"]
     return Vocabulary(**{**values, "grid": tuple(values["grid"])})
-
-
-def _leaves(values: Any, path: str = "") -> dict[str, Any]:
-    """{'config': {'classes': True}} to {'config.classes': True}."""
-    if not isinstance(values, dict):
-        return {path: values}
-    return {
-        name: leaf
-        for key, value in values.items()
-        for name, leaf in _leaves(value, f"{path}.{key}" if path else key).items()
-    }

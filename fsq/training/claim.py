@@ -44,13 +44,13 @@ def claim_directory(
         os.replace(temporary, marker)
         return
     try:
-        other = _leaves(json.loads(marker.read_text()))
+        other = leaves(json.loads(marker.read_text()))
     except ValueError as error:
         raise RequestError(
             f"{marker}: expected the mark of a run, got a damaged file. "
             "Remove the directory to begin again."
         ) from error
-    ours = _leaves(run)
+    ours = leaves(run)
     for name in sorted(ours.keys() | other.keys()):
         if ours.get(name) != other.get(name):
             raise RequestError(
@@ -60,12 +60,12 @@ def claim_directory(
             )
 
 
-def _leaves(values: Any, path: str = "") -> dict[str, Any]:
-    """{'training': {'seed': 0}} to {'training.seed': 0}."""
+def leaves(values: Any, path: str = "") -> dict[str, Any]:
+    """Names every value of nested dicts: {'training': {'seed': 0}} gives {'training.seed': 0}."""
     if not isinstance(values, dict):
         return {path: values}
     return {
         name: leaf
         for key, value in values.items()
-        for name, leaf in _leaves(value, f"{path}.{key}" if path else key).items()
+        for name, leaf in leaves(value, f"{path}.{key}" if path else key).items()
     }
