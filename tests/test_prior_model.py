@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from examples.prior.config import Taste
+from examples.prior.config import Taste, TrainingSpec
 from examples.prior.model import Prior
 from examples.prior.sampling import Sampler, choose, hidden_counts
+from examples.prior.step import TrainStep
 from examples.prior.vocabulary import Mode, Vocabulary
+from fsq import lattice
 
-VOCABULARY = Vocabulary(tokens=20, classes=3, grid=(3, 3))
+VOCABULARY = Vocabulary(levels=(5, 4), classes=3, grid=(3, 3))
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,23 @@ def test_logits_are_over_the_tokens_of_the_dataset_and_nothing_else(
 ):
     assert prior(sequences[:, :-1]).shape == (4, 9, 20)
     assert prior(sequences, mode="masked").shape == (4, 9, 20)
+
+
+def test_the_row_of_a_token_is_its_own_and_those_of_its_digits(prior: Prior):
+    own, of_digits = np.asarray(prior.table.own), np.asarray(prior.table.of_digits)
+    rows = np.asarray(prior.table.rows())
+    first, second = lattice.tokens_to_digits(np.arange(20), (5, 4)).T
+    expected = own[:20] + of_digits[:5][first] + of_digits[5:][second]
+    np.testing.assert_allclose(rows[:20], expected, atol=1e-6)
+    np.testing.assert_array_equal(rows[20:], own[20:])  # classes and signs have no digits
+
+
+def test_muon_has_the_matrices_of_the_blocks_and_adam_the_rest(prior: Prior):
+    step = TrainStep(prior, TrainingSpec(steps=10))
+    adam = {v.path for v in prior.trainable_variables if step.optimizer._should_use_adamw(v)}
+    muon = {v.path for v in prior.trainable_variables} - adam
+    assert len(muon) == 4 * 2 and all("block_" in path for path in muon)
+    assert {v.path for v in prior.trainable_variables if "kernel" in v.path} == muon
 
 
 def test_sampling_with_the_cache_gives_the_logits_of_the_full_pass(

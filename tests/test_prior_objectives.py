@@ -17,7 +17,7 @@ from examples.prior.objectives import (
 )
 from examples.prior.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary(tokens=20, classes=3, grid=(2, 2))
+VOCABULARY = Vocabulary(levels=(5, 4), classes=3, grid=(2, 2))
 SEQUENCES = np.array([[20, 1, 2, 3, 4], [22, 5, 6, 7, 8]], np.int32)
 BOTH = np.array([True, True])
 

@@ -156,7 +156,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(demo: Path, tmp_path: Path):
     data = PriorData(config)
     claim_directory(config, data)
     prior = build_prior(config, data.vocabulary)
-    prior.embedding.assign(prior.embedding * np.nan)
+    prior.positions.assign(prior.positions * np.nan)
     with pytest.raises(DataError, match="step 10: expected a finite loss, got nan"):
         train(prior, data, config)
 

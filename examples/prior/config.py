@@ -43,13 +43,13 @@ class NetworkSpec(_Frozen):
 
 
 class TrainingSpec(_Frozen):
-    """How to train: AdamW, linear warm-up, cosine decay to zero over the steps.
+    """How to train: Muon, linear warm-up, cosine decay to zero over the steps.
 
     Attributes:
       steps: The whole run; the learning rate follows it, so that a run that was
         interrupted goes on exactly.
       batch_size: Images per step.
-      weight_decay: Of matrices; not of biases, normalisations, embedding and positions.
+      weight_decay: Of the matrices of the blocks, and of nothing else.
       clip_norm: Largest norm of all gradients together.
       class_dropout: Share of images that are shown without their class.
       minutes: Ends the run when so many have been spent, interruptions aside; then
@@ -61,7 +61,7 @@ class TrainingSpec(_Frozen):
 
     steps: Count
     batch_size: Count = 128
-    learning_rate: Annotated[float, pydantic.Field(gt=0, lt=1)] = 1e-3
+    learning_rate: Annotated[float, pydantic.Field(gt=0, lt=1)] = 4e-3
     warmup_steps: Annotated[int, pydantic.Field(ge=0)] = 200
     weight_decay: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.05
     clip_norm: Annotated[float, pydantic.Field(gt=0)] = 1.0

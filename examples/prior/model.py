@@ -4,9 +4,9 @@
 'masked': what are the hidden tokens, given the class and those that are not
 hidden (MaskGIT; Chang et al. 2022, arXiv:2202.04200).
 
-Blocks, embedding and positions are shared; each way has a head of its own, a
-normalisation and a bias, and both compare with the embedding of the tokens
-(weight tying). Logits are over the tokens of the dataset and nothing else.
+Blocks, table and positions are shared; each way has a head of its own, a
+normalisation and a bias, and both compare with the rows of the tokens in the
+table (weight tying). Logits are over the tokens of the dataset and nothing else.
 Written with keras.ops alone, so it runs on every backend of Keras.
 """
 
@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from examples.prior.vocabulary import Mode, Vocabulary
+from fsq import lattice
 
 _EPSILON = 1e-6
 
@@ -98,6 +100,40 @@ class Block(layers.Layer):
         return self.down(self.up(self.mlp_norm(x)))
 
 
+class Table(layers.Layer):
+    """A row for each integer of a sequence; that of a token knows where the token lies.
+
+    It is a row of its own and one for each of its digits in the lattice, added up: tokens
+    that lie side by side differ in few of them, so what is learned of one serves the others.
+
+    Args:
+      vocabulary: Says how many rows, and which digits.
+      width: Channels.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, width: int):
+        super().__init__(name="table")
+        self._vocabulary, self._width = vocabulary, width
+        tokens, levels = vocabulary.tokens, vocabulary.levels
+        digits = lattice.tokens_to_digits(np.arange(tokens), levels)
+        columns = [np.eye(count)[digits[:, axis]] for axis, count in enumerate(levels)]
+        self._digits = np.concatenate(columns, axis=1, dtype=np.float32)  # one-hot
+        self.build()
+
+    def build(self) -> None:
+        initializer = keras.initializers.RandomNormal(stddev=0.02)
+        shape = (self._vocabulary.size, self._width)
+        self.own = self.add_weight(shape, initializer, name="own")
+        shape = (self._digits.shape[1], self._width)
+        self.of_digits = self.add_weight(shape, initializer, name="of_digits")
+
+    def rows(self) -> Any:
+        """Returns all of them, float32 [vocabulary.size, width]."""
+        tokens = self._vocabulary.tokens
+        of_tokens = self.own[:tokens] + ops.matmul(self._digits, self.of_digits)
+        return ops.concatenate([of_tokens, self.own[tokens:]])
+
+
 class Head(layers.Layer):
     """What a mode has of its own: a normalisation, and a bias for each token."""
 
@@ -109,8 +145,8 @@ class Head(layers.Layer):
         self.norm.build(shape)
         self.bias = self.add_weight(shape=(tokens,), initializer="zeros", name="bias")
 
-    def call(self, x: Any, embedding: Any) -> Any:
-        return ops.matmul(self.norm(x), ops.transpose(embedding)) + self.bias
+    def call(self, x: Any, table: Any) -> Any:
+        return ops.matmul(self.norm(x), ops.transpose(table)) + self.bias
 
 
 class Prior(layers.Layer):
@@ -145,13 +181,13 @@ class Prior(layers.Layer):
             for number in range(depth)
         ]
         self.heads = {mode: Head(name=f"head_{mode}") for mode in self.modes}
+        self.table = Table(vocabulary, width)
         self.dropout = layers.Dropout(dropout, seed=seed + depth, name="dropout")
         self.build((None, vocabulary.length + 1))
 
     def build(self, shape: Any) -> None:
         initializer = keras.initializers.RandomNormal(stddev=0.02)
-        size, width = self.vocabulary.size, self._width
-        self.embedding = self.add_weight((size, width), initializer, name="embedding")
+        width = self._width
         self.positions = self.add_weight((shape[1], width), initializer, name="positions")
         for layer in (*self.blocks, self.dropout):
             layer.build((None, None, width))
@@ -177,13 +213,14 @@ class Prior(layers.Layer):
         visible = places[:, None] >= places[None, :]
         if mode == "masked":
             visible = ops.ones_like(visible)
-        x = ops.take(self.embedding, sequences, axis=0) + self.positions[:length]
+        table = self.table.rows()
+        x = ops.take(table, sequences, axis=0) + self.positions[:length]
         x = self.dropout(x, training=training)
         for block in self.blocks:
             x = block(x, visible, training=training)
         if mode == "masked":
             x = x[:, 1:]
-        return self._logits(x, mode)
+        return self._logits(x, table, mode)
 
     def new_cache(self, batch: int) -> list[tuple[Any, Any]]:
         """Returns the keys and values of no place yet, for `step`."""
@@ -204,13 +241,14 @@ class Prior(layers.Layer):
           Logits, float32 [B, tokens], the same as `call` gives for this place.
         """
         places = ops.arange(self.vocabulary.length)
-        x = ops.take(self.embedding, tokens[:, None], axis=0)
+        table = self.table.rows()
+        x = ops.take(table, tokens[:, None], axis=0)
         x = x + ops.take(self.positions, place, axis=0)
         kept = []
         for block, before in zip(self.blocks, cache, strict=True):
             x, after = block.step(x, before, places == place, places <= place)
             kept.append(after)
-        return self._logits(x, "causal")[:, 0], kept
+        return self._logits(x, table, "causal")[:, 0], kept
 
-    def _logits(self, x: Any, mode: Mode) -> Any:
-        return self.heads[mode](x, self.embedding[: self.vocabulary.tokens])
+    def _logits(self, x: Any, table: Any, mode: Mode) -> Any:
+        return self.heads[mode](x, table[: self.vocabulary.tokens])

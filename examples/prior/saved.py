@@ -152,4 +152,4 @@ def _read_mark(path: Path) -> dict[str, Any] | None:
 
 def _vocabulary_of(content: dict[str, Any]) -> Vocabulary:
     values = content["vocabulary"]
-    return Vocabulary(**{**values, "grid": tuple(values["grid"])})
+    return Vocabulary(tuple(values["levels"]), values["classes"], tuple(values["grid"]))

@@ -12,7 +12,6 @@ from examples.prior.model import Prior
 from examples.prior.objectives import Question
 from examples.prior.vocabulary import Mode
 
-NO_DECAY = ("bias", "gamma", "beta", "embedding", "positions")
 Questions = Mapping[Mode, Question]
 
 
@@ -30,10 +29,16 @@ class TrainStep:
     def __init__(self, prior: Prior, training: TrainingSpec):
         self._prior, self._clip_norm = prior, training.clip_norm
         self._variables = prior.trainable_variables
-        self.optimizer = keras.optimizers.AdamW(
-            _schedule(training), beta_2=0.98, weight_decay=training.weight_decay, name="optimizer"
+        # Muon for the matrices of the blocks; Adam, without decay, for all that is none
+        # or has one row for each thing: biases, normalisations, tables, positions.
+        self.optimizer = keras.optimizers.Muon(
+            _schedule(training),
+            weight_decay=training.weight_decay,
+            adam_beta_2=0.98,
+            adam_weight_decay=None,
+            exclude_layers=["table", "positions"],
+            name="optimizer",
         )
-        self.optimizer.exclude_from_weight_decay(var_names=list(NO_DECAY))
         self.optimizer.build(self._variables)
         self._run = tf.function(self._step, autograph=False)
         self._measure = tf.function(self._sums, autograph=False)

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from fsq import lattice
 from fsq.errors import RequestError
 from pipeline.read import SequenceSpec
 from pipeline.read.opened import OpenedDataset
@@ -19,16 +20,16 @@ class Vocabulary:
     [0, tokens) tokens | + classes | 'no class' | 'mask'
 
     Attributes:
-      tokens: Those of the dataset's tokenizer.
+      levels: Those of the dataset's tokenizer, one per dimension of its lattice.
       classes: How many there are; 0 for none.
       grid: Rows and columns of tokens.
 
-    >>> vocabulary = Vocabulary(tokens=1000, classes=10, grid=(7, 7))
-    >>> vocabulary.no_class, vocabulary.mask, vocabulary.size, vocabulary.length
-    (1010, 1011, 1012, 49)
+    >>> vocabulary = Vocabulary(levels=(8, 5, 5, 5), classes=10, grid=(7, 7))
+    >>> vocabulary.tokens, vocabulary.no_class, vocabulary.mask, vocabulary.length
+    (1000, 1010, 1011, 49)
     """
 
-    tokens: int
+    levels: tuple[int, ...]
     classes: int
     grid: tuple[int, int]
 
@@ -54,7 +55,12 @@ class Vocabulary:
                 "'classes: false'."
             )
         count = dataset.num_classes or 0 if classes else 0
-        return cls(dataset.vocab_size, count, dataset.contract.grid)
+        return cls(dataset.contract.levels, count, dataset.contract.grid)
+
+    @property
+    def tokens(self) -> int:
+        """How many there are."""
+        return lattice.vocab_size(self.levels)
 
     @property
     def length(self) -> int:
@@ -86,6 +92,7 @@ class Vocabulary:
         """Raises a RequestError if a dataset has not the vocabulary that a prior was trained on."""
         for name, what in (
             ("tokens", "a vocabulary of {} tokens"),
+            ("levels", "tokens of the levels {}"),
             ("grid", "sequences on a grid of {}"),
             ("classes", "{} classes"),
         ):
@@ -97,5 +104,5 @@ class Vocabulary:
                 )
 
 
-def _show(value: int | tuple[int, int]) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value[0]} x {value[1]}"
+def _show(value: int | tuple[int, ...]) -> str:
+    return f"{value:,}" if isinstance(value, int) else " x ".join(map(str, value))
