@@ -76,7 +76,7 @@ def read_manifest(directory: str) -> dict[str, Any]:
     path = storage.join(directory, MANIFEST_FILE)
     try:
         content = json.loads(storage.read(path))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RequestError(
             f"{directory}: expected a finished dataset, found no {MANIFEST_FILE}. "
             "Finish it with 'fsq tokenize'."

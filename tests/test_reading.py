@@ -377,7 +377,7 @@ def letters(text: str) -> list[int]:
             "tokens, view. Tokenize it with that carried along, or read it without.",
         ),
         ({"batch_size": 0}, "batch_size: expected at least 1, got 0. Raise it."),
-        ({"epoch": -1}, "epoch: expected 0 or more, got -1. Count from 0."),
+        ({"epoch": -1}, "epoch: expected at least 0, got -1. Raise it."),
         (
             {"shard": (3, 3)},
             "shard: expected (index, count) with 0 <= index < count, got (3, 3). Count from 0.",

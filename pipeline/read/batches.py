@@ -1,5 +1,6 @@
 """Batches of a dataset, each a pure function of its number. NumPy, no TensorFlow."""
 
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -8,11 +9,12 @@ import numpy as np
 
 from fsq import lattice
 from fsq.errors import RequestError
+from pipeline.read.arguments import check_directory, check_shard, check_whole
 from pipeline.read.opened import open_dataset
 from pipeline.read.order import EpochOrder, share_of
 from pipeline.read.records import Columns, RecordReader
 from pipeline.read.sequence import Layout, SequenceSpec
-from pipeline.read.views import Views, choose_records
+from pipeline.read.views import Views, check_views, choose_records
 
 Batch = dict[str, np.ndarray]
 _WINDOWS = 2  # kept; a batch may lie across the border of two
@@ -52,7 +54,7 @@ class TokenBatches:
 
     def __init__(
         self,
-        directory: str,
+        directory: str | os.PathLike[str],
         split: str | None = None,
         *,
         batch_size: int,
@@ -64,7 +66,13 @@ class TokenBatches:
         with_labels: bool = False,
         drop_remainder: bool = False,
     ):
-        _check_numbers(batch_size=batch_size, shard=shard, epoch=epoch, views=views)
+        directory = check_directory(directory)
+        batch_size = check_whole("batch_size", batch_size, least=1)
+        epoch = check_whole("epoch", epoch, least=0)
+        if shuffle_seed is not None:
+            shuffle_seed = check_whole("shuffle_seed", shuffle_seed)
+        index, share_count = check_shard(shard)
+        check_views(views)
         self._dataset = open_dataset(directory, split)
         self.contract = self._dataset.contract
         self._layout = (
@@ -74,18 +82,18 @@ class TokenBatches:
         self._reader = RecordReader(self._dataset)
         self._chosen = choose_records(self._dataset, views, seed=shuffle_seed, epoch=epoch)
         self._order = EpochOrder(self._block_sizes(), shuffle_seed, epoch)
-        self._begin, self._end = share_of(len(self._order), *shard)
+        self._begin, self._end = share_of(len(self._order), index, share_count)
         self._batch_records = batch_size * (self._layout.images if self._layout else 1)
         count = self._end - self._begin
         if drop_remainder:
-            count = len(self._order) // shard[1]
+            count = len(self._order) // share_count
             self._count = count // self._batch_records
         else:
             self._count = -(-count // self._batch_records)
         if not self._count:
             what = f"{self._batch_records:,} records" if drop_remainder else "one record"
             raise RequestError(
-                f"{directory}: expected at least {what} for each of {shard[1]:,} shares, found "
+                f"{directory}: expected at least {what} for each of {share_count:,} shares, found "
                 f"{len(self._order):,} in all. Read it with fewer hosts, or in smaller batches."
             )
         self._windows: dict[int, Columns] = {}
@@ -183,19 +191,3 @@ class TokenBatches:
             kept = np.flatnonzero(np.concatenate(chosen))
             order = kept if order is None else kept[order]
         return columns if order is None else {name: rows[order] for name, rows in columns.items()}
-
-
-def _check_numbers(*, batch_size: int, shard: tuple[int, int], epoch: int, views: str) -> None:
-    index, count = shard
-    if batch_size < 1:
-        raise RequestError(f"batch_size: expected at least 1, got {batch_size}. Raise it.")
-    if not 0 <= index < count:
-        raise RequestError(
-            f"shard: expected (index, count) with 0 <= index < count, got {shard}. Count from 0."
-        )
-    if epoch < 0:
-        raise RequestError(f"epoch: expected 0 or more, got {epoch}. Count from 0.")
-    if views not in ("all", "first", "one_per_epoch"):
-        raise RequestError(
-            f"views: expected 'all', 'first' or 'one_per_epoch', got {views!r}. Choose one of them."
-        )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline import storage
 from pipeline.config import FileFormat
 from pipeline.manifest import files_of_shard, read_listed, read_manifest
 from pipeline.parse import Field
+from pipeline.read.arguments import check_directory
 
 FEATURES_FILE = "features.json"
 DAMAGED = "The dataset is damaged; tokenize it again."
@@ -129,9 +131,9 @@ def unreadable(path: str, error: OSError) -> DataError:
     return DataError(f"{path}: expected a shard, got: {error.strerror or error}. {DAMAGED}")
 
 
-def read_contract(directory: str) -> TokenContract:
+def read_contract(directory: str | os.PathLike[str]) -> TokenContract:
     """Reads the token contract of a dataset."""
-    path = storage.join(directory, CONTRACT_FILE)
+    path = storage.join(check_directory(directory), CONTRACT_FILE)
     try:
         return parse_contract(storage.read(path), path)
     except OSError as error:

@@ -13,11 +13,13 @@ import numpy as np
 from fsq import lattice
 from fsq.errors import DataError, RequestError
 from pipeline.parse import Field
+from pipeline.read.arguments import check_whole
 from pipeline.read.opened import OpenedDataset
 from pipeline.read.records import Columns
 from pipeline.records import FeatureKind
 
 LABEL = "label"
+_MOST_TOKENS = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,10 @@ class Caption:
     vocab_size: int
     pad: int = 0
     field: str = "caption"
+
+    def __post_init__(self) -> None:
+        for name in ("length", "vocab_size", "pad"):
+            check_whole(f"sequence.caption.{name}", getattr(self, name), least=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +71,15 @@ class SequenceSpec:
     length: int | None = None
     pad: int | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("bos", "class_offset", "num_classes", "token_offset", "end", "length", "pad"):
+            if (value := getattr(self, name)) is not None:
+                check_whole(f"sequence.{name}", value)
+        if not isinstance(self.caption, Caption | None):
+            raise RequestError(
+                f"sequence.caption: expected a Caption, got {self.caption!r}. Make one of it."
+            )
+
 
 class Layout:
     """A spec that was checked against a dataset.
@@ -82,6 +97,10 @@ class Layout:
     """
 
     def __init__(self, spec: SequenceSpec, dataset: OpenedDataset, *, with_labels: bool):
+        if not isinstance(spec, SequenceSpec):
+            raise RequestError(
+                f"sequence: expected a SequenceSpec or None, got {spec!r}. Make one of it."
+            )
         self._spec, self._dataset, self._with_labels = spec, dataset, with_labels
         self._num_classes = 0
         if spec.class_offset is not None:
@@ -253,7 +272,13 @@ class Layout:
                         f"{what}, got [{first}, {last}). Move it."
                     )
         ends = [end for *_, end in ranges]
-        return max([*ends, *(token + 1 for token in single.values() if token is not None)])
+        size = max([*ends, *(token + 1 for token in single.values() if token is not None)])
+        if size > _MOST_TOKENS:
+            raise RequestError(
+                f"sequence: expected tokens below {_MOST_TOKENS:,}, which an int64 can hold, got "
+                f"{size - 1:,}. Lower the offsets."
+            )
+        return size
 
 
 def _known(name: str, dataset: OpenedDataset, kind: FeatureKind) -> str:

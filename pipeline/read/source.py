@@ -2,6 +2,7 @@
 
 import bisect
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, SupportsIndex
 
@@ -12,6 +13,7 @@ from fsq.errors import DataError, RequestError
 from pipeline import storage
 from pipeline.array_record import open_reader, reading
 from pipeline.parse import OtherRecordError, parse_record, parse_records
+from pipeline.read.arguments import check_directory
 from pipeline.read.opened import DAMAGED, open_dataset, unreadable
 from pipeline.read.records import as_array
 from pipeline.read.sequence import Layout, SequenceSpec
@@ -41,12 +43,13 @@ class TokenSource:
 
     def __init__(
         self,
-        directory: str,
+        directory: str | os.PathLike[str],
         split: str | None = None,
         *,
         sequence: SequenceSpec | None = None,
         with_labels: bool = False,
     ):
+        directory = check_directory(directory)
         if not storage.is_local(directory):
             raise RequestError(
                 f"{directory}: expected a local directory, because ArrayRecord files are read "

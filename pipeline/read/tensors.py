@@ -1,10 +1,12 @@
 """Batches as a tf.data.Dataset."""
 
+import os
 from typing import Any
 
 import numpy as np
 
 from fsq.errors import RequestError
+from pipeline.read.arguments import check_whole
 from pipeline.read.batches import TokenBatches
 from pipeline.read.sequence import SequenceSpec
 from pipeline.read.views import Views
@@ -13,7 +15,7 @@ RECORDS_AT_ONCE = 2048
 
 
 def token_dataset(
-    directory: str,
+    directory: str | os.PathLike[str],
     split: str | None = None,
     *,
     batch_size: int,
@@ -59,8 +61,8 @@ def token_dataset(
       RequestError: The directory is not a finished dataset, or has not what is asked for.
       DataError: It is damaged, or has a format that this version does not read.
     """
-    import tensorflow as tf
-
+    start = check_whole("start", start)
+    prefetch = check_whole("prefetch", prefetch)
     batches = TokenBatches(
         directory,
         split,
@@ -78,6 +80,8 @@ def token_dataset(
             f"start: expected 0 to {len(batches):,}, the batches of an epoch, got {start:,}. "
             "Beyond its end, begin the next epoch."
         )
+    import tensorflow as tf
+
     spec = batches.element_spec()
     types = [tf.string if dtype == np.dtype(object) else dtype for dtype, _ in spec.values()]
     # A call of Python takes as long as some hundred records, so it is made for several batches.

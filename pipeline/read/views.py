@@ -2,12 +2,12 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import Literal, get_args
 
 import google_crc32c
 import numpy as np
 
-from fsq.errors import DataError
+from fsq.errors import DataError, RequestError
 from pipeline.read.opened import DAMAGED, OpenedDataset
 from pipeline.read.order import WINDOW_BLOCKS, hash_numbers, mix
 from pipeline.read.records import RecordReader
@@ -26,6 +26,14 @@ class ViewIndex:
 
     view: np.ndarray
     image: np.ndarray
+
+
+def check_views(views: str) -> None:
+    """Raises a RequestError for views that are none of `Views`."""
+    if views not in get_args(Views):
+        raise RequestError(
+            f"views: expected 'all', 'first' or 'one_per_epoch', got {views!r}. Choose one of them."
+        )
 
 
 def choose_records(
