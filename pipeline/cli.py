@@ -3,14 +3,13 @@
 import gc
 import logging
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from fsq.errors import DataError, FsqError, RequestError
+from fsq.errors import DataError, RequestError
 from fsq.version import __version__
-from pipeline.console import one_line, print_pairs, print_summary, quiet_start
+from pipeline.console import print_pairs, print_summary, quiet_start, run_command
 
 if TYPE_CHECKING:
     from pipeline.config import TokenizeConfig
@@ -254,25 +253,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Beam logs a worker's error several times over; it is raised to us anyway.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    try:
-        cli(standalone_mode=False)
-    except FsqError as error:
-        click.echo(f"fsq: {one_line(str(error))}", err=True)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        click.echo(f"fsq: {one_line(error.format_message())}", err=True)
-        sys.exit(RequestError.exit_code)
-    except OSError as error:
-        # A disk that is full or gone, wherever it shows; with its path it is no bug of ours.
-        if error.filename is None:
-            raise
-        click.echo(f"fsq: {error.filename}: {error.strerror}.", err=True)
-        sys.exit(DataError.exit_code)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("fsq: interrupted; run the same command again to go on.", err=True)
-        sys.exit(130)
+    run_command(cli, "fsq")
 
 
 if __name__ == "__main__":

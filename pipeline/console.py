@@ -9,12 +9,38 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fsq.errors import FsqError
+from fsq.errors import DataError, FsqError, RequestError
 
 if TYPE_CHECKING:
     from pipeline.flow import Summary
 
 FILES_SHOWN = 5
+
+
+def run_command(command: click.Command, name: str) -> None:
+    """Runs a command, and says in one line, by its name, why it did not do its work.
+
+    Exit 0: good; 1: the data is bad; 2: the request is bad; 130: interrupted.
+    """
+    try:
+        command(standalone_mode=False)
+    except FsqError as error:
+        click.echo(f"{name}: {one_line(str(error))}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"{name}: {one_line(error.format_message())}", err=True)
+        sys.exit(RequestError.exit_code)
+    except OSError as error:
+        # A disk that is full or gone, wherever it shows; with its path it is no bug of ours.
+        if error.filename is None:
+            raise
+        click.echo(f"{name}: {error.filename}: {error.strerror}.", err=True)
+        sys.exit(DataError.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(f"{name}: interrupted; run the same command again to go on.", err=True)
+        sys.exit(130)
 
 
 def print_summary(summary: "Summary") -> None:

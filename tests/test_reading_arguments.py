@@ -97,10 +97,10 @@ def test_whole_numbers_of_numpy_and_paths_of_pathlib_are_taken(dataset: Path):
 @pytest.mark.parametrize("directory", [None, 3, "", b"out"])
 @pytest.mark.parametrize("reader", [lambda d: TokenBatches(d, batch_size=8), TokenSource])
 def test_what_is_no_path_is_refused(reader, directory):
-    with pytest.raises(RequestError, match="^directory: expected a path, got "):
+    with pytest.raises(RequestError, match=r"^directory: expected a path, got "):
         reader(directory)
 
 
 def test_a_file_is_no_dataset():
-    with pytest.raises(RequestError, match="expected a finished dataset, found no manifest.json"):
+    with pytest.raises(RequestError, match=r"expected a finished dataset, found no manifest\.json"):
         TokenBatches(__file__, batch_size=8)
