@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsq.errors import RequestError
+from fsq.errors import DataError, RequestError
 from pipeline.read import (
     Caption,
     SequenceSpec,
@@ -32,6 +32,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"batch_size": "8"}, "batch_size: expected a whole number, got '8'. Give one."),
         ({"epoch": 1.5}, "epoch: expected a whole number, got 1.5. Give one."),
         ({"shuffle_seed": 0.5}, "shuffle_seed: expected a whole number, got 0.5. Give one."),
+        (
+            {"epoch": 2**130},
+            "epoch: expected a number that an int64 can hold, got 1,361,129,467,68",
+        ),
         ({"shard": 3}, "shard: expected (index, count) with 0 <= index < count, got 3. "),
         ({"shard": (0, 1, 2)}, "shard: expected (index, count) with 0 <= index < count, got (0, "),
         ({"shard": (0.5, 2)}, "shard: expected (index, count) with 0 <= index < count, got (0.5,"),
@@ -62,6 +66,33 @@ def test_a_caption_is_one_and_has_a_whole_length():
         Caption(encode=list, length=2.5, vocab_size=8)  # type: ignore[arg-type]
     with pytest.raises(RequestError, match=r"^sequence\.caption: expected a Caption, got 'words'"):
         SequenceSpec(caption="words")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tokens", [[1.5], ["a"], [None], [-1], [8]])
+def test_tokens_of_a_caption_are_whole(dataset: Path, tokens: list[object]):
+    caption = Caption(encode=lambda text: tokens, length=2, vocab_size=8, field="key")  # type: ignore[arg-type, return-value]
+    batches = TokenBatches(
+        dataset, batch_size=8, sequence=SequenceSpec(caption=caption, token_offset=8)
+    )
+    with pytest.raises(DataError, match=r"expected at most 2 tokens in \[0, 8\) of the caption"):
+        batches[0]
+
+
+def test_a_caption_is_encoded_by_a_function():
+    with pytest.raises(RequestError, match=r"^sequence\.caption\.encode: expected a function"):
+        Caption(encode=None, length=2, vocab_size=8)  # type: ignore[arg-type]
+
+
+def test_whoever_changes_a_batch_does_not_change_the_next(dataset: Path):
+    for sequence in (None, SequenceSpec()):
+        batches = TokenBatches(
+            dataset, batch_size=8, sequence=sequence, with_labels=sequence is not None
+        )
+        expected = {name: values.copy() for name, values in batches[1].items()}
+        for values in batches[1].values():
+            values[:] = values[::-1].copy()
+        for name, values in batches[1].items():
+            np.testing.assert_array_equal(values, expected[name])
 
 
 @pytest.mark.parametrize("spec", [{"token_offset": 2**63 - 500}, {"end": 2**63 - 1}])

@@ -6,6 +6,8 @@ from typing import SupportsIndex
 
 from fsq.errors import RequestError
 
+_MOST = 2**63 - 1
+
 
 def check_whole(name: str, value: SupportsIndex, *, least: int | None = None) -> int:
     """Returns a whole number, NumPy's too, as one of Python.
@@ -19,6 +21,8 @@ def check_whole(name: str, value: SupportsIndex, *, least: int | None = None) ->
         number = operator.index(value)
     except TypeError as error:
         raise RequestError(f"{name}: expected a whole number, got {value!r}. Give one.") from error
+    if not -_MOST <= number <= _MOST:
+        raise RequestError(f"{name}: expected a number that an int64 can hold, got {number:,}.")
     if least is not None and number < least:
         raise RequestError(f"{name}: expected at least {least}, got {number}. Raise it.")
     return number

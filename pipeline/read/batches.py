@@ -168,7 +168,10 @@ class TokenBatches:
             )
             first = stop
         if len(pieces) == 1:
-            return pieces[0]
+            # Copied, lest somebody who changes a batch changes the window; tokens will be.
+            return {
+                name: rows if name == "tokens" else rows.copy() for name, rows in pieces[0].items()
+            }
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def _window(self, number: int) -> Columns:

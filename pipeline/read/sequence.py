@@ -6,7 +6,9 @@
 
 import dataclasses
 import itertools
+import operator
 from collections.abc import Callable, Sequence
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -43,6 +45,11 @@ class Caption:
     def __post_init__(self) -> None:
         for name in ("length", "vocab_size", "pad"):
             check_whole(f"sequence.caption.{name}", getattr(self, name), least=0)
+        if not callable(self.encode):
+            raise RequestError(
+                f"sequence.caption.encode: expected a function of a text, got {self.encode!r}. "
+                "Give one."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +81,7 @@ class SequenceSpec:
     def __post_init__(self) -> None:
         for name in ("bos", "class_offset", "num_classes", "token_offset", "end", "length", "pad"):
             if (value := getattr(self, name)) is not None:
-                check_whole(f"sequence.{name}", value)
+                check_whole(f"sequence.{name}", value, least=1 if name == "num_classes" else None)
         if not isinstance(self.caption, Caption | None):
             raise RequestError(
                 f"sequence.caption: expected a Caption, got {self.caption!r}. Make one of it."
@@ -210,7 +217,7 @@ class Layout:
         for row, data in zip(found, texts.tolist(), strict=True):
             text = data.decode("utf-8", "surrogateescape")
             tokens = list(caption.encode(text))
-            good = all(0 <= token < caption.vocab_size for token in tokens)
+            good = all(_is_below(token, caption.vocab_size) for token in tokens)
             if len(tokens) > caption.length or not good:
                 raise DataError(
                     f"{self._dataset.directory}: expected at most {caption.length} tokens in "
@@ -279,6 +286,10 @@ class Layout:
                 f"{size - 1:,}. Lower the offsets."
             )
         return size
+
+
+def _is_below(token: object, size: int) -> bool:
+    return isinstance(token, SupportsIndex) and 0 <= operator.index(token) < size
 
 
 def _known(name: str, dataset: OpenedDataset, kind: FeatureKind) -> str:

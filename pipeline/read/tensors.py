@@ -52,17 +52,19 @@ def token_dataset(
       with_labels: With a sequence: also return 'label'.
       drop_remainder: Leave out what does not fill a batch on every host.
       start: The number of the first batch to read.
-      prefetch: How many batches to have ready.
+      prefetch: How many batches to have ready; -1 (tf.data.AUTOTUNE) lets tf.data decide.
 
     Returns:
       A tf.data.Dataset of dicts with what `TokenBatches` returns, text as string.
 
     Raises:
       RequestError: The directory is not a finished dataset, or has not what is asked for.
-      DataError: It is damaged, or has a format that this version does not read.
+      DataError: It is damaged, or has a format that this version does not read. A shard that
+        turns out to be damaged while it is read raises a tf.errors.OpError instead, with
+        the line of the DataError in it; `TokenBatches` raises the DataError.
     """
     start = check_whole("start", start)
-    prefetch = check_whole("prefetch", prefetch)
+    prefetch = check_whole("prefetch", prefetch, least=-1)
     batches = TokenBatches(
         directory,
         split,
