@@ -199,7 +199,9 @@ def load_config(path: str, model: type[Config]) -> Config:
       RequestError: The file is missing, is not YAML, or does not fit the model.
     """
     try:
-        data: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        data: Any = yaml.safe_load(text)
+        _check_keys(path, yaml.compose(text, yaml.SafeLoader))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RequestError(f"{path}: expected a config file, got: {reason}.") from error
@@ -213,6 +215,29 @@ def load_config(path: str, model: type[Config]) -> Config:
         problem = (getattr(error, "problem", None) or "unreadable")[:100]
         raise RequestError(f"{path}{line}: expected YAML, got: {problem}.") from error
     return parse(model, data, path)
+
+
+def _check_keys(path: str, root: Any) -> None:
+    """Refuses a key that comes twice; YAML's reader takes the last and says nothing."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(getattr(node, "value", None), list):
+            continue
+        seen.add(id(node))  # aliases make one node a part of many
+        keys: dict[str, int] = {}
+        for entry in node.value:
+            key, value = entry if isinstance(entry, tuple) else (None, entry)
+            waiting.append(value)
+            name = getattr(key, "value", None)
+            if isinstance(name, str):
+                line = key.start_mark.line + 1
+                if name in keys:
+                    raise RequestError(
+                        f"{path}:{line}: expected every key once, got {name[:60]!a} in line "
+                        f"{keys[name]} too. Remove one."
+                    )
+                keys[name] = line
 
 
 def dump_config(config: pydantic.BaseModel) -> str:

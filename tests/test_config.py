@@ -138,6 +138,8 @@ def test_a_mistake_in_a_train_config_is_one_line(tmp_path: Path, path, value, me
     ("content", "message"),
     [
         (b"a: [1, 2", ":1: expected YAML, got: "),
+        (b"a: 1\nb: 2\na: 3\n", ":3: expected every key once, got 'a' in line 1 too. Remove one."),
+        (b"x:\n- {a: 1, a: 1}\n", ":2: expected every key once, got 'a' in line 2 too. Remove "),
         (b"- a\n- b\n", ": expected a mapping, got list."),
         (b"", ": expected a mapping, got NoneType."),
         (b"a: \xff", ": expected a config file, got: "),

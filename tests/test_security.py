@@ -33,7 +33,7 @@ from pipeline.verify import verify_dataset
 
 FORBIDDEN_MODULES = {"pickle", "marshal", "dill", "shelve", "cloudpickle", "joblib", "runpy"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
-YAML = {"yaml.safe_load", "yaml.safe_dump", "yaml.YAMLError"}
+YAML = {"yaml.safe_load", "yaml.safe_dump", "yaml.YAMLError", "yaml.compose", "yaml.SafeLoader"}
 
 
 def problems_of(path: Path) -> list[str]:
