@@ -3,6 +3,7 @@
 Imports neither TensorFlow nor Keras.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -67,7 +68,7 @@ def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
             f"{where}: expected weights with sha256 {contract.weights_sha256[:12]}, "
             f"got {found[:12]}. Copy both files of the tokenizer anew."
         )
-    sealed = _contract_sha256(data)
+    sealed = read_metadata(data).get(CONTRACT_SHA256)
     if sealed is not None and sealed != contract.meaning_sha256:
         raise RequestError(
             f"{where}: expected the contract that the weights were saved with, got another: "
@@ -98,16 +99,30 @@ def pack_weights(autoencoder: Any) -> bytes:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Writes a file under another name, then renames it."""
+    """Writes a file under another name, then renames it.
+
+    Raises:
+      OSError: It cannot be written; nothing of it is left, and the error names it.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _contract_sha256(data: bytes) -> str | None:
-    """Reads which contract the weights were saved with: the file begins with a header of JSON."""
+def read_metadata(data: bytes) -> dict[str, str]:
+    """Reads the metadata of safetensors, whose bytes begin with a header of JSON.
+
+    Returns:
+      What there is; nothing if it cannot be read.
+    """
     size = int.from_bytes(data[:8], "little")
     try:
-        return json.loads(data[8 : 8 + size])["__metadata__"][CONTRACT_SHA256]
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return None
+        metadata = json.loads(data[8 : 8 + size])["__metadata__"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}

@@ -194,14 +194,14 @@ def verify(directory: str) -> None:
 @click.option("--originals", is_flag=True, help="Draw the source images above them.")
 def decode(directory: str, count: int, output: str, originals: bool) -> None:
     """Decode the first images of the dataset in DIR, from its tokens alone, into one picture."""
+    from pipeline.picture import check_picture, save_picture
+
+    check_picture(output)
     with quiet_start():
         from pipeline.sheet import draw_sheet
 
         sheet = draw_sheet(directory, count, originals=originals)
-    try:
-        sheet.save(output)
-    except (OSError, ValueError) as error:
-        raise RequestError(f"{output}: expected a picture file to write, got: {error}.") from error
+    save_picture(sheet, output)
     click.echo(f"{output}: {sheet.width} x {sheet.height} pixels")
 
 

@@ -1,6 +1,7 @@
 """What the terminal gets to see: a line for each thing, and nothing of the libraries."""
 
 import contextlib
+import errno
 import os
 import sys
 import tempfile
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pipeline.flow import Summary
 
 FILES_SHOWN = 5
+# What a write into an open file raises without naming it.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_command(command: click.Command, name: str) -> None:
@@ -32,9 +35,9 @@ def run_command(command: click.Command, name: str) -> None:
         sys.exit(RequestError.exit_code)
     except OSError as error:
         # A disk that is full or gone, wherever it shows; with its path it is no bug of ours.
-        if error.filename is None:
+        if error.filename is None and error.errno not in FULL:
             raise
-        click.echo(f"{name}: {error.filename}: {error.strerror}.", err=True)
+        click.echo(f"{name}: {error.filename or 'a disk'}: {error.strerror}.", err=True)
         sys.exit(DataError.exit_code)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)

@@ -91,7 +91,7 @@ FLOORS = [
     ["pipeline.watch", "pipeline.verify_job"],
     ["pipeline.verify", "pipeline.sheet", "pipeline.inspect", "pipeline.train"],
     ["pipeline.adopt"],
-    ["pipeline.console"],
+    ["pipeline.console", "pipeline.picture"],
     ["pipeline.cli"],
 ]
 FLOOR_OF = {module: number for number, floor in enumerate(FLOORS) for module in floor}
