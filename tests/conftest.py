@@ -92,6 +92,22 @@ def prior_dataset(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def prior_held_out(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another 60 of them, whose source lies beside the dataset as `source`."""
+    from prior_runs import carry_config, copy_records
+
+    from pipeline.config import TokenizeConfig
+    from pipeline.flow import tokenize
+
+    folder = tmp_path_factory.mktemp("prior_held_out")
+    copy_records(root / "samples" / "fashion_mnist", folder / "source", range(200, 260))
+    config = carry_config(root, folder / "demo")
+    config["source"]["directory"] = str(folder / "source")
+    tokenize(TokenizeConfig.model_validate(config))
+    return folder / "demo"
+
+
+@pytest.fixture(scope="session")
 def small_images() -> list[bytes]:
     """30 encoded images."""
     return make_images(30)

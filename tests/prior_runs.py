@@ -1,9 +1,14 @@
 """A dataset of tokens and the smallest run of a prior, for the tests of examples/prior."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from examples.prior.config import PriorConfig
+from pipeline.manifest import sign
 
 TRAINING = {
     "steps": 24,
@@ -46,3 +51,24 @@ def carry_config(root: Path, directory: Path) -> dict[str, Any]:
         "output": {"directory": str(directory), "name": "demo", "split": "test", "num_shards": 2},
         "batch_size": 64,
     }
+
+
+def copy_records(source: Path, target: Path, numbers: range) -> None:
+    """Copies some records of a prepared dataset of one shard to another one."""
+    shutil.copytree(source, target)
+    (shard,) = target.glob("*.tfrecord-*")
+    records = list(tf.data.TFRecordDataset(str(shard)).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for number in numbers:
+            writer.write(records[number])
+    info = json.loads((target / "dataset_info.json").read_text())
+    info["splits"][0] |= {"shardLengths": [str(len(numbers))]}
+    (target / "dataset_info.json").write_text(json.dumps(info))
+
+
+def edit_mark(directory: Path, **config: Any) -> None:
+    """Changes the config in a prior.json as if the run had been one of that."""
+    path = directory / "prior.json"
+    content = json.loads(path.read_text())
+    content["config"] |= config
+    path.write_text(json.dumps(sign(content)))

@@ -1,6 +1,7 @@
 """From a trained prior to pictures and figures: sample, evaluate, online."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,24 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from PIL import Image
-from prior_runs import tiny_run
+from prior_runs import copy_records, edit_mark, tiny_run
 
 from examples.prior import evaluate, online, sample, train
+from examples.prior.images import read_images
 from examples.prior.saved import open_saved
 from examples.prior.train import train_prior
-from fsq.errors import RequestError
+from fsq.errors import DataError, RequestError
+from pipeline.read import read_contract
 
 
 @pytest.fixture(scope="module")
-def trained(prior_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(
+    prior_dataset: Path, prior_held_out: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The output of a run with held-out images in a dataset of their own."""
     output = tmp_path_factory.mktemp("prior") / "run"
     training = {"steps": 2, "validation_images": 16}
-    train_prior(tiny_run(prior_dataset, output, held_out=str(prior_dataset), training=training))
+    train_prior(tiny_run(prior_dataset, output, held_out=str(prior_held_out), training=training))
     return output
 
 
@@ -63,17 +68,43 @@ def test_make_prior_at_its_smallest(root: Path, prior_dataset: Path, tmp_path: P
 def test_what_cannot_be_sampled_is_refused(trained: Path, tmp_path: Path):
     with pytest.raises(RequestError, match=r"none: expected the output of a prior, found no prior"):
         invoke(sample.main, tmp_path / "none", "--output", tmp_path / "f.png")
-    with pytest.raises(RequestError, match="expected a picture file to write"):
-        invoke(sample.main, trained, "--output", tmp_path / "f.nothing", "--per-class", 1)
-    causal = tmp_path / "causal"
-    causal.mkdir()
-    content = json.loads((trained / "prior.json").read_text())
-    content["config"]["modes"] = ["causal"]
-    (causal / "prior.json").write_text(json.dumps(content))
+    for name, message in (("f.nothing", "a picture file to write"), ("no/f.png", "that exists")):
+        with pytest.raises(RequestError, match=message):
+            invoke(sample.main, trained, "--output", tmp_path / name, "--per-class", 1)
+    causal = shutil.copytree(trained, tmp_path / "causal")
+    edit_mark(causal, modes=["causal"])
     with pytest.raises(RequestError, match="expected a prior with the mode 'masked', found causal"):
         invoke(sample.main, causal, "--output", tmp_path / "f.png", "--masked")
-    with pytest.raises(RequestError, match=r"expected weights, got: .* Train the prior"):
+    (causal / "network.safetensors").unlink()
+    with pytest.raises(RequestError, match=r"expected weights, got: .* and train again"):
         open_saved(str(causal)).load_network()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--temperature", "nan"), ("--temperature", "1e-40"), ("--guidance", "inf")],
+)
+def test_a_taste_that_is_no_number_is_refused(
+    trained: Path, tmp_path: Path, option: str, value: str
+):
+    for command in (sample.main, evaluate.main):
+        with pytest.raises(RequestError, match=rf"^options\.{option[2:]}: expected "):
+            invoke(command, trained, "--output", tmp_path / "f.png", option, value)
+
+
+def test_a_directory_that_was_edited_is_refused(trained: Path, tmp_path: Path):
+    edited = shutil.copytree(trained, tmp_path / "edited")
+    mark = edited / "prior.json"
+    for one, other in (('"heads": 2', '"heads": 4'), ("8,", "9,"), ("{", "[")):
+        assert one in mark.read_text()
+        mark.write_text((trained / "prior.json").read_text().replace(one, other))
+        with pytest.raises(RequestError, match="expected what a run says of itself, got"):
+            open_saved(str(edited))
+    shutil.copy(trained / "prior.json", mark)
+    for name in ("tokenizer.json", "tokenizer.safetensors"):
+        shutil.copy(Path(__file__).parent.parent / "tokenizers" / "cifar10" / name, edited)
+    with pytest.raises(RequestError, match=r"tokenizer\.json: expected the tokenizer of the run, "):
+        open_saved(str(edited))
 
 
 def test_an_evaluation_is_written_as_json_and_as_a_page(trained: Path, tmp_path: Path):
@@ -89,11 +120,40 @@ def test_an_evaluation_is_written_as_json_and_as_a_page(trained: Path, tmp_path:
 
 
 def test_an_evaluation_wants_classes_and_held_out_images(trained: Path, tmp_path: Path):
-    content = json.loads((trained / "prior.json").read_text())
-    content["config"]["held_out"] = 0.1
-    (tmp_path / "prior.json").write_text(json.dumps(content))
+    run = shutil.copytree(trained, tmp_path / "run")
+    edit_mark(run, held_out=0.1)
     with pytest.raises(RequestError, match="held-out images in a dataset of their own, found an"):
-        invoke(evaluate.main, tmp_path)
+        invoke(evaluate.main, run)
+
+
+def test_an_evaluation_wants_the_datasets_of_the_training(
+    trained: Path, prior_dataset: Path, tmp_path: Path
+):
+    run = shutil.copytree(trained, tmp_path / "run")
+    edit_mark(run, held_out=str(prior_dataset))
+    with pytest.raises(RequestError, match="expected the dataset that the prior was trained with"):
+        invoke(evaluate.main, run)
+
+
+def test_images_are_those_of_the_records_or_none(root: Path, prior_held_out: Path, tmp_path: Path):
+    contract = read_contract(prior_held_out)
+    found = read_images(str(prior_held_out), contract)
+    assert found.pixels.shape == (60, 28, 28, 1)
+    source = prior_held_out.parent / "source"
+    kept = tmp_path / "source"
+    shutil.move(source, kept)
+    try:
+        samples = root / "samples" / "fashion_mnist"
+        copy_records(samples, source, range(200, 259))
+        with pytest.raises(DataError, match="expected 1 more images in the source, "):
+            read_images(str(prior_held_out), contract)
+        shutil.rmtree(source)
+        copy_records(samples, source, range(201, 261))
+        with pytest.raises(DataError, match=r"expected label \d of .*, as it was tokenized, found"):
+            read_images(str(prior_held_out), contract)
+    finally:
+        shutil.rmtree(source)
+        shutil.move(kept, source)
 
 
 def test_offline_and_online_are_measured_with_the_same_step(prior_dataset: Path, tmp_path: Path):

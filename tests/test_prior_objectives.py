@@ -12,6 +12,7 @@ from examples.prior.objectives import (
     bits_per_dimension,
     cosine_counts,
     drop_classes,
+    even_counts,
     held_out_by_content,
     validation_question,
 )
@@ -65,6 +66,13 @@ def test_validation_asks_the_same_every_time_and_hides_every_count_equally_often
     assert (one.shown == two.shown).all()
     hidden = (one.shown[:, 1:] == VOCABULARY.mask).sum(axis=1)
     assert np.bincount(hidden).tolist() == [0, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("length", [2, 4, 7, 49, 64, 256, 1024])
+def test_a_few_images_have_counts_of_all_sizes(length: int):
+    assert sorted(even_counts(length, length, first=5)) == list(range(1, length + 1))
+    few = even_counts(max(2, length // 8), length, first=0)
+    assert few.mean() / length == pytest.approx(0.5, abs=0.26 if length < 49 else 0.12)
 
 
 def test_equal_tokens_are_held_out_together_and_the_share_is_kept():

@@ -15,7 +15,12 @@ import pytest
 from PIL import Image
 from prior_runs import carry_config, tiny_run
 
-from examples.prior.checkpoint import restore_checkpoint, save_checkpoint
+from examples.prior.checkpoint import (
+    best_nats,
+    restore_checkpoint,
+    save_checkpoint,
+    save_network,
+)
 from examples.prior.config import PriorConfig
 from examples.prior.data import PriorData
 from examples.prior.loop import train
@@ -129,12 +134,75 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path):
         variable.assign(np.full((3, 2), step))
         save_checkpoint(str(tmp_path), state, step, step / 10)
     one, two = sorted((tmp_path / "checkpoints").iterdir())
-    two.write_bytes(two.read_bytes()[:-5])
+    whole = two.read_bytes()
+    two.write_bytes(whole[:-5])
     assert restore_checkpoint(str(tmp_path), state) == (20, 2.0)
     assert (variable.numpy() == 20).all()
+    data = bytearray(whole)
+    data[-1] ^= 64  # one bit of a weight
+    two.write_bytes(data)
+    assert restore_checkpoint(str(tmp_path), state) == (20, 2.0)
     one.write_bytes(b"")
     with pytest.raises(RequestError, match="that can be read, found 2 damaged"):
         restore_checkpoint(str(tmp_path), state)
+
+
+@pytest.mark.parametrize("place", [-1, 3, 60, 200])
+def test_a_network_with_one_bit_wrong_is_refused(trained: Path, tmp_path: Path, place: int):
+    run = shutil.copytree(trained, tmp_path / "run")
+    path = run / "network.safetensors"
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(RequestError, match=r"network\.safetensors: expected weights, got: "):
+        open_saved(str(run)).load_network()
+    with pytest.raises(RequestError, match=r"network\.safetensors: expected weights, got: "):
+        best_nats(str(run))
+
+
+def test_equal_weights_are_equal_bytes(trained: Path, tmp_path: Path):
+    prior = open_saved(str(trained)).load_network()
+    for _ in range(8):
+        save_network(str(tmp_path), prior, step=7, nats=1.5)
+        assert best_nats(str(tmp_path)) == 1.5
+    first = (tmp_path / "network.safetensors").read_bytes()
+    assert json.loads(first[8 : 8 + int.from_bytes(first[:8], "little")])[
+        "__metadata__"
+    ].keys() == {"facts"}
+
+
+def test_a_directory_of_something_else_is_refused_and_left_alone(demo: Path, tmp_path: Path):
+    other = shutil.copytree(demo, tmp_path / "other")
+    before = {path.name: path.read_bytes() for path in other.iterdir()}
+    message = refusal(tiny_run(demo, other))
+    assert message.startswith(f"{other}: expected a directory that is empty, or the output of this")
+    assert {path.name: path.read_bytes() for path in other.iterdir()} == before
+
+
+def test_held_out_images_that_are_trained_on_are_refused(
+    root: Path, demo: Path, prior_held_out: Path, tmp_path: Path
+):
+    message = refusal(tiny_run(demo, tmp_path / "run", held_out=str(demo)))
+    assert message.startswith(f"{demo}: expected images that are not trained on, found those of ")
+    config = carry_config(root, tmp_path / "again")
+    config["output"]["tokens"] = "int64_list"
+    tokenize(TokenizeConfig.model_validate(config), limit=100)
+    message = refusal(tiny_run(demo, tmp_path / "run", held_out=str(tmp_path / "again")))
+    assert "found 100 of 100 with the tokens of one that is" in message
+    assert PriorData(tiny_run(demo, tmp_path / "run", held_out=str(prior_held_out)))
+
+
+def test_held_out_images_of_other_classes_are_refused(
+    root: Path, demo: Path, prior_held_out: Path, tmp_path: Path
+):
+    source = shutil.copytree(prior_held_out.parent / "source", tmp_path / "source")
+    names = source / "label.labels.txt"
+    names.write_text(names.read_text().replace("Trouser", "Trousers"))
+    config = carry_config(root, tmp_path / "other")
+    config["source"]["directory"] = str(source)
+    tokenize(TokenizeConfig.model_validate(config))
+    message = refusal(tiny_run(demo, tmp_path / "run", held_out=str(tmp_path / "other")))
+    assert "found 'Trousers' as number 1 instead of 'Trouser'" in message
 
 
 def test_minutes_end_a_run_which_goes_on_when_it_is_given_more(demo: Path, tmp_path: Path):
@@ -203,7 +271,7 @@ def test_a_dataset_of_another_vocabulary_than_the_checkpoints_is_refused(
         claim_directory(claim, PriorData(claim))
     assert str(error.value) == (
         f"{tmp_path}/levels: expected a vocabulary of 1,000 tokens, as the prior was trained on, "
-        "found 125. Give the dataset it belongs to, or train another."
+        "found 125. Give a dataset of that, or train another prior."
     )
     with pytest.raises(RequestError, match=r"sequences on a grid of 7 x 7, .* found 4 x 4"):
         claim = tiny_run(tmp_path / "grid", trained)
@@ -213,7 +281,7 @@ def test_a_dataset_of_another_vocabulary_than_the_checkpoints_is_refused(
 def test_held_out_tokens_of_another_tokenizer_are_refused(demo: Path, tmp_path: Path):
     write_random_tokens(tmp_path / "other", images=64, side=7)
     message = refusal(tiny_run(demo, tmp_path / "run", held_out=str(tmp_path / "other")))
-    assert "expected 10 classes, as the prior was trained on, found 5" in message
+    assert "expected 10 classes, as 'dataset' has, found 5" in message
     unlabelled = tiny_run(demo, tmp_path / "run", held_out=str(tmp_path / "other"), classes=False)
     assert f"expected tokens of the tokenizer of {demo}, " in refusal(unlabelled)
 
@@ -304,7 +372,9 @@ def test_the_command_says_a_mistake_in_one_line_and_exits_with_2(root: Path, tmp
         ({"modes": ["causal", "causal"]}, "expected each mode once"),
         ({"network": {"width": 10, "heads": 4}}, "width as a multiple of heads, 4, got 10"),
         ({"training": {"sample_steps": 3}}, "sample_steps as a multiple of validation_steps, 8"),
-        ({"held_out": 0.9}, "held_out"),
+        ({"held_out": 0.9}, "the directory of a dataset, or a share above 0 and at most 0.5, got"),
+        ({"held_out": None}, "the directory of a dataset, or a share above 0 and at most 0.5, got"),
+        ({"network": {"width": 10**19}}, "less than or equal to 8192"),
     ],
 )
 def test_a_config_that_cannot_be_is_refused(tmp_path: Path, changes: Any, message: str):

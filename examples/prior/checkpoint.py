@@ -1,8 +1,12 @@
 """Weights on disk: the checkpoints of a run, and the network that did best.
 
-All are safetensors, written under another name and renamed; loading runs no code.
+All are safetensors, written under another name and renamed, with a sha256 of what
+they hold; loading runs no code. Equal weights are equal bytes.
 """
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +16,44 @@ import safetensors.numpy
 
 from examples.prior.model import Prior
 from fsq.errors import RequestError
-from fsq.saved import replace_file
+from fsq.saved import read_metadata, replace_file
 
 NETWORK_FILE = "network.safetensors"
 CHECKPOINTS = "checkpoints"
 KEPT = 2
+# One entry of metadata: safetensors writes several in any order.
+FACTS = "facts"
+Arrays = dict[str, np.ndarray]
 
 
 def save_network(directory: str, prior: Prior, *, step: int, nats: float) -> None:
     """Writes the weights, with the step and the loss that they had."""
-    metadata = {"step": str(step), "nats": repr(nats)}
-    data = safetensors.numpy.save(_arrays(prior.trainable_variables, "network"), metadata)
-    replace_file(Path(directory) / NETWORK_FILE, data)
+    arrays = _arrays(prior.trainable_variables, "network")
+    replace_file(Path(directory) / NETWORK_FILE, _pack(arrays, {"step": step, "nats": nats}))
 
 
 def load_network(directory: str, prior: Prior) -> None:
     """Sets the weights of a prior.
 
     Raises:
-      RequestError: There are none that can be read, or they are of another network.
+      RequestError: There are none, they are damaged, or of another network.
     """
     path = Path(directory) / NETWORK_FILE
-    _set(prior.trainable_variables, _read(path), "network", path)
+    arrays, _facts = _read(path)
+    _set(prior.trainable_variables, arrays, "network", path)
 
 
 def best_nats(directory: str) -> float:
-    """Returns the loss that the saved network had; infinity if there is none yet."""
+    """Returns the loss that the saved network had; infinity if there is none yet.
+
+    Raises:
+      RequestError: It is damaged.
+    """
     path = Path(directory) / NETWORK_FILE
-    return float(_metadata(path)["nats"]) if path.exists() else float("inf")
+    if not path.exists():
+        return float("inf")
+    _arrays, facts = _read(path)
+    return float(facts["nats"])
 
 
 def save_checkpoint(directory: str, state: dict[str, Any], step: int, seconds: float) -> None:
@@ -52,17 +66,17 @@ def save_checkpoint(directory: str, state: dict[str, Any], step: int, seconds: f
       seconds: Spent in training.
     """
     folder = Path(directory) / CHECKPOINTS
-    arrays: dict[str, np.ndarray] = {}
+    arrays: Arrays = {}
     for name, variables in state.items():
         arrays |= _arrays(variables, name)
-    data = safetensors.numpy.save(arrays, {"step": str(step), "seconds": repr(seconds)})
+    data = _pack(arrays, {"step": step, "seconds": seconds})
     replace_file(folder / f"step-{step:09d}.safetensors", data)
     for old in sorted(folder.glob("step-*.safetensors"))[:-KEPT]:
         old.unlink()
 
 
 def restore_checkpoint(directory: str, state: dict[str, Any]) -> tuple[int, float]:
-    """Restores the newest checkpoint that can be read.
+    """Restores the newest checkpoint that is not damaged.
 
     Returns:
       How many steps are done, and the seconds spent; zeros if there is none.
@@ -73,12 +87,12 @@ def restore_checkpoint(directory: str, state: dict[str, Any]) -> tuple[int, floa
     paths = sorted((Path(directory) / CHECKPOINTS).glob("step-*.safetensors"), reverse=True)
     for path in paths:
         try:
-            arrays, metadata = _read(path), _metadata(path)
+            arrays, facts = _read(path)
         except RequestError:
             continue
         for name, variables in state.items():
             _set(variables, arrays, name, path)
-        return int(metadata["step"]), float(metadata["seconds"])
+        return int(facts["step"]), float(facts["seconds"])
     if paths:
         raise RequestError(
             f"{directory}: expected checkpoints that can be read, found {len(paths)} damaged. "
@@ -87,14 +101,14 @@ def restore_checkpoint(directory: str, state: dict[str, Any]) -> tuple[int, floa
     return 0, 0.0
 
 
-def _arrays(variables: list[Any], name: str) -> dict[str, np.ndarray]:
+def _arrays(variables: list[Any], name: str) -> Arrays:
     return {
         f"{name}.{number:04d}": np.array(variable.numpy(), order="C")
         for number, variable in enumerate(variables)
     }
 
 
-def _set(variables: list[Any], arrays: dict[str, np.ndarray], name: str, path: Path) -> None:
+def _set(variables: list[Any], arrays: Arrays, name: str, path: Path) -> None:
     for number, variable in enumerate(variables):
         value = arrays.get(f"{name}.{number:04d}")
         if value is None or value.shape != tuple(variable.shape):
@@ -106,15 +120,30 @@ def _set(variables: list[Any], arrays: dict[str, np.ndarray], name: str, path: P
         variable.assign(value)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _pack(arrays: Arrays, facts: dict[str, float]) -> bytes:
+    sealed = {**facts, "sha256": _digest(arrays, facts)}
+    return safetensors.numpy.save(arrays, {FACTS: json.dumps(sealed)})
+
+
+def _read(path: Path) -> tuple[Arrays, dict[str, float]]:
+    """Returns what `_pack` packed."""
     try:
-        return safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
+        data = path.read_bytes()
+        arrays = safetensors.numpy.load(data)
+        facts = json.loads(read_metadata(data)[FACTS])
+        if facts.pop("sha256") != _digest(arrays, facts):
+            raise ValueError("other content than was written")
+        return arrays, facts
+    except (OSError, safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise RequestError(
-            f"{path}: expected weights, got: {error}. Train the prior, or train it further."
+            f"{path}: expected weights, got: {reason}. Remove the directory and train again."
         ) from error
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    with safetensors.safe_open(path, "numpy") as file:
-        return file.metadata()
+def _digest(arrays: Arrays, facts: Mapping[str, float]) -> str:
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, values in sorted(arrays.items()):
+        digest.update(f"{name} {values.dtype} {values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()

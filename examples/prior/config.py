@@ -28,8 +28,8 @@ class NetworkSpec(_Frozen):
       dropout: Share that is dropped while training.
     """
 
-    width: Count = 128
-    depth: Count = 4
+    width: Annotated[int, pydantic.Field(ge=1, le=8192)] = 128
+    depth: Annotated[int, pydantic.Field(ge=1, le=256)] = 4
     heads: Count = 4
     dropout: Share = 0.1
 
@@ -95,9 +95,9 @@ class Taste(_Frozen):
       seed: Of all that is drawn.
     """
 
-    temperature: Annotated[float, pydantic.Field(gt=0)] = 1.0
+    temperature: Annotated[float, pydantic.Field(ge=1e-6, le=1e6)] = 1.0
     top_k: Annotated[int, pydantic.Field(ge=0)] = 0
-    guidance: Annotated[float, pydantic.Field(ge=0)] = 1.0
+    guidance: Annotated[float, pydantic.Field(ge=0, le=1e6)] = 1.0
     steps: Count = 12
     seed: Annotated[int, pydantic.Field(ge=0)] = 0
 
@@ -120,13 +120,24 @@ class PriorConfig(_Frozen):
     """
 
     dataset: Path_
-    held_out: Path_ | Annotated[float, pydantic.Field(gt=0, le=0.5)]
+    held_out: Path_ | float
     classes: bool = True
     modes: Annotated[tuple[Mode, ...], pydantic.Field(min_length=1)] = ("causal",)
     network: NetworkSpec = NetworkSpec()
     training: TrainingSpec
     samples: SampleSpec = SampleSpec()
     output: Path_
+
+    @pydantic.field_validator("held_out", mode="before")
+    @classmethod
+    def _held_out_is_one_of_two(cls, held_out: object) -> object:
+        share = isinstance(held_out, int | float) and 0 < held_out <= 0.5
+        if share or (isinstance(held_out, str) and held_out):
+            return held_out
+        raise ValueError(
+            f"expected the directory of a dataset, or a share above 0 and at most 0.5, got "
+            f"{held_out!r}"
+        )
 
     @pydantic.field_validator("modes")
     @classmethod

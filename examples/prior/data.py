@@ -11,11 +11,12 @@ from examples.prior.objectives import held_out_by_content
 from examples.prior.vocabulary import Vocabulary
 from fsq.errors import RequestError
 from pipeline import storage
-from pipeline.read import TokenBatches, token_dataset
+from pipeline.read import TokenBatches
 from pipeline.read.opened import OpenedDataset, open_dataset
 
 COUNTED_IMAGES = 100_000  # of the training images, for the models by counting
 READ_AT_ONCE = 1024
+MOST_SEEN = 0.5  # of the held-out images; some data repeats itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +42,12 @@ class PriorData:
     Attributes:
       vocabulary: What the integers of a sequence mean.
       dataset: What is trained on.
+      class_names: One for each class.
       digests: Tells these datasets from others, so that a run is not resumed on other ones.
 
     Raises:
-      RequestError: A dataset is missing, empty, has no classes, has too short sequences,
-        or the two have not the same tokenizer.
+      RequestError: A dataset is missing, empty, has no classes, has too short sequences;
+        or the two have not the same tokenizer and classes, or the same images.
       DataError: One is damaged.
     """
 
@@ -58,14 +60,19 @@ class PriorData:
         if isinstance(config.held_out, str):
             other = open_dataset(config.held_out)
             self.vocabulary.check_same(
-                Vocabulary.of(other, classes=config.classes), config.held_out
+                Vocabulary.of(other, classes=config.classes), config.held_out, "as 'dataset' has"
             )
-            _check_same_tokenizer(self.dataset, other)
+            _check_fits(self.dataset, other)
+            if config.classes:
+                _check_same_names(self.dataset, other, self.vocabulary.classes)
         self._held_out = other.directory
+        self.class_names = tuple(class_names(self.dataset, self.vocabulary.classes))
         self.digests = {"dataset": self.dataset.sha256, "held_out": other.sha256}
         self.batches_per_epoch = len(self._read(config.dataset, drop_remainder=True))
         if self._share is not None:
             self._check_share(config.dataset)
+        else:
+            self._check_apart()
 
     def training_batches(self, first_step: int) -> Iterator[Sequences]:
         """Yields the batches of all steps from this one on, epoch after epoch, without end.
@@ -74,16 +81,14 @@ class PriorData:
         """
         epoch, start = divmod(first_step, self.batches_per_epoch)
         while True:
-            for batch in token_dataset(
+            batches = self._read(
                 self.dataset.directory,
-                batch_size=self._training.batch_size,
-                sequence=self.vocabulary.sequence,
                 shuffle_seed=self._training.seed,
                 epoch=epoch,
                 drop_remainder=True,
-                start=start,
-            ):
-                tokens = batch["tokens"].numpy()
+            )
+            for number in range(start, len(batches)):
+                tokens = batches[number]["tokens"]
                 yield Sequences(tokens, ~self._kept_out(tokens))
             epoch, start = epoch + 1, 0
 
@@ -141,6 +146,18 @@ class PriorData:
             **options,
         )
 
+    def _check_apart(self) -> None:
+        """Refuses held-out images that are trained on, under whatever name they are stored."""
+        trained_on = {row.tobytes() for row in self.training_tokens()}
+        held_out = self.held_out_tokens()
+        seen = sum(row.tobytes() in trained_on for row in held_out)
+        if seen > MOST_SEEN * len(held_out):
+            raise RequestError(
+                f"{self._held_out}: expected images that are not trained on, found {seen:,} of "
+                f"{len(held_out):,} with the tokens of one that is. Give another dataset as "
+                "held_out, or a share, like 0.1."
+            )
+
     def _check_share(self, directory: str) -> None:
         if len(views := self.dataset.views) > 1:
             raise RequestError(
@@ -166,10 +183,26 @@ def class_names(dataset: OpenedDataset, classes: int) -> list[str]:
     return [str(number) for number in range(classes)]
 
 
-def _check_same_tokenizer(one: OpenedDataset, other: OpenedDataset) -> None:
-    expected, found = one.contract.weights_sha256, other.contract.weights_sha256
+def _check_fits(dataset: OpenedDataset, held_out: OpenedDataset) -> None:
+    """Refuses held-out tokens of another tokenizer, or the very ones that are trained on."""
+    expected, found = dataset.contract.weights_sha256, held_out.contract.weights_sha256
     if expected != found:
         raise RequestError(
-            f"{other.directory}: expected tokens of the tokenizer of {one.directory}, "
+            f"{held_out.directory}: expected tokens of the tokenizer of {dataset.directory}, "
             f"{expected[:12]}, found those of {found[:12]}. Tokenize both with the same."
         )
+    if dataset.sha256 == held_out.sha256:
+        raise RequestError(
+            f"{held_out.directory}: expected images that are not trained on, found those of "
+            f"{dataset.directory}. Give another dataset as held_out, or a share, like 0.1."
+        )
+
+
+def _check_same_names(dataset: OpenedDataset, held_out: OpenedDataset, classes: int) -> None:
+    expected, found = (class_names(one, classes) for one in (dataset, held_out))
+    for number, (one, other) in enumerate(zip(expected, found, strict=True)):
+        if one != other:
+            raise RequestError(
+                f"{held_out.directory}: expected the classes of {dataset.directory}, found "
+                f"{other!r} as number {number} instead of {one!r}. Tokenize both with the same."
+            )

@@ -19,7 +19,9 @@ import numpy as np
 from examples.prior.command import run
 from examples.prior.config import Taste
 from fsq.errors import RequestError
+from fsq.schema import parse
 from pipeline.console import quiet_start
+from pipeline.read.opened import open_dataset
 
 JSON_FILE = "evaluation.json"
 REPORT_FILE = "evaluation.md"
@@ -72,9 +74,10 @@ def main(
 ) -> None:
     """Evaluate the prior in CHECKPOINT_DIR with at most COUNT samples."""
     given = {name: value for name, value in chosen.items() if value is not None}
-    found = evaluate(directory, count=count, epochs=epochs, masked=masked, chosen=given)
     folder = Path(output or directory)
-    folder.mkdir(parents=True, exist_ok=True)
+    if output:
+        folder.mkdir(parents=True, exist_ok=True)
+    found = evaluate(directory, count=count, epochs=epochs, masked=masked, chosen=given)
     (folder / JSON_FILE).write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
     text = render_report(found, directory)
     (folder / REPORT_FILE).write_text(text)
@@ -115,15 +118,22 @@ def evaluate(
             f"{directory}: expected a prior with classes and held-out images in a dataset of "
             "their own, found another. Train one with 'held_out: DIR' and 'classes: true'."
         )
-    taste = Taste(**{**config.samples.model_dump(exclude={"per_class"}), **chosen})
+    for name, dataset in (("dataset", config.dataset), ("held_out", config.held_out)):
+        if open_dataset(dataset).sha256 != saved.mark.datasets[name]:
+            raise RequestError(
+                f"{dataset}: expected the dataset that the prior was trained with, found another. "
+                "Put it back, or train another prior."
+            )
+    taste = parse(Taste, {**config.samples.model_dump(exclude={"per_class"}), **chosen}, "options")
     tokenizer = Tokenizer.load(directory)
     test = read_images(config.held_out, tokenizer.contract)
     training = read_images(config.dataset, tokenizer.contract)
     size = min(count, len(test.pixels), len(training.pixels)) // classes * classes
     if size < 2:
         raise RequestError(
-            f"--count: expected at least one image for each of {classes} classes, got {count}. "
-            "Raise it."
+            f"--count: expected at least one image for each of {classes} classes, found {count} "
+            f"asked for, {len(test.pixels)} held out and {len(training.pixels)} trained on. Raise "
+            "what is too small."
         )
     # A source may lie in the order of its classes.
     some_test, some_training = (

@@ -13,9 +13,12 @@ from fsq.schema import parse
 from pipeline import storage
 from pipeline.config import TokenizeConfig
 from pipeline.manifest import CONFIG_FILE, read_listed, read_manifest
-from pipeline.records import BadRecord, CarriedFeature, ImageRecord
+from pipeline.read import TokenBatches
+from pipeline.records import BadRecord, CarriedFeature, ImageRecord, encode_key
 from pipeline.sources import open_source
 from pipeline.sources.listing import materialize, one_unit_per_file
+
+READ_AT_ONCE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +30,7 @@ class LabelledImages:
 
 
 def read_images(directory: str, contract: TokenContract) -> LabelledImages:
-    """Reads the images of a dataset's source, as they were tokenized, in the source's order.
+    """Reads the images of a dataset again from its source, as they were tokenized, in its order.
 
     Args:
       directory: A finished dataset; its source must be where its config says.
@@ -35,14 +38,35 @@ def read_images(directory: str, contract: TokenContract) -> LabelledImages:
 
     Raises:
       RequestError: The source is gone, or has no labels.
-      DataError: An image cannot be decoded.
+      DataError: An image cannot be decoded, is gone, or has another label than its record.
     """
     config = read_config(directory)
+    labels_by_key = _labels_by_key(directory)
     pixels, labels = [], []
     for record in read_records(directory, config, carry="label"):
+        expected = labels_by_key.pop(encode_key(record.key), None)
+        if expected is None:
+            continue  # it was rejected, or came later
+        if (label := int(record.carried[0])) != expected:
+            raise DataError(
+                f"{directory}: expected label {expected} of {record.key!r}, as it was tokenized, "
+                f"found {label} in the source. Restore the source, or tokenize it again."
+            )
         pixels.append(fit_record(record, contract, config.decode))
-        labels.append(int(record.carried[0]))
+        labels.append(label)
+    if labels_by_key:
+        raise DataError(
+            f"{directory}: expected {len(labels_by_key):,} more images in the source, "
+            f"{next(iter(labels_by_key))!a} among them. Restore the source, or tokenize it again."
+        )
     return LabelledImages(np.stack(pixels), np.array(labels, np.int64))
+
+
+def _labels_by_key(directory: str) -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
+    for batch in TokenBatches(directory, batch_size=READ_AT_ONCE):
+        found |= zip(batch["key"].tolist(), batch["label"].tolist(), strict=True)
+    return found
 
 
 def read_config(directory: str) -> TokenizeConfig:
@@ -68,9 +92,8 @@ def read_records(
             )
         for unit in one_unit_per_file(listing):
             for record in source.read(unit, features):
-                if isinstance(record, BadRecord):
-                    raise DataError(f"{record.key}: {record.reason}. Remove it from the source.")
-                yield record
+                if not isinstance(record, BadRecord):  # those are rejects of the dataset, too
+                    yield record
 
 
 def fit_record(record: ImageRecord, contract: TokenContract, decode: DecodeRules) -> np.ndarray:

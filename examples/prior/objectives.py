@@ -86,10 +86,13 @@ def cosine_counts(batch: int, length: int, random: np.random.Generator) -> np.nd
 def even_counts(batch: int, length: int, first: int) -> np.ndarray:
     """Goes through 1 to length again and again, int [batch]; for validation.
 
-    >>> even_counts(5, 3, first=1)
-    array([2, 3, 1, 2, 3])
+    In strides of the golden ratio, so that a few images have counts of all sizes too.
+
+    >>> even_counts(6, 5, first=0)
+    array([1, 4, 2, 5, 3, 1])
     """
-    return (first + np.arange(batch)) % length + 1
+    strides = (s for s in range(round(0.618 * length), length) if math.gcd(s, length) == 1)
+    return (first + np.arange(batch)) * next(strides, 1) % length + 1
 
 
 def training_question(

@@ -6,7 +6,8 @@ python -m examples.prior.sample out/prior --output out/samples.png --guidance 1.
 import click
 
 from examples.prior.command import run
-from fsq.errors import RequestError
+from examples.prior.config import SampleSpec
+from fsq.schema import parse
 from pipeline.console import quiet_start
 
 
@@ -29,24 +30,23 @@ def main(directory: str, output: str, masked: bool, **chosen: float | int | None
     from examples.prior.sheet import draw_samples
     from fsq.tokenizer import Tokenizer
     from fsq.training.devices import devices_of_training
+    from pipeline.picture import check_picture, save_picture
 
     saved = open_saved(directory)
     mode = saved.choose_mode(masked=masked)
     given = {name: value for name, value in chosen.items() if value is not None}
-    spec = saved.config.samples.model_copy(update=given)
+    spec = parse(SampleSpec, {**saved.config.samples.model_dump(), **given}, "options")
+    check_picture(output)
     with devices_of_training():
         sheet = draw_samples(
             Sampler(saved.load_network()),
             Tokenizer.load(directory),
-            list(saved.class_names),
+            list(saved.mark.class_names),
             spec,
             per_class=spec.per_class,
             mode=mode,
         )
-    try:
-        sheet.save(output)
-    except (OSError, ValueError) as error:
-        raise RequestError(f"{output}: expected a picture file to write, got: {error}.") from error
+    save_picture(sheet, output)
     click.echo(f"{output}: {sheet.width} x {sheet.height} pixels")
 
 

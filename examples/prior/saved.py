@@ -7,43 +7,65 @@ directory alone. Its weights and checkpoints: see `checkpoint`.
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import keras
+import pydantic
 
 from examples.prior.checkpoint import CHECKPOINTS, load_network
 from examples.prior.config import PriorConfig
-from examples.prior.data import PriorData, class_names
+from examples.prior.data import PriorData
 from examples.prior.model import Prior
 from examples.prior.vocabulary import Mode, Vocabulary
 from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.errors import RequestError
-from fsq.saved import replace_file
+from fsq.saved import parse_contract, read_file, replace_file
 from fsq.schema import parse
 from fsq.training.claim import leaves
 from pipeline import storage
+from pipeline.lock import LOCK_FILE
+from pipeline.manifest import sign
 
 PRIOR_FILE = "prior.json"
-FORMAT_VERSION = 1
 # These may change when a run goes on: they do not change what it does.
 FREE = ("config.output", "config.training.minutes", "config.samples.")
 
 
-@dataclasses.dataclass(frozen=True)
-class SavedPrior:
-    """What a run's directory holds.
+class Mark(pydantic.BaseModel):
+    """What prior.json says.
 
     Attributes:
-      directory: Where it is.
       config: The run.
       vocabulary: What the integers of its sequences mean.
       class_names: One for each class.
+      datasets: The sha256 of the manifests, of 'dataset' and of 'held_out'.
+      tokenizer: The sha256 of its weights.
     """
 
-    directory: str
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
     config: PriorConfig
     vocabulary: Vocabulary
     class_names: tuple[str, ...]
+    datasets: dict[str, str]
+    tokenizer: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedPrior:
+    """A run's directory, and what it says of itself."""
+
+    directory: str
+    mark: Mark
+
+    @property
+    def config(self) -> PriorConfig:
+        return self.mark.config
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.mark.vocabulary
 
     def choose_mode(self, *, masked: bool) -> Mode:
         """Returns the mode to sample by: 'masked' if asked for, else the first of the config.
@@ -81,39 +103,47 @@ def open_saved(directory: str) -> SavedPrior:
     """Reads what a directory says of itself.
 
     Raises:
-      RequestError: It is not that of a run.
+      RequestError: It is not that of a run, or not as the run left it.
     """
-    path = Path(directory) / PRIOR_FILE
-    content = _read_mark(path)
-    if content is None:
+    mark = _read_mark(Path(directory) / PRIOR_FILE)
+    if mark is None:
         raise RequestError(
             f"{directory}: expected the output of a prior, found no {PRIOR_FILE}. Train one with "
             "'python -m examples.prior.train', or give another directory."
         )
-    config = parse(PriorConfig, content["config"], str(path))
-    names = tuple(content["class_names"])
-    return SavedPrior(directory, config, _vocabulary_of(content), names)
+    contract = parse_contract(
+        read_file(Path(directory), CONTRACT_FILE), f"{directory}/{CONTRACT_FILE}"
+    )
+    if contract.weights_sha256 != mark.tokenizer:
+        raise RequestError(
+            f"{directory}/{CONTRACT_FILE}: expected the tokenizer of the run, "
+            f"{mark.tokenizer[:12]}, found {contract.weights_sha256[:12]}. Train again to have it "
+            "copied."
+        )
+    return SavedPrior(directory, mark)
 
 
 def claim_directory(config: PriorConfig, data: PriorData) -> None:
     """Marks the output as this run's, and copies the tokenizer into it.
 
     Raises:
-      RequestError: It is another run's; first said is if the vocabulary is another.
+      RequestError: It is another run's, or has files of something else; first said is if
+        the vocabulary is another.
     """
     folder = Path(config.output)
-    ours = {
-        "format_version": FORMAT_VERSION,
-        "vocabulary": dataclasses.asdict(data.vocabulary),
-        "class_names": class_names(data.dataset, data.vocabulary.classes),
-        "config": config.model_dump(mode="json"),
-        "sha256": data.digests,
-    }
-    ours = json.loads(json.dumps(ours))
+    ours = Mark(
+        config=config,
+        vocabulary=data.vocabulary,
+        class_names=data.class_names,
+        datasets=data.digests,
+        tokenizer=data.dataset.contract.weights_sha256,
+    )
     other = _read_mark(folder / PRIOR_FILE)
-    if other is not None:
-        _vocabulary_of(other).check_same(data.vocabulary, config.dataset)
-        before, now = leaves(other), leaves(ours)
+    if other is None:
+        _check_empty(folder)
+    else:
+        other.vocabulary.check_same(data.vocabulary, config.dataset, "as the prior was trained on")
+        before, now = (leaves(mark.model_dump(mode="json")) for mark in (other, ours))
         for name in sorted(before.keys() | now.keys()):
             if not name.startswith(FREE) and before.get(name) != now.get(name):
                 raise RequestError(
@@ -122,11 +152,13 @@ def claim_directory(config: PriorConfig, data: PriorData) -> None:
                     "choose another output."
                 )
     try:
-        (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = sign(ours.model_dump(mode="json"))
+        replace_file(folder / PRIOR_FILE, (json.dumps(content, indent=2) + "\n").encode())
         for name in (WEIGHTS_FILE, CONTRACT_FILE):
             source = storage.join(data.dataset.directory, name)
             replace_file(folder / name, storage.read(source))
-        replace_file(folder / PRIOR_FILE, (json.dumps(ours, indent=2) + "\n").encode())
+        (folder / CHECKPOINTS).mkdir(exist_ok=True)
     except OSError as error:
         raise RequestError(
             f"{folder}: expected a directory that can be written, got: {error.strerror or error}. "
@@ -134,22 +166,31 @@ def claim_directory(config: PriorConfig, data: PriorData) -> None:
         ) from error
 
 
-def _read_mark(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
+def _check_empty(folder: Path) -> None:
+    """Refuses a directory of something else: a tokenizer in it would be replaced."""
+    if folder.is_dir():
+        for name in sorted(path.name for path in folder.iterdir()):
+            if name not in (LOCK_FILE, f".{PRIOR_FILE}.tmp"):
+                raise RequestError(
+                    f"{folder}: expected a directory that is empty, or the output of this run, "
+                    f"found {name}. Choose another output."
+                )
+
+
+def _read_mark(path: Path) -> Mark | None:
     try:
-        content = json.loads(path.read_text())
-        if content["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"format version {content['format_version']}")
-        _ = (content["config"], content["vocabulary"], content["class_names"])
-        return content
-    except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(
-            f"{path}: expected what a run says of itself, got: {error}. Remove the directory to "
-            "begin again."
-        ) from error
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _not_a_mark(path, str(error)) from error
+    if not isinstance(content, dict) or content != sign(content):
+        raise _not_a_mark(path, "other content than was written")
+    return parse(Mark, {name: content[name] for name in content if name != "sha256"}, str(path))
 
 
-def _vocabulary_of(content: dict[str, Any]) -> Vocabulary:
-    values = content["vocabulary"]
-    return Vocabulary(tuple(values["levels"]), values["classes"], tuple(values["grid"]))
+def _not_a_mark(path: Path, found: str) -> RequestError:
+    return RequestError(
+        f"{path}: expected what a run says of itself, got: {found}. Remove the directory to begin "
+        "again."
+    )

@@ -13,7 +13,7 @@ from pipeline.sheet import arrange
 def fronts(vocabulary: Vocabulary, per_class: int) -> np.ndarray:
     """Returns what stands before the tokens: every class so many times, one after the other.
 
-    >>> fronts(Vocabulary(tokens=20, classes=2, grid=(3, 3)), 2).tolist()
+    >>> fronts(Vocabulary(levels=(5, 4), classes=2, grid=(3, 3)), 2).tolist()
     [20, 20, 21, 21]
     """
     first, count = vocabulary.tokens, max(1, vocabulary.classes)

@@ -19,6 +19,7 @@ import click
 from examples.prior.command import run
 from examples.prior.config import PriorConfig
 from fsq.errors import RequestError
+from fsq.saved import replace_file
 from pipeline.config import load_config
 from pipeline.console import print_pairs, quiet_start
 from pipeline.lock import locked
@@ -64,7 +65,8 @@ def train_prior(config: PriorConfig, clock: Callable[[], float] = time.monotonic
         import tensorflow as _  # noqa: F401
     with locked(config.output):
         report = _train(config, data, clock)
-    (Path(config.output) / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n")
+        text = json.dumps(report, indent=2) + "\n"
+        replace_file(Path(config.output) / REPORT_FILE, text.encode())
     return report
 
 
@@ -169,17 +171,18 @@ class _Log:
 
 def _draw(sampler: Any, tokenizer: Any, saved: Any, path: Path) -> None:
     from examples.prior.sheet import draw_samples
+    from pipeline.picture import save_picture
 
     spec = saved.config.samples
     sheet = draw_samples(
         sampler,
         tokenizer,
-        list(saved.class_names),
+        list(saved.mark.class_names),
         spec,
         per_class=spec.per_class,
         mode=saved.config.modes[0],
     )
-    sheet.save(path)
+    save_picture(sheet, str(path))
 
 
 if __name__ == "__main__":

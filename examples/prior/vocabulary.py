@@ -88,8 +88,8 @@ class Vocabulary:
             return SequenceSpec(class_offset=self.tokens)
         return SequenceSpec(bos=self.no_class)
 
-    def check_same(self, other: "Vocabulary", where: str) -> None:
-        """Raises a RequestError if a dataset has not the vocabulary that a prior was trained on."""
+    def check_same(self, other: "Vocabulary", where: str, why: str) -> None:
+        """Raises a RequestError if a dataset has another vocabulary; `why` says whose it is not."""
         for name, what in (
             ("tokens", "a vocabulary of {} tokens"),
             ("levels", "tokens of the levels {}"),
@@ -99,8 +99,8 @@ class Vocabulary:
             expected, found = getattr(self, name), getattr(other, name)
             if expected != found:
                 raise RequestError(
-                    f"{where}: expected {what.format(_show(expected))}, as the prior was trained "
-                    f"on, found {_show(found)}. Give the dataset it belongs to, or train another."
+                    f"{where}: expected {what.format(_show(expected))}, {why}, "
+                    f"found {_show(found)}. Give a dataset of that, or train another prior."
                 )
 
 
