@@ -394,7 +394,7 @@ def letters(text: str) -> list[int]:
         ),
         (
             {"drop_remainder": True, "batch_size": 121},
-            "out: expected at least 121 records for each of 1 shares, found 120 in all. Read it ",
+            "out: expected at least 121 records, found 120 in all. Read it in smaller batches.",
         ),
     ],
 )

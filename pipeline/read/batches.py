@@ -92,9 +92,11 @@ class TokenBatches:
             self._count = -(-count // self._batch_records)
         if not self._count:
             what = f"{self._batch_records:,} records" if drop_remainder else "one record"
+            each = f" for each of {share_count:,} shares" if share_count > 1 else ""
+            hosts = "with fewer hosts, or " if share_count > 1 else ""
             raise RequestError(
-                f"{directory}: expected at least {what} for each of {share_count:,} shares, found "
-                f"{len(self._order):,} in all. Read it with fewer hosts, or in smaller batches."
+                f"{directory}: expected at least {what}{each}, found {len(self._order):,} in all. "
+                f"Read it {hosts}in smaller batches."
             )
         self._windows: dict[int, Columns] = {}
         self._lock = threading.Lock()
