@@ -167,7 +167,8 @@ def evaluate(
 
 def render_report(found: Evaluation, directory: str) -> str:
     """Renders an evaluation as Markdown."""
-    taste = ", ".join(f"{name} {value:g}" for name, value in found.taste.items())
+    shown = [name for name in found.taste if name != "steps" or found.mode == "masked"]
+    taste = ", ".join(f"{name} {found.taste[name]:g}" for name in shown)
     rows = [
         ("Sampled by", f"mode `{found.mode}`: {taste}"),
         ("Classifier's accuracy on test images", f"{found.classifier_accuracy:.1%}"),
