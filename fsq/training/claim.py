@@ -8,6 +8,7 @@ from typing import Any
 
 from fsq.contract import TokenizerSpec
 from fsq.errors import RequestError
+from fsq.saved import replace_file
 from fsq.training.batches import TrainingImages
 from fsq.training.recipe import TrainingSpec
 
@@ -39,9 +40,7 @@ def claim_directory(
     marker = directory / MARKER
     if not marker.exists():
         directory.mkdir(parents=True, exist_ok=True)
-        temporary = marker.with_name(f".{MARKER}.tmp")
-        temporary.write_text(json.dumps(run, indent=2) + "\n")
-        os.replace(temporary, marker)
+        replace_file(marker, (json.dumps(run, indent=2) + "\n").encode())
         return
     try:
         other = leaves(json.loads(marker.read_text()))
