@@ -150,7 +150,7 @@ def _write_parquet(folder: Path, images: list[bytes]) -> None:
 def _prepare_tokenizer(workload: Workload) -> None:
     if workload.tokenizer.exists():
         return
-    from fsq.autoencoder import build_autoencoder
+    from fsq.models.autoencoder import build_autoencoder
     from fsq.tokenizer import Tokenizer
 
     Tokenizer.of(build_autoencoder(workload.spec, seed=1)).save(workload.tokenizer)

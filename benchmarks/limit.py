@@ -21,7 +21,9 @@ import numpy as np
 
 from benchmarks.datasets import prepare
 from benchmarks.workloads import WORKLOADS, Workload
-from fsq.images import ImageSpec, center_crop, decode_image, fit_image
+from fsq.images.crop import center_crop, fit_image
+from fsq.images.decode import decode_image
+from fsq.images.spec import ImageSpec
 from fsq.runtimes import RuntimeName, is_installed
 
 CORES = len(os.sched_getaffinity(0))

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pipeline.machine import machine_kind
+from pipeline.core.hardware import machine_kind
 
 SIDE = 2048
 PACKAGES = ("tensorflow", "openvino", "apache-beam", "torch", "daft", "ray")

@@ -33,13 +33,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
-from pipeline.read import SequenceSpec, TokenBatches, TokenSource, token_dataset
+from fsq.dataset import SequenceSpec, TokenBatches, TokenSource, token_dataset
 from tools.random_tokens import TokenFormat, write_random_tokens
 
 LEVELS = (8, 8, 8, 5, 5, 5)  # 64,000 codes
 SHUFFLED = 16_384  # as many records as ours has in memory
 OURS = "ours: token_dataset"
-FIRST = "import time; began = time.perf_counter(); from pipeline.read import {name}; {first}; "
+FIRST = "import time; began = time.perf_counter(); from fsq.dataset import {name}; {first}; "
 
 
 @dataclasses.dataclass(frozen=True)

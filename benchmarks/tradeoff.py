@@ -23,20 +23,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from benchmarks.tradeoff_plot import draw_tradeoff
-from fsq.architecture import ConvNetwork
-from fsq.autoencoder import build_autoencoder
-from fsq.contract import TokenizerSpec
 from fsq.evaluation import evaluate
-from fsq.images import ImageSpec
+from fsq.images.spec import ImageSpec
+from fsq.models.autoencoder import build_autoencoder
+from fsq.quantizer.vq_layer import VQ
+from fsq.spec.contract import TokenizerSpec
+from fsq.spec.network_spec import ConvNetwork
+from fsq.terminal.progress_bar import progress_bar
 from fsq.tokenizer import Tokenizer
-from fsq.training.batches import ImagesInMemory, TrainingImages
+from fsq.training.config import TrainingSpec
+from fsq.training.data import ImagesInMemory, TrainingImages
 from fsq.training.devices import devices_of_training
 from fsq.training.loop import count_steps, train
-from fsq.training.recipe import TrainingSpec
-from fsq.vq import VQ
-from pipeline.config import ImageFolderSource
-from pipeline.progress import progress_bar
-from pipeline.training_images import read_batches
+from pipeline.sources.image_folder import ImageFolderSource
+from pipeline.tokenizers.training_images import read_batches
 
 # The paper's levels for each number of bits; VQ gets as many codes as FSQ has.
 LEVELS = {

@@ -9,10 +9,10 @@ import dataclasses
 import os
 from pathlib import Path
 
-from fsq.architecture import ConvNetwork
-from fsq.contract import CONTRACT_FILE, TokenContract, TokenizerSpec
-from fsq.images import ImageSpec
-from fsq.saved import parse_contract
+from fsq.images.spec import ImageSpec
+from fsq.spec.contract import CONTRACT_FILE, TokenContract, TokenizerSpec
+from fsq.spec.network_spec import ConvNetwork
+from fsq.spec.serialization import parse_contract
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / "data" / "benchmarks"
@@ -76,7 +76,7 @@ def _photo_network(widths: tuple[int, int, int], blocks: int) -> ConvNetwork:
 
 
 # `few` is large enough for a job to choose its runtime as the whole one does: `SMALL_JOB` in
-# pipeline/runtime.py.
+# pipeline/planning/runtime_request.py.
 WORKLOADS = {
     workload.name: workload
     for workload in (

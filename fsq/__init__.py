@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 from fsq.version import __version__
 
 if TYPE_CHECKING:
-    from fsq.layers import FSQ
-    from fsq.level_sets import levels_for
-    from fsq.residual import ResidualFSQ
+    from fsq.quantizer.fsq_layer import FSQ
+    from fsq.quantizer.level_sets import levels_for
+    from fsq.quantizer.residual_fsq_layer import ResidualFSQ
 
 __all__ = ["FSQ", "ResidualFSQ", "__version__", "levels_for"]
 
-_MODULES = {"FSQ": "fsq.layers", "ResidualFSQ": "fsq.residual", "levels_for": "fsq.level_sets"}
+_MODULES = {
+    "FSQ": "fsq.quantizer.fsq_layer",
+    "ResidualFSQ": "fsq.quantizer.residual_fsq_layer",
+    "levels_for": "fsq.quantizer.level_sets",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
+from fsq.quantizer.codebook_usage import Usage, channel_entropy_bits, usage_of_tokens
 from fsq.tokenizer import Tokenizer
-from fsq.usage import Usage, channel_entropy_bits, usage_of_tokens
 
 SSIM_WINDOW = 11
 

@@ -15,24 +15,24 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from fsq import lattice
-from fsq.adopted.reference import Agreement, Reference, compare
-from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE, AdoptedSpec, TokenContract
 from fsq.errors import DataError, RequestError
+from fsq.imported.reference_batch import Agreement, Reference, compare
+from fsq.quantizer import lattice
 from fsq.runtimes import Precision, Runtime, RuntimeName, reference_runtime
 from fsq.runtimes.batch_encoder import BatchEncoder
 from fsq.runtimes.cache import Cache
-from fsq.runtimes.make import make_runtime
+from fsq.runtimes.factory import make_runtime
 from fsq.runtimes.openvino_model import OpenVinoModel
 from fsq.runtimes.probe import ProbeResult
-from fsq.saved import (
+from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, AdoptedSpec, TokenContract
+from fsq.spec.serialization import (
     check_weights,
     load_codes,
     pack_weights,
     parse_contract,
     read_file,
-    replace_file,
 )
+from fsq.storage import filesystem
 
 __all__ = ["Tokenizer", "load_codes"]
 
@@ -111,8 +111,8 @@ class Tokenizer:
         # Weights loaded from an older file get a sha256 of their contract only here.
         weights_sha256 = hashlib.sha256(weights).hexdigest()
         contract = self.contract.model_copy(update={"weights_sha256": weights_sha256})
-        replace_file(folder / WEIGHTS_FILE, weights)
-        replace_file(folder / CONTRACT_FILE, contract.to_json().encode())
+        filesystem.write(str(folder / WEIGHTS_FILE), weights)
+        filesystem.write(str(folder / CONTRACT_FILE), contract.to_json().encode())
 
     @property
     def fingerprint(self) -> str:
@@ -159,7 +159,7 @@ class Tokenizer:
         Returns:
           Its name, and how far its tokens agree on the probe.
         """
-        from fsq.runtimes.choose import choose_runtime
+        from fsq.runtimes.autoselect import choose_runtime
 
         chosen, runtime = choose_runtime(self._autoencoder, self.batch_size, self._probe())
         self._runtime = runtime
@@ -223,7 +223,7 @@ class Tokenizer:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
             raise ValueError(
                 f"images: expected uint8 [B, {', '.join(map(str, shape))}], "
-                f"got {images.dtype} {list(images.shape)}. Use fsq.images to decode and fit them."
+                f"got {images.dtype} {list(images.shape)}. Use fsq.images.decode to decode and fit them."
             )
         if len(images) == 0:
             return np.zeros((0, *self.contract.grid), lattice.token_dtype(self.contract.vocab_size))
@@ -255,7 +255,7 @@ class Tokenizer:
           ValueError: Another shape, or a token outside the range.
           RequestError: An adopted tokenizer came without a decoder.
         """
-        from fsq.autoencoder import floats_to_pixels
+        from fsq.models.autoencoder import floats_to_pixels
 
         if not self.contract.has_decoder:
             raise RequestError(
@@ -281,10 +281,10 @@ class Tokenizer:
 def _build(contract: TokenContract, weights: dict[str, np.ndarray], where: str) -> Any:
     spec = contract.spec
     if isinstance(spec, AdoptedSpec):
-        from fsq.adopted.model import build_adopted
+        from fsq.imported.model import build_adopted
 
         return build_adopted(spec, weights, where)
-    from fsq.autoencoder import build_autoencoder
+    from fsq.models.autoencoder import build_autoencoder
 
     autoencoder = build_autoencoder(spec)
     autoencoder.set_weights(weights)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from fsq.errors import DataError, RequestError
+from fsq.terminal.console import one_line, print_pairs, quiet_start, run_command
 from fsq.version import __version__
-from pipeline.console import print_pairs, print_summary, quiet_start, run_command
 
 if TYPE_CHECKING:
-    from pipeline.config import TokenizeConfig
-    from pipeline.flow import Summary
+    from pipeline.job.config import TokenizeConfig
+    from pipeline.run import Summary
 
+FILES_SHOWN = 5
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -34,8 +35,9 @@ def train(config: str, dry_run: bool) -> None:
     last checkpoint. The figures on held-out images come at the end, and stand
     on the tokenizer's card.
     """
-    from pipeline.config import TrainConfig, load_config
-    from pipeline.train import (
+    from fsq.yaml_config import load_config
+    from pipeline.tokenizers.config import TrainConfig
+    from pipeline.tokenizers.train import (
         dead_channels,
         describe_evaluation,
         describe_training,
@@ -83,7 +85,8 @@ def tokenize(
     unless given. Options after -- go to Beam; without a --runner among them the
     job runs on this machine.
     """
-    from pipeline.config import TokenizeConfig, load_config
+    from fsq.yaml_config import load_config
+    from pipeline.job.config import TokenizeConfig
 
     # What follows '--' fills the first argument too when there is no config.
     if config is not None and config.startswith("-"):
@@ -113,13 +116,13 @@ def _tokenize(
     overwrite: bool,
     beam_options: tuple[str, ...],
 ) -> "Summary | None":
-    from fsq.schema import parse
-    from pipeline.ahead import listing_ahead
-    from pipeline.config import OutputConfig
-    from pipeline.manifest import has_manifest
-    from pipeline.output import describe_plan, is_finished
-    from pipeline.plan import make_plan
-    from pipeline.settle import has_kept_encoder, recall_runtime
+    from fsq.dataset.manifest import has_manifest
+    from fsq.validation import parse
+    from pipeline.job.config import OutputConfig
+    from pipeline.planning.background_listing import listing_ahead
+    from pipeline.planning.output_directory import describe_plan, is_finished
+    from pipeline.planning.plan import make_plan
+    from pipeline.planning.runtime_selection import has_kept_encoder, recall_runtime
 
     if output is not None:
         moved = {**config.output.model_dump(), "directory": output}
@@ -127,7 +130,7 @@ def _tokenize(
         config = config.model_copy(update={"output": checked})
     with quiet_start(), listing_ahead(config) as listing:
         if not dry_run and not has_manifest(config.output.directory):
-            import pipeline.flow  # noqa: F401 - meanwhile, because it takes as long
+            import pipeline.run  # noqa: F401 - meanwhile, because it takes as long
         plan = make_plan(config, limit=limit, list_ahead=listing)
         if not overwrite:
             plan = recall_runtime(plan)
@@ -138,8 +141,8 @@ def _tokenize(
     # loaded here, in silence.
     done = not overwrite and is_finished(plan)
     _start(tensorflow=not (done or has_kept_encoder(plan)))
-    from pipeline.flow import run
-    from pipeline.watch import watch
+    from pipeline.run import run
+    from pipeline.work.job_progress import watch
 
     return run(plan, overwrite=overwrite, beam_options=beam_options, observe=watch)
 
@@ -148,8 +151,8 @@ def _retry(
     directory: str, config: "TokenizeConfig | None", beam_options: tuple[str, ...]
 ) -> "Summary":
     _start(tensorflow=True)
-    from pipeline.flow import retry_rejects
-    from pipeline.watch import watch
+    from pipeline.run import retry_rejects
+    from pipeline.work.job_progress import watch
 
     return retry_rejects(directory, config, beam_options=beam_options, observe=watch)
 
@@ -157,7 +160,7 @@ def _retry(
 def _start(*, tensorflow: bool) -> None:
     """Loads what a job needs, and sets it up for a process that does nothing else."""
     with quiet_start():
-        import pipeline.flow  # noqa: F401
+        import pipeline.run  # noqa: F401
 
         if tensorflow:
             import tensorflow as tf
@@ -176,7 +179,7 @@ def verify(directory: str) -> None:
 
     Prints one line for each problem and exits with 1 if there is any.
     """
-    from pipeline.verify import verify_dataset
+    from pipeline.reports.verify import verify_dataset
 
     problems = 0
     for problem in verify_dataset(directory):
@@ -194,11 +197,11 @@ def verify(directory: str) -> None:
 @click.option("--originals", is_flag=True, help="Draw the source images above them.")
 def decode(directory: str, count: int, output: str, originals: bool) -> None:
     """Decode the first images of the dataset in DIR, from its tokens alone, into one picture."""
-    from pipeline.picture import check_picture, save_picture
+    from fsq.images.image_file import check_picture, save_picture
 
     check_picture(output)
     with quiet_start():
-        from pipeline.sheet import draw_sheet
+        from pipeline.reports.contact_sheet import draw_sheet
 
         sheet = draw_sheet(directory, count, originals=originals)
     save_picture(sheet, output)
@@ -209,7 +212,7 @@ def decode(directory: str, count: int, output: str, originals: bool) -> None:
 @click.argument("directory", metavar="DIR")
 def inspect(directory: str) -> None:
     """Describe the dataset or the tokenizer in DIR in a few lines."""
-    from pipeline.inspect import inspect_directory
+    from pipeline.reports.inspect import inspect_directory
 
     # An adopted tokenizer is run, and then TensorFlow is loaded.
     with quiet_start():
@@ -227,14 +230,15 @@ def import_(config: str, dry_run: bool) -> None:
     like any other, if it gives the tokens of a reference batch that the
     original code made. Nothing is written before that is known.
     """
-    from pipeline.adopt import (
+    from fsq.yaml_config import load_config
+    from pipeline.tokenizers.config import ImportConfig
+    from pipeline.tokenizers.import_external import (
         adopt_tokenizer,
         describe_adoption,
         describe_agreement,
         save_adoption,
     )
-    from pipeline.config import ImportConfig, load_config
-    from pipeline.tokenizer_output import check_free_output
+    from pipeline.tokenizers.output_checks import check_free_output
 
     loaded = load_config(config, ImportConfig)
     check_free_output(loaded.output)
@@ -245,6 +249,28 @@ def import_(config: str, dry_run: bool) -> None:
         return
     save_adoption(loaded, config, adoption)
     click.echo(f"{loaded.output}: {describe_agreement(adoption)}")
+
+
+def print_summary(summary: "Summary") -> None:
+    """Prints what a job came to; the accounts last."""
+    if summary.images_retried:
+        click.echo(f"retried: {summary.images_retried:,} rejects of the run before")
+    if summary.units_resumed:
+        click.echo(f"resumed: {summary.units_resumed} of {summary.num_units} units done")
+    if summary.runtime is not None:
+        click.echo(f"runtime: {summary.runtime}")
+    for reason, count in summary.rejects_by_reason.items():
+        click.echo(f"rejected: {count:,} {reason}")
+    for name, (rejected, listed) in list(summary.rejects_by_file.items())[:FILES_SHOWN]:
+        click.echo(f"rejected: {rejected:,} of {listed:,} in {one_line(name)}")
+    if (more := len(summary.rejects_by_file) - FILES_SHOWN) > 0:
+        click.echo(f"rejected: and in {more:,} more files, see stats.json")
+    click.echo(
+        f"{one_line(summary.directory)}: {summary.records:,} records "
+        f"in {summary.num_shards} shards; "
+        f"{summary.images_listed:,} images listed = {summary.images_written:,} written + "
+        f"{summary.images_rejected:,} rejected"
+    )
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ import click
 import numpy as np
 from PIL import Image
 
-from pipeline import storage
-from pipeline.tfrecord import frame
+from fsq.dataset.formats.tfrecord import frame
+from fsq.storage import filesystem
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 VERSION = "3.0.1"  # of the builder in tensorflow-datasets whose features these are
@@ -68,8 +68,8 @@ def write_dataset(folder: Path, splits: dict[str, tuple[list[bytes], np.ndarray]
             example.features.feature["image"].bytes_list.value.append(data)
             example.features.feature["label"].int64_list.value.append(int(label))
             frames.append(frame(example.SerializeToString(deterministic=True)))
-        storage.make_folder(str(folder))
-        storage.write(str(folder / name), b"".join(frames))
+        filesystem.make_folder(str(folder))
+        filesystem.write(str(folder / name), b"".join(frames))
         infos.append(
             tfds.core.SplitInfo(
                 name=split,

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipeline import lock, storage
+from fsq.storage import directory_lock as lock
+from fsq.storage import filesystem
 from tools import disk_filesystem as _  # noqa: F401 - makes disk:// known
 
 # (event of the interpreter, where the path stands in its arguments, and a folder it is relative to)
@@ -92,7 +93,7 @@ def disturb_by(name: str, output: str) -> Callable[[], object]:
             return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
         case "gone":
             # Other threads go on writing into it meanwhile.
-            return lambda: storage.remove(output)
+            return lambda: filesystem.remove(output)
         case "interrupt":
             return lambda: os.kill(os.getpid(), signal.SIGINT)
         case "wait":
@@ -128,9 +129,9 @@ def give_up_power() -> None:
 
 def note_units() -> list[str]:
     """Returns a list that will hold the name of every unit this process encodes."""
-    import pipeline.encode
+    import pipeline.stages.encode_units
 
-    encode_unit = pipeline.encode.encode_unit
+    encode_unit = pipeline.stages.encode_units.encode_unit
     encoded: list[str] = []
 
     @functools.wraps(encode_unit)
@@ -138,7 +139,7 @@ def note_units() -> list[str]:
         encoded.append(unit.name)
         return encode_unit(unit, *rest, **named)
 
-    pipeline.encode.encode_unit = noting
+    pipeline.stages.encode_units.encode_unit = noting
     return encoded
 
 
@@ -160,7 +161,7 @@ class Changes:
 
     def watch(self) -> None:
         sys.addaudithook(self._announced)
-        storage.open = self._open  # type: ignore[attr-defined]
+        filesystem.open = self._open  # type: ignore[attr-defined]
 
     def count(self, what: str, path: str, first: Callable[[], object] = lambda: None) -> None:
         """Adds a change that is about to be made; disturbs it, after doing `first`."""

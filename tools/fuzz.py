@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
+from fsq.dataset.formats.tfrecord import frame, read_frames, read_records, scan
 from fsq.errors import BadImageError, DataError, FsqError, RequestError
-from pipeline.manifest import sign
-from pipeline.tfrecord import frame, read_frames, read_records, scan
+from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
+from fsq.storage.digest import sign
 
 ROOT = Path(__file__).parent.parent
 SECONDS_TO_HANG = 10
@@ -156,8 +156,9 @@ def example() -> Iterator[Target]:
     """Records of tf.train.Example: each is an image record or a bad one."""
     from tensorflow.core.example import example_pb2
 
-    from pipeline.records import BadRecord, CarriedFeature, ImageRecord, Span, Unit
-    from pipeline.sources.tfrecord import Fields, read_examples
+    from fsq.dataset.records import CarriedFeature
+    from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
+    from pipeline.sources.record_files import Fields, read_examples
 
     message = example_pb2.Example()
     message.features.feature["image"].bytes_list.value.append(b"an image")
@@ -189,8 +190,7 @@ def example() -> Iterator[Target]:
 @contextlib.contextmanager
 def tfds() -> Iterator[Target]:
     """The metadata of tensorflow-datasets: every record of the split, or one line."""
-    from pipeline.config import TfdsSource
-    from pipeline.sources.tfds import Tfds
+    from pipeline.sources.tfds import Tfds, TfdsSource
 
     sample = ROOT / "samples" / "fashion_mnist"
     shard = "fashion_mnist-test.tfrecord-00000-of-00001"
@@ -225,7 +225,7 @@ def tfds() -> Iterator[Target]:
 @contextlib.contextmanager
 def image() -> Iterator[Target]:
     """Image files of every kind: pixels or a BadImageError."""
-    from fsq.images import decode_image
+    from fsq.images.decode import decode_image
 
     pixels = np.add.outer(np.arange(24), np.arange(17)).astype(np.uint8) * 5
     color = Image.fromarray(np.stack([pixels, pixels // 2, 255 - pixels], -1))
@@ -250,8 +250,8 @@ def image() -> Iterator[Target]:
 @contextlib.contextmanager
 def part() -> Iterator[Target]:
     """Parts: every slice is what was written."""
-    from pipeline.parts import PlacedRecord, SliceReader, pack_part
-    from pipeline.records import place_digest
+    from fsq.dataset.records import place_digest
+    from pipeline.work.unit_files import PlacedRecord, SliceReader, pack_part
 
     records = [
         PlacedRecord(place_digest(b"%d" % n, "center"), b"record %d" % n * (n % 4), n)
@@ -282,8 +282,8 @@ def part() -> Iterator[Target]:
 @contextlib.contextmanager
 def status() -> Iterator[Target]:
     """The status of a unit: the one that was written, or none."""
-    from pipeline.parts import UnitStatus
-    from pipeline.records import Reject
+    from pipeline.core.records import Reject
+    from pipeline.work.unit_files import UnitStatus
 
     right = UnitStatus(
         source="file",
@@ -354,12 +354,12 @@ def dataset() -> Iterator[Target]:
     """A finished dataset: whatever is changed in it, verify says so."""
     import tensorflow as _  # noqa: F401
 
-    from pipeline.config import TokenizeConfig
-    from pipeline.flow import tokenize
-    from pipeline.inspect import inspect_directory
-    from pipeline.read import TokenBatches, TokenSource, read_contract
-    from pipeline.sheet import first_records
-    from pipeline.verify import verify_dataset
+    from fsq.dataset import TokenBatches, TokenSource, read_contract
+    from pipeline.job.config import TokenizeConfig
+    from pipeline.reports.contact_sheet import first_records
+    from pipeline.reports.inspect import inspect_directory
+    from pipeline.reports.verify import verify_dataset
+    from pipeline.run import tokenize
 
     with _small_tokenizer() as folder:
         for number in range(20):
@@ -418,9 +418,9 @@ def dataset() -> Iterator[Target]:
 @contextlib.contextmanager
 def listing() -> Iterator[Target]:
     """The listing of an image folder: the lines that were written, or one line."""
-    from pipeline.config import ImageFolderSource
-    from pipeline.sources.image_folder import ImageFolder
-    from pipeline.sources.listing import cut_units, place_text
+    from pipeline.sources.base import place_text
+    from pipeline.sources.image_folder import ImageFolder, ImageFolderSource
+    from pipeline.sources.units import cut_units
 
     with tempfile.TemporaryDirectory() as temporary:
         folder, work = Path(temporary, "images"), Path(temporary, "work")
@@ -448,7 +448,9 @@ def listing() -> Iterator[Target]:
 @contextlib.contextmanager
 def config() -> Iterator[Target]:
     """Configs: a frozen model that reads back as itself, or one line."""
-    from pipeline.config import ImportConfig, TokenizeConfig, TrainConfig, dump_config, load_config
+    from fsq.yaml_config import dump_config, load_config
+    from pipeline.job.config import TokenizeConfig
+    from pipeline.tokenizers.config import ImportConfig, TrainConfig
 
     models = {"tokenize": TokenizeConfig, "train": TrainConfig, "import": ImportConfig}
     seeds = {
@@ -486,10 +488,10 @@ READERS: dict[str, Callable[[], contextlib.AbstractContextManager[Target]]] = {
 @contextlib.contextmanager
 def _small_tokenizer() -> Iterator[Path]:
     """A folder with an untrained tokenizer for 16 x 16 RGB images."""
-    from fsq.architecture import ConvNetwork
-    from fsq.autoencoder import build_autoencoder
-    from fsq.contract import TokenizerSpec
-    from fsq.images import ImageSpec
+    from fsq.images.spec import ImageSpec
+    from fsq.models.autoencoder import build_autoencoder
+    from fsq.spec.contract import TokenizerSpec
+    from fsq.spec.network_spec import ConvNetwork
     from fsq.tokenizer import Tokenizer
 
     spec = TokenizerSpec(

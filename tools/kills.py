@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pipeline.manifest import TIMING_FILE
+from fsq.dataset.manifest import TIMING_FILE
 from tools.zygote import Child, Zygote
 
 T = TypeVar("T")
@@ -233,8 +233,8 @@ def committed_units(output: Path) -> list[str]:
 
 def count_keys(directory: Path) -> Counter[str]:
     """Counts the keys of all records in the shards of a dataset."""
-    from pipeline.shards import key_of
-    from pipeline.tfrecord import scan
+    from fsq.dataset.formats.tfrecord import scan
+    from pipeline.stages.merge_shards import key_of
 
     counts: Counter[str] = Counter()
     for path in sorted(directory.glob("*.tfrecord-*")):

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.tfrecord import frame, read_records
+from fsq.dataset.formats.tfrecord import frame, read_records
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "samples/fashion_mnist/fashion_mnist-test.tfrecord-00000-of-00001"

@@ -12,21 +12,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fsq.architecture import ConvNetwork
-from fsq.contract import CONTRACT_FILE, TokenContract, TokenizerSpec
-from fsq.images import CropBox, DecodeRules, ImageSpec
-from fsq.lattice import storage_dtype
-from pipeline.array_record import open_array_record
-from pipeline.close import shard_entry
-from pipeline.config import ImageFolderSource
-from pipeline.example import ExampleWriter
-from pipeline.job import Job
-from pipeline.manifest import files_of_shard, sha256_of, write_manifest
-from pipeline.metadata import write_metadata
-from pipeline.records import CarriedFeature, place_of
-from pipeline.shards import ShardResult, WrittenFile
-from pipeline.tfrecord import frame
-from pipeline.views import View
+from fsq.dataset.example.encoder import ExampleWriter
+from fsq.dataset.formats.array_record import open_array_record
+from fsq.dataset.formats.tfrecord import frame
+from fsq.dataset.manifest import files_of_shard, write_manifest
+from fsq.dataset.records import CarriedFeature, place_of
+from fsq.dataset.tfds_metadata import write_metadata
+from fsq.images.crop import CropBox, View
+from fsq.images.spec import DecodeRules, ImageSpec
+from fsq.quantizer.lattice import storage_dtype
+from fsq.spec.contract import CONTRACT_FILE, TokenContract, TokenizerSpec
+from fsq.spec.network_spec import ConvNetwork
+from fsq.storage.digest import sha256_of
+from pipeline.job.job import Job
+from pipeline.sources.image_folder import ImageFolderSource
+from pipeline.stages.finalize import shard_entry
+from pipeline.stages.merge_shards import ShardResult, WrittenFile
 
 TokenFormat = Literal["bytes", "int64_list"]
 CLASSES = ("cat", "dog", "horse", "frog", "bird")
@@ -90,7 +91,16 @@ def write_dataset_files(job: Job, shards: list[ShardResult]) -> None:
     """Writes what a reader looks at beside the shards."""
     directory = Path(job.output)
     (directory / CONTRACT_FILE).write_text(job.contract.to_json())
-    write_metadata(job, shards)
+    write_metadata(
+        job.output,
+        name=job.name,
+        split=job.split,
+        contract=job.contract,
+        features=job.features,
+        shard_records=[shard.records for shard in shards],
+        size_bytes=sum(shard.size_bytes for shard in shards),
+        formats=("tfrecord", "array_record") if job.array_record else ("tfrecord",),
+    )
     entries = [shard_entry(job, shard) for shard in shards]
     names = {file["file"] for entry in entries for file in files_of_shard(entry)}
     manifest = {

@@ -25,12 +25,12 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.config import TokenizeConfig
-from pipeline.machine import machine_kind
-from pipeline.plan import make_plan
-from pipeline.records import ImageRecord
+from pipeline.core.hardware import machine_kind
+from pipeline.core.records import ImageRecord
+from pipeline.job.config import TokenizeConfig
+from pipeline.planning.plan import make_plan
 from pipeline.sources import open_source
-from pipeline.sources.listing import materialize
+from pipeline.sources.base import materialize
 from tools.fuzz import READERS, fuzz
 from tools.kills import Resumption, Victim, count_keys, pairs
 from tools.memory import memory_figures

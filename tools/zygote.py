@@ -31,9 +31,9 @@ LOADED = (
     "tensorflow_datasets",
     "keras",
     "pipeline.cli",
-    "pipeline.flow",
-    "pipeline.verify",
-    "pipeline.watch",
+    "pipeline.run",
+    "pipeline.reports.verify",
+    "pipeline.work.job_progress",
     "tools.faults",
     "apache_beam.runners.portability.fn_api_runner.fn_runner",
 )

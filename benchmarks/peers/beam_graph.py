@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from benchmarks.peers.job import CORES, PeerJob
 from benchmarks.peers.pixels import load_pixels
-from fsq.images import ImageSpec
+from fsq.images.spec import ImageSpec
 
 # The runner and its options are those of `fsq tokenize`.
 OPTIONS = [

@@ -9,10 +9,10 @@ import safetensors.numpy
 import tensorflow as tf
 
 from benchmarks.workloads import Workload
-from fsq.autoencoder import Autoencoder, build_autoencoder, pixels_to_floats
-from fsq.contract import WEIGHTS_FILE, TokenizerSpec
-from fsq.layers import FSQ
+from fsq.models.autoencoder import Autoencoder, build_autoencoder, pixels_to_floats
+from fsq.quantizer.fsq_layer import FSQ
 from fsq.runtimes import RuntimeName
+from fsq.spec.contract import WEIGHTS_FILE, TokenizerSpec
 from fsq.tokenizer import Tokenizer
 
 

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.peers.job import CORES, PeerJob, run_peer
 from benchmarks.peers.pixels import fit_pixels
-from fsq import lattice, presets
-from fsq.architecture import ConvNetwork
-from fsq.contract import TokenContract
+from fsq.quantizer import lattice, presets
+from fsq.spec.contract import TokenContract
+from fsq.spec.network_spec import ConvNetwork
 
 
 class ImageFiles(Dataset):

@@ -16,7 +16,8 @@ import safetensors.numpy
 
 from examples.prior.model import Prior
 from fsq.errors import RequestError
-from fsq.saved import read_metadata, replace_file
+from fsq.spec.serialization import read_metadata
+from fsq.storage import filesystem
 
 NETWORK_FILE = "network.safetensors"
 CHECKPOINTS = "checkpoints"
@@ -29,7 +30,7 @@ Arrays = dict[str, np.ndarray]
 def save_network(directory: str, prior: Prior, *, step: int, nats: float) -> None:
     """Writes the weights, with the step and the loss that they had."""
     arrays = _arrays(prior.trainable_variables, "network")
-    replace_file(Path(directory) / NETWORK_FILE, _pack(arrays, {"step": step, "nats": nats}))
+    filesystem.write(f"{directory}/{NETWORK_FILE}", _pack(arrays, {"step": step, "nats": nats}))
 
 
 def load_network(directory: str, prior: Prior) -> None:
@@ -70,7 +71,7 @@ def save_checkpoint(directory: str, state: dict[str, Any], step: int, seconds: f
     for name, variables in state.items():
         arrays |= _arrays(variables, name)
     data = _pack(arrays, {"step": step, "seconds": seconds})
-    replace_file(folder / f"step-{step:09d}.safetensors", data)
+    filesystem.write(str(folder / f"step-{step:09d}.safetensors"), data)
     for old in sorted(folder.glob("step-*.safetensors"))[:-KEPT]:
         old.unlink()
 

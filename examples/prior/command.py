@@ -4,7 +4,7 @@ import os
 
 import click
 
-from pipeline.console import run_command
+from fsq.terminal.console import run_command
 
 
 def run(command: click.Command) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import pydantic
 
 from examples.prior.vocabulary import Mode
-from pipeline.config import Path_
+from fsq.yaml_config import Path_
 
 Count = Annotated[int, pydantic.Field(ge=1)]
 Share = Annotated[float, pydantic.Field(ge=0, lt=1)]

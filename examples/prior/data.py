@@ -9,10 +9,10 @@ import numpy as np
 from examples.prior.config import PriorConfig
 from examples.prior.objectives import held_out_by_content
 from examples.prior.vocabulary import Vocabulary
+from fsq.dataset import TokenBatches
+from fsq.dataset.open_dataset import OpenedDataset, open_dataset
 from fsq.errors import RequestError
-from pipeline import storage
-from pipeline.read import TokenBatches
-from pipeline.read.opened import OpenedDataset, open_dataset
+from fsq.storage import filesystem
 
 COUNTED_IMAGES = 100_000  # of the training images, for the models by counting
 READ_AT_ONCE = 1024
@@ -175,9 +175,9 @@ class PriorData:
 
 def class_names(dataset: OpenedDataset, classes: int) -> list[str]:
     """Returns the names of the classes, or their numbers where the dataset has none."""
-    path = storage.join(dataset.directory, "label.labels.txt")
-    if storage.exists(path):
-        names = storage.read(path).decode().splitlines()
+    path = filesystem.join(dataset.directory, "label.labels.txt")
+    if filesystem.exists(path):
+        names = filesystem.read(path).decode().splitlines()
         if len(names) == classes:
             return names
     return [str(number) for number in range(classes)]

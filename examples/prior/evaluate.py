@@ -18,10 +18,10 @@ import numpy as np
 
 from examples.prior.command import run
 from examples.prior.config import Taste
+from fsq.dataset.open_dataset import open_dataset
 from fsq.errors import RequestError
-from fsq.schema import parse
-from pipeline.console import quiet_start
-from pipeline.read.opened import open_dataset
+from fsq.terminal.console import quiet_start
+from fsq.validation import parse
 
 JSON_FILE = "evaluation.json"
 REPORT_FILE = "evaluation.md"

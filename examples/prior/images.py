@@ -6,17 +6,21 @@ from collections.abc import Iterator
 import numpy as np
 import yaml
 
-from fsq.contract import TokenContract
+from fsq.dataset import TokenBatches
+from fsq.dataset.manifest import CONFIG_FILE, read_listed, read_manifest
+from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import BadImageError, DataError, RequestError
-from fsq.images import DecodeRules, center_crop, decode_image, fit_image
-from fsq.schema import parse
-from pipeline import storage
-from pipeline.config import TokenizeConfig
-from pipeline.manifest import CONFIG_FILE, read_listed, read_manifest
-from pipeline.read import TokenBatches
-from pipeline.records import BadRecord, CarriedFeature, ImageRecord, encode_key
+from fsq.images.crop import center_crop, fit_image
+from fsq.images.decode import decode_image
+from fsq.images.spec import DecodeRules
+from fsq.spec.contract import TokenContract
+from fsq.storage import filesystem
+from fsq.validation import parse
+from pipeline.core.records import BadRecord, ImageRecord
+from pipeline.job.config import TokenizeConfig
 from pipeline.sources import open_source
-from pipeline.sources.listing import materialize, one_unit_per_file
+from pipeline.sources.base import materialize
+from pipeline.sources.units import one_unit_per_file
 
 READ_AT_ONCE = 1024
 
@@ -71,7 +75,7 @@ def _labels_by_key(directory: str) -> dict[bytes, int]:
 
 def read_config(directory: str) -> TokenizeConfig:
     """Reads the config that a finished dataset was made by."""
-    path = storage.join(directory, CONFIG_FILE)
+    path = filesystem.join(directory, CONFIG_FILE)
     data = read_listed(directory, read_manifest(directory), CONFIG_FILE)
     return parse(TokenizeConfig, yaml.safe_load(data), path)
 

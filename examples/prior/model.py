@@ -18,7 +18,7 @@ import numpy as np
 from keras import layers, ops
 
 from examples.prior.vocabulary import Mode, Vocabulary
-from fsq import lattice
+from fsq.quantizer import lattice
 
 _EPSILON = 1e-6
 

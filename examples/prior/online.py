@@ -26,8 +26,8 @@ import numpy as np
 from examples.prior.command import run
 from examples.prior.config import PriorConfig
 from examples.prior.data import PriorData
-from pipeline.config import load_config
-from pipeline.console import print_pairs, quiet_start
+from fsq.terminal.console import print_pairs, quiet_start
+from fsq.yaml_config import load_config
 
 SHARDS, PIXELS, BYTES = "from shards", "encoded on the fly", "decoded and encoded on the fly"
 IMAGES = 4096  # of the source, in memory

@@ -7,8 +7,8 @@ import click
 
 from examples.prior.command import run
 from examples.prior.config import SampleSpec
-from fsq.schema import parse
-from pipeline.console import quiet_start
+from fsq.terminal.console import quiet_start
+from fsq.validation import parse
 
 
 @click.command("sample")
@@ -28,9 +28,9 @@ def main(directory: str, output: str, masked: bool, **chosen: float | int | None
     from examples.prior.sampling import Sampler
     from examples.prior.saved import open_saved
     from examples.prior.sheet import draw_samples
+    from fsq.images.image_file import check_picture, save_picture
     from fsq.tokenizer import Tokenizer
     from fsq.training.devices import devices_of_training
-    from pipeline.picture import check_picture, save_picture
 
     saved = open_saved(directory)
     mode = saved.choose_mode(masked=masked)

@@ -17,14 +17,14 @@ from examples.prior.config import PriorConfig
 from examples.prior.data import PriorData
 from examples.prior.model import Prior
 from examples.prior.vocabulary import Mode, Vocabulary
-from fsq.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.errors import RequestError
-from fsq.saved import parse_contract, read_file, replace_file
-from fsq.schema import parse
-from fsq.training.claim import leaves
-from pipeline import storage
-from pipeline.lock import LOCK_FILE
-from pipeline.manifest import sign
+from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
+from fsq.spec.serialization import parse_contract, read_file
+from fsq.storage import filesystem
+from fsq.storage.digest import sign
+from fsq.storage.directory_lock import LOCK_FILE
+from fsq.training.run_guard import leaves
+from fsq.validation import parse
 
 PRIOR_FILE = "prior.json"
 # These may change when a run goes on: they do not change what it does.
@@ -154,10 +154,10 @@ def claim_directory(config: PriorConfig, data: PriorData) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         content = sign(ours.model_dump(mode="json"))
-        replace_file(folder / PRIOR_FILE, (json.dumps(content, indent=2) + "\n").encode())
+        filesystem.write(str(folder / PRIOR_FILE), (json.dumps(content, indent=2) + "\n").encode())
         for name in (WEIGHTS_FILE, CONTRACT_FILE):
-            source = storage.join(data.dataset.directory, name)
-            replace_file(folder / name, storage.read(source))
+            source = filesystem.join(data.dataset.directory, name)
+            filesystem.write(str(folder / name), filesystem.read(source))
         (folder / CHECKPOINTS).mkdir(exist_ok=True)
     except OSError as error:
         raise RequestError(

@@ -6,8 +6,8 @@ from PIL import Image
 from examples.prior.config import Taste
 from examples.prior.sampling import Sampler
 from examples.prior.vocabulary import Mode, Vocabulary
+from fsq.images.contact_sheet import arrange
 from fsq.tokenizer import Tokenizer
-from pipeline.sheet import arrange
 
 
 def fronts(vocabulary: Vocabulary, per_class: int) -> np.ndarray:

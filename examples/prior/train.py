@@ -19,10 +19,10 @@ import click
 from examples.prior.command import run
 from examples.prior.config import PriorConfig
 from fsq.errors import RequestError
-from fsq.saved import replace_file
-from pipeline.config import load_config
-from pipeline.console import print_pairs, quiet_start
-from pipeline.lock import locked
+from fsq.storage import filesystem
+from fsq.storage.directory_lock import locked
+from fsq.terminal.console import print_pairs, quiet_start
+from fsq.yaml_config import load_config
 
 LOG_FILE = "log.jsonl"
 REPORT_FILE = "report.json"
@@ -66,7 +66,7 @@ def train_prior(config: PriorConfig, clock: Callable[[], float] = time.monotonic
     with locked(config.output):
         report = _train(config, data, clock)
         text = json.dumps(report, indent=2) + "\n"
-        replace_file(Path(config.output) / REPORT_FILE, text.encode())
+        filesystem.write(f"{config.output}/{REPORT_FILE}", text.encode())
     return report
 
 
@@ -76,9 +76,9 @@ def _train(config: PriorConfig, data: Any, clock: Callable[[], float]) -> dict[s
     from examples.prior.sampling import Sampler
     from examples.prior.saved import build_prior, claim_directory, open_saved
     from examples.prior.step import TrainStep
+    from fsq.terminal.progress_bar import progress_bar
     from fsq.tokenizer import Tokenizer
     from fsq.training.devices import devices_of_training
-    from pipeline.progress import progress_bar
 
     claim_directory(config, data)
     output = Path(config.output)
@@ -171,7 +171,7 @@ class _Log:
 
 def _draw(sampler: Any, tokenizer: Any, saved: Any, path: Path) -> None:
     from examples.prior.sheet import draw_samples
-    from pipeline.picture import save_picture
+    from fsq.images.image_file import save_picture
 
     spec = saved.config.samples
     sheet = draw_samples(

@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Literal
 
-from fsq import lattice
+from fsq.dataset import SequenceSpec
+from fsq.dataset.open_dataset import OpenedDataset
 from fsq.errors import RequestError
-from pipeline.read import SequenceSpec
-from pipeline.read.opened import OpenedDataset
+from fsq.quantizer import lattice
 
 FEWEST_TOKENS = 2
 # How the network is asked: for the next token, or for those that are hidden.

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from fsq.contract import TokenContract
 from fsq.runtimes import Runtime
+from fsq.spec.contract import TokenContract
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,17 +17,17 @@ import importlib.metadata
 import io
 import json
 import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fsq.contract import TokenContract
 from fsq.runtimes import NEEDS, RUNTIMES, Runtime, RuntimeName
 from fsq.runtimes.openvino_model import OpenVinoModel
 from fsq.runtimes.probe import ProbeResult
+from fsq.spec.contract import TokenContract
+from fsq.storage import filesystem
 
 OFF = "off"
 # Their versions decide what an encoder computes.
@@ -90,7 +90,7 @@ class Cache:
             return None
         if seal != self._seal(precision):
             return None  # another tokenizer's, under this one's name
-        from fsq.runtimes.make import run_openvino
+        from fsq.runtimes.factory import run_openvino
 
         try:
             runtime = run_openvino(model, precision)  # type: ignore[arg-type]
@@ -153,9 +153,7 @@ class Cache:
         with contextlib.suppress(OSError):
             path = self._path(kind, asked, precision)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                file.write(data)
-            os.replace(file.name, path)
+            filesystem.write(str(path), data)
 
 
 def _folder() -> Path | None:

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from fsq.adopted.model import Adopted
-from fsq.autoencoder import pixels_to_floats
+from fsq.imported.model import Adopted
+from fsq.models.autoencoder import pixels_to_floats
 from fsq.runtimes.tensorflow_graph import trace_quantizer
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from fsq.lattice import Levels
+from fsq.quantizer.lattice import Levels
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import numpy as np
 import openvino
 
-from fsq.latent_tokens import LatentsToTokens
+from fsq.quantizer.numpy_quantizer import LatentsToTokens
 from fsq.runtimes.openvino_model import OpenVinoModel
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fsq import presets
-from fsq.images import ImageSpec
+from fsq.images.spec import ImageSpec
+from fsq.quantizer import presets
 from fsq.runtimes import Runtime
 
 PROBE_TOKENS = 16_384
@@ -110,8 +110,8 @@ def compare_runtimes(
 
 def _crossed(autoencoder: Any, images: np.ndarray, differ: np.ndarray, found: np.ndarray) -> float:
     """How far a latent of the changed tokens would have to move to give the token found."""
-    from fsq.autoencoder import pixels_to_floats
-    from fsq.lattice import tokens_to_digits
+    from fsq.models.autoencoder import pixels_to_floats
+    from fsq.quantizer.lattice import tokens_to_digits
 
     spec = autoencoder.spec
     latents = np.asarray(

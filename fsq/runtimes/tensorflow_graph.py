@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fsq.autoencoder import Autoencoder, pixels_to_floats
+from fsq.models.autoencoder import Autoencoder, pixels_to_floats
 from fsq.runtimes import finite_tokens
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fsq.autoencoder import Autoencoder
 from fsq.errors import DataError, RequestError
-from fsq.training.batches import TrainingImages, batch_of_step, count_steps, variance_of
-from fsq.training.claim import claim_directory
-from fsq.training.dead_start import check_first_step
-from fsq.training.recipe import TrainingSpec
+from fsq.models.autoencoder import Autoencoder
+from fsq.training.config import TrainingSpec
+from fsq.training.data import TrainingImages, batch_of_step, count_steps, variance_of
+from fsq.training.init_check import check_first_step
+from fsq.training.run_guard import claim_directory
 from fsq.training.step import TrainStep
 
 Progress = Callable[[int, int, dict[str, float]], None]

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from fsq.errors import RequestError
-from fsq.training.recipe import AdversarialSpec, PerceptualSpec
+from fsq.training.config import AdversarialSpec, PerceptualSpec
 
 FLAT_FROM = 3.0
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

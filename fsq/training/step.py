@@ -5,7 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from fsq.autoencoder import Autoencoder, pixels_to_floats
+from fsq.models.autoencoder import Autoencoder, pixels_to_floats
+from fsq.training.config import TrainingSpec
 from fsq.training.losses import (
     build_discriminator,
     discriminator_loss,
@@ -13,7 +14,6 @@ from fsq.training.losses import (
     reconstruction_loss,
     saturation_loss,
 )
-from fsq.training.recipe import TrainingSpec
 
 
 class TrainStep:

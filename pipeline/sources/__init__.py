@@ -1,24 +1,28 @@
 """Sources: one file per input format. Each lists its files and reads the records of a unit."""
 
-from pipeline.config import ImageFolderSource, SourceConfig, TfdsSource, TfrecordSource
-from pipeline.sources.listing import Listing, Source
+from typing import Annotated
+
+import pydantic
+
+from pipeline.sources.base import Listing, Source
+from pipeline.sources.image_folder import ImageFolder, ImageFolderSource
+from pipeline.sources.tfds import Tfds, TfdsSource
+from pipeline.sources.tfrecord import Tfrecord, TfrecordSource
+
+SourceConfig = Annotated[
+    TfdsSource | TfrecordSource | ImageFolderSource, pydantic.Field(discriminator="kind")
+]
 
 
 def open_source(config: SourceConfig) -> Source:
     """Returns the source that a config describes, without reading anything yet."""
     match config:
         case TfdsSource():
-            from pipeline.sources.tfds import Tfds
-
             return Tfds(config)
         case TfrecordSource():
-            from pipeline.sources.tfrecord import Tfrecord
-
             return Tfrecord(config)
         case ImageFolderSource():
-            from pipeline.sources.image_folder import ImageFolder
-
             return ImageFolder(config)
 
 
-__all__ = ["Listing", "Source", "open_source"]
+__all__ = ["Listing", "Source", "SourceConfig", "open_source"]

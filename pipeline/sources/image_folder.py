@@ -4,30 +4,34 @@ import hashlib
 import itertools
 import os
 import tempfile
-from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
-import numpy as np
-
+from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import DataError, RequestError
-from pipeline import storage
-from pipeline.config import ImageFolderSource
-from pipeline.records import (
-    BadRecord,
-    CarriedFeature,
-    ImageRecord,
-    Unit,
-    encode_key,
-    record_numbers,
-)
-from pipeline.sources.folder import REFUSALS, Found, walk
-from pipeline.sources.listing import NOTHING, Beat, ListedFile, Listing, no_beat, spans_of
+from fsq.storage import filesystem
+from fsq.yaml_config import Path_, _Frozen
+from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
+from pipeline.sources.base import NOTHING, Beat, ListedFile, Listing, no_beat
+from pipeline.sources.directory_walk import walk
+from pipeline.sources.image_listing import ListedImage, _finish, group_of
+from pipeline.sources.units import spans_of
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LISTING_NAME = "listing.txt"
-NO_TIME = b"%020d" % 0
+
+
+class ImageFolderSource(_Frozen):
+    """A folder of images; with `labels`, each image's folder is its class.
+
+    Links that lead out of the folder are refused unless `follow_links` is set.
+    """
+
+    kind: Literal["image_folder"]
+    directory: Path_
+    labels: bool = True
+    follow_links: bool = False
 
 
 class ImageFolder:
@@ -78,7 +82,7 @@ class ImageFolder:
     ) -> Iterator[ImageRecord | BadRecord]:
         lines: list[bytes] = []
         # All lines before the first image: it may take long to come.
-        with storage.open_read(unit.path) as listing:
+        with filesystem.open_read(unit.path) as listing:
             for span in unit.spans:
                 listing.seek(span.offset)
                 lines += itertools.islice(listing, span.num_records)
@@ -113,8 +117,8 @@ class ImageFolder:
         if image.refused is not None:
             return BadRecord(image.key, image.refused)
         try:
-            path = storage.join(self.config.directory, image.key)
-            data = storage.read_sized(path, image.size_bytes)
+            path = filesystem.join(self.config.directory, image.key)
+            data = filesystem.read_sized(path, image.size_bytes)
         except OSError as error:
             return BadRecord(
                 image.key, f"expected a file that can be read, got: {error.strerror or error}"
@@ -152,7 +156,7 @@ class ImageFolder:
         folder = self.config.directory
         if "." in tally.records:
             raise RequestError(
-                f"{storage.join(folder, tally.first['.'])}: expected each image in the folder of "
+                f"{filesystem.join(folder, tally.first['.'])}: expected each image in the folder of "
                 f"its class, found {tally.records['.']:,} outside. Move them, or set "
                 "source.labels to false."
             )
@@ -160,7 +164,7 @@ class ImageFolder:
             # tensorflow-datasets keeps the names in a text file, one per line.
             if "\n" in name or encode_key(name) != name.encode("utf-8", "replace"):
                 raise RequestError(
-                    f"{storage.join(folder, name)!a}: expected the name of a class in UTF-8 "
+                    f"{filesystem.join(folder, name)!a}: expected the name of a class in UTF-8 "
                     "and on one line. Rename the folder, or set source.labels to false."
                 )
         return tuple(sorted(tally.records))
@@ -173,99 +177,3 @@ class _Tally(NamedTuple):
     first: dict[str, str]
     size_bytes: Counter[str]
     left_out: Counter[str]
-
-
-class ListedImage(NamedTuple):
-    """A line of the listing: size or refusal, label, time and name of an image."""
-
-    key: str
-    size_bytes: int
-    label: int
-    modified_ns: int
-    refused: str | None
-
-    @classmethod
-    def of(cls, found: Found, label: int) -> "ListedImage":
-        return cls(found.name, found.size_bytes, label, found.modified_ns, found.refused)
-
-    def to_line(self) -> bytes:
-        """Renders the line; bytes of the name that would break it are escaped."""
-        size = self.size_bytes if self.refused is None else -1 - REFUSALS.index(self.refused)
-        name = encode_key(self.key)
-        if b"\\" in name or b"\n" in name:
-            name = name.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
-        # The time has a fixed width, so that another one moves no other line.
-        return b"%d %d %020d %s\n" % (size, self.label, self.modified_ns, name)
-
-    @classmethod
-    def from_line(cls, line: bytes) -> "ListedImage":
-        """The inverse of `to_line`.
-
-        Raises:
-          DataError: It is none.
-        """
-        try:
-            size_text, label, modified_ns, key = line[:-1].split(b" ", 3)
-            size = int(size_text)
-            refused = REFUSALS[-1 - size] if size < 0 else None
-            if b"\\" in key:
-                key = b"\\".join(part.replace(b"\\n", b"\n") for part in key.split(b"\\\\"))
-            name = key.decode("utf-8", "surrogateescape")
-            return cls(name, max(0, size), int(label), int(modified_ns), refused)
-        except (ValueError, IndexError) as error:
-            raise DataError(f"expected a line of a listing, got {line[:100]!r}.") from error
-
-
-def group_of(key: str) -> str:
-    """The folder an image lies in, relative to the root; that of ImageNet's 'n01440764/x.JPEG'.
-
-    A folder that is refused as a whole accounts for itself, so that classes keep their numbers.
-    """
-    return key.rpartition("/")[0] or "."
-
-
-def first_change(before: BinaryIO, after: BinaryIO) -> str | None:
-    """Names the first image in which two listings differ, with what it was and is."""
-    missing = "absent"
-    before.seek(0)
-    after.seek(0)
-    while True:
-        lines = before.readline(), after.readline()
-        if lines == (b"", b""):
-            return None
-        old, new = (ListedImage.from_line(line) if line else None for line in lines)
-        if old is not None and new is not None and old.key == new.key:
-            if old._replace(modified_ns=0) != new._replace(modified_ns=0):
-                return f"{old.key} was {_describe(old)}, is {_describe(new)}"
-        elif new is None or (old is not None and old.key < new.key):
-            assert old is not None
-            return f"{old.key} was {_describe(old)}, is {missing}"
-        else:
-            return f"{new.key} was {missing}, is {_describe(new)}"
-
-
-def _describe(image: ListedImage) -> str:
-    return image.refused or f"{image.size_bytes:,} bytes"
-
-
-def _finish(rough: BinaryIO, labels: list[int], stride: int) -> tuple[BinaryIO, str, np.ndarray]:
-    """Copies the lines with their final labels.
-
-    Returns:
-      The text, at its end; its sha256 without the times; the offsets of every
-      stride-th line.
-    """
-    # Its life is that of the listing; the system removes it with the process at the latest.
-    text = tempfile.TemporaryFile()  # noqa: SIM115
-    digest = hashlib.sha256()
-    offsets = array("q")
-    offset = 0
-    names = [b"%d" % label for label in labels]
-    for number, line in enumerate(rough):
-        size, folder, modified_ns, key = line.split(b" ", 3)
-        head = b"%b %b " % (size, names[int(folder)])
-        if number % stride == 0:
-            offsets.append(offset)
-        offset += text.write(b"%b%b %b" % (head, modified_ns, key))
-        digest.update(b"%b%b %b" % (head, NO_TIME, key))
-    return text, digest.hexdigest(), np.array(offsets, np.int64)

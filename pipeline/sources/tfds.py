@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pydantic
 
+from fsq.dataset.records import CarriedFeature
 from fsq.errors import RequestError
-from pipeline.config import TfdsSource
-from pipeline.records import BadRecord, CarriedFeature, ImageRecord, Unit
-from pipeline.sources.listing import NOTHING, Beat, Listing, no_beat
-from pipeline.sources.tfrecord import (
+from fsq.yaml_config import Path_, _Frozen
+from pipeline.core.records import BadRecord, ImageRecord, Unit
+from pipeline.sources.base import NOTHING, Beat, Listing, no_beat
+from pipeline.sources.record_files import (
+    Damaged,
     Fields,
     check_names,
     file_name,
@@ -21,6 +24,34 @@ from pipeline.sources.tfrecord import (
 )
 
 MAX_CLASSES = 1_000_000
+
+
+class TfdsSource(_Frozen):
+    """A prepared tensorflow-datasets dataset: a directory, or a name inside a data_dir."""
+
+    kind: Literal["tfds"]
+    directory: Path_ | None = None
+    name: str | None = None
+    data_dir: Path_ | None = None
+    split: str
+    image: str = "image"
+    carry: tuple[str, ...] = ()
+    damaged: Damaged = "refuse"
+
+    @pydantic.field_validator("carry")
+    @classmethod
+    def _carry_differs(cls, carry: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(carry)) != len(carry):
+            raise ValueError(f"expected each feature once, got {list(carry)}")
+        return carry
+
+    @pydantic.model_validator(mode="after")
+    def _one_place(self) -> "TfdsSource":
+        if (self.directory is None) == (self.name is None):
+            raise ValueError("expected either 'directory' or 'name', got both or neither")
+        if self.data_dir is not None and self.name is None:
+            raise ValueError("expected 'data_dir' together with 'name', got it with 'directory'")
+        return self
 
 
 class Tfds:

@@ -1,0 +1,3 @@
+"""The fixtures of all tests, those of the examples too."""
+
+pytest_plugins = ["builders.fixtures"]

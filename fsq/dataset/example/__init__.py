@@ -1,0 +1,1 @@
+"""tf.train.Example: the message class, a fast encoder and a fast decoder."""

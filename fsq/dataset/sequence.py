@@ -1,0 +1,303 @@
+"""From the tokens of an image to the sequence that a prior is trained on.
+
+[bos] [class | caption] tokens [end]      one image
+[image] [image] ... [pad] ...             several, packed to a length
+"""
+
+import dataclasses
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+from typing import SupportsIndex
+
+import numpy as np
+
+from fsq.dataset.argument_checks import check_whole
+from fsq.dataset.block_reader import Columns
+from fsq.dataset.example.decoder import Field
+from fsq.dataset.open_dataset import OpenedDataset
+from fsq.dataset.records import FeatureKind
+from fsq.errors import DataError, RequestError
+from fsq.quantizer import lattice
+
+LABEL = "label"
+_MOST_TOKENS = 2**63 - 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Caption:
+    """A text before the tokens of its image.
+
+    Attributes:
+      encode: Makes at most `length` tokens of a text.
+      length: Tokens of every caption; what is missing is `pad`.
+      vocab_size: Its tokens are in [0, vocab_size).
+      pad: Follows the tokens of a short caption.
+      field: Where the records have the text.
+    """
+
+    encode: Callable[[str], Sequence[int]]
+    length: int
+    vocab_size: int
+    pad: int = 0
+    field: str = "caption"
+
+    def __post_init__(self) -> None:
+        for name in ("length", "vocab_size", "pad"):
+            check_whole(f"sequence.caption.{name}", getattr(self, name), least=0)
+        if not callable(self.encode):
+            raise RequestError(
+                f"sequence.caption.encode: expected a function of a text, got {self.encode!r}. "
+                "Give one."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SequenceSpec:
+    """What the sequence of an image consists of.
+
+    Attributes:
+      bos: A token before everything else.
+      class_offset: If given, the token `class_offset + label` comes next.
+      num_classes: How many labels there are, where the dataset does not say.
+      caption: A text that comes next.
+      token_offset: Is added to the tokens of the image.
+      end: A token after them.
+      length: Pack as many images into a sequence as have room in it.
+      pad: Fills the rest; needed with `length`.
+
+    >>> spec = SequenceSpec(class_offset=0, token_offset=10)  # ten classes, then the codes
+    """
+
+    bos: int | None = None
+    class_offset: int | None = None
+    num_classes: int | None = None
+    caption: Caption | None = None
+    token_offset: int = 0
+    end: int | None = None
+    length: int | None = None
+    pad: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("bos", "class_offset", "num_classes", "token_offset", "end", "length", "pad"):
+            if (value := getattr(self, name)) is not None:
+                check_whole(f"sequence.{name}", value, least=1 if name == "num_classes" else None)
+        if not isinstance(self.caption, Caption | None):
+            raise RequestError(
+                f"sequence.caption: expected a Caption, got {self.caption!r}. Make one of it."
+            )
+
+
+class Layout:
+    """A spec that was checked against a dataset.
+
+    Attributes:
+      image_length: Tokens of one image with all that comes with it.
+      images: Images in one sequence.
+      length: Tokens of one sequence.
+      vocab_size: Every token of a sequence is in [0, vocab_size).
+      dtype: int32, or int64 beyond 2**31 - 1 tokens.
+      wanted: The fields that records are read for.
+
+    Raises:
+      RequestError: The spec does not fit the dataset, or tokens would be confused.
+    """
+
+    def __init__(self, spec: SequenceSpec, dataset: OpenedDataset, *, with_labels: bool):
+        if not isinstance(spec, SequenceSpec):
+            raise RequestError(
+                f"sequence: expected a SequenceSpec or None, got {spec!r}. Make one of it."
+            )
+        self._spec, self._dataset, self._with_labels = spec, dataset, with_labels
+        self._num_classes = 0
+        if spec.class_offset is not None:
+            self._num_classes = spec.num_classes or dataset.num_classes or 0
+            if self._num_classes < 1:
+                raise RequestError(
+                    f"sequence.num_classes: expected a number, because {dataset.directory} does "
+                    f"not name its classes, got {spec.num_classes}. Give it."
+                )
+        self.wanted = ["tokens"]
+        if with_labels or self._num_classes:
+            self.wanted.append(_known(LABEL, dataset, "int64"))
+        if spec.caption is not None:
+            self.wanted.append(_known(spec.caption.field, dataset, "bytes"))
+        self.vocab_size = self._check_tokens()
+        self.dtype = np.dtype(lattice.token_dtype(self.vocab_size))
+        parts = {
+            "BOS": int(spec.bos is not None),
+            "class": int(spec.class_offset is not None),
+            "caption": spec.caption.length if spec.caption else 0,
+            "image": dataset.contract.tokens_per_image,
+            "end": int(spec.end is not None),
+        }
+        self.image_length = sum(parts.values())
+        self.length = self.image_length if spec.length is None else spec.length
+        self.images = self.length // self.image_length
+        if self.images < 1:
+            sum_of_parts = " + ".join(f"{size} {name}" for name, size in parts.items() if size)
+            raise RequestError(
+                f"sequence.length: expected at least {self.image_length} ({sum_of_parts}), "
+                f"got {self.length}. Raise it."
+            )
+
+    def element_spec(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+        """Returns type and shape, without the batch, of what `lay_out` returns."""
+        packed = self._spec.length is not None
+        found: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
+            "tokens": (self.dtype, (self.length,))
+        }
+        if packed:
+            found["segments"] = (np.dtype(np.int32), (self.length,))
+        if self._with_labels:
+            found["label"] = (np.dtype(np.int64), (self.images,) if packed else ())
+        return found
+
+    def lay_out(self, columns: Columns) -> dict[str, np.ndarray]:
+        """Makes sequences of records.
+
+        Args:
+          columns: Fields of R records, at least `wanted`.
+
+        Returns:
+          'tokens' [S, length]; with labels 'label' int64 [R]. If images are packed,
+          S = R / images, rounded up; 'segments' int32 [S, length] says which image of the
+          sequence a token belongs to, from 1 on, 0 for padding; 'label' is [S, images],
+          -1 where there is no image.
+
+        Raises:
+          DataError: A label or a caption is outside of its range.
+        """
+        spec = self._spec
+        count = len(columns["tokens"])
+        images = np.empty((count, self.image_length), self.dtype)
+        at = 0
+        for piece in self._pieces(columns):
+            width = piece.shape[-1]
+            images[:, at : at + width] = piece
+            at += width
+        found = {"tokens": images}
+        if self._with_labels:
+            found[LABEL] = columns[LABEL]
+        if spec.length is None:
+            return found
+        sequences = -(-count // self.images)
+        rest = sequences * self.images - count
+        number = np.arange(sequences * self.images, dtype=np.int32) % self.images + 1
+        number[count:] = 0
+        segments = np.repeat(number[:, None], self.image_length, axis=1)
+        found["tokens"] = self._pack(images, sequences, spec.pad)
+        found["segments"] = self._pack(segments, sequences, 0)
+        if self._with_labels:
+            labels = np.append(columns[LABEL], np.full(rest, -1))
+            found[LABEL] = labels.reshape(sequences, self.images)
+        return found
+
+    def _pieces(self, columns: Columns) -> list[np.ndarray]:
+        """What the sequence of an image is joined from: rows [R, n], or [n] for all alike."""
+        spec = self._spec
+        pieces = [] if spec.bos is None else [np.array([spec.bos])]
+        if spec.class_offset is not None:
+            label = columns[LABEL]
+            outside = (label < 0) | (label >= self._num_classes)
+            if outside.any():
+                raise DataError(
+                    f"{self._dataset.directory}: expected labels in [0, {self._num_classes}), "
+                    f"got {label[outside][0]}. Read it without class_offset."
+                )
+            pieces.append(label[:, None] + spec.class_offset)
+        if spec.caption is not None:
+            pieces.append(self._captions(columns[spec.caption.field], spec.caption))
+        # Added in the wider type: those of the records may have no room for it.
+        pieces.append(columns["tokens"].astype(self.dtype) + self.dtype.type(spec.token_offset))
+        return pieces if spec.end is None else [*pieces, np.array([spec.end])]
+
+    def _captions(self, texts: np.ndarray, caption: Caption) -> np.ndarray:
+        found = np.full((len(texts), caption.length), caption.pad, self.dtype)
+        for row, data in zip(found, texts.tolist(), strict=True):
+            text = data.decode("utf-8", "surrogateescape")
+            tokens = list(caption.encode(text))
+            good = all(_is_below(token, caption.vocab_size) for token in tokens)
+            if len(tokens) > caption.length or not good:
+                raise DataError(
+                    f"{self._dataset.directory}: expected at most {caption.length} tokens in "
+                    f"[0, {caption.vocab_size}) of the caption {text[:40]!a}, got "
+                    f"{len(tokens) if good else 'others'}. Let sequence.caption.encode cut them."
+                )
+            row[: len(tokens)] = tokens
+        return found
+
+    def _pack(self, images: np.ndarray, sequences: int, pad: int | None) -> np.ndarray:
+        """Joins rows of single images, [R, image_length], to rows of several, [S, length]."""
+        flat = np.full((sequences * self.images, self.image_length), pad, images.dtype)
+        flat[: len(images)] = images
+        packed = np.full((sequences, self.length), pad, images.dtype)
+        used = self.images * self.image_length
+        packed[:, :used] = flat.reshape(sequences, used)
+        return packed
+
+    def _check_tokens(self) -> int:
+        """Refuses tokens that could be taken for others; returns the size of the vocabulary."""
+        spec, caption = self._spec, self._spec.caption
+        if spec.length is not None and spec.pad is None:
+            raise RequestError(
+                "sequence.pad: expected a token for what images leave free of 'length', got none. "
+                "Give it."
+            )
+        begin = spec.token_offset
+        ranges = [("token_offset", "tokens of images", begin, begin + self._dataset.vocab_size)]
+        if spec.class_offset is not None:
+            begin = spec.class_offset
+            ranges.append(("class_offset", "classes", begin, begin + self._num_classes))
+        # Texts often have tokens of their own for begin, end and padding.
+        single = {"bos": spec.bos, "end": spec.end, "pad": spec.pad}
+        for one, other in itertools.combinations(single, 2):
+            if single[one] is not None and single[one] == single[other]:
+                raise RequestError(
+                    f"sequence.{other}: expected another token than that of '{one}', "
+                    f"got {single[other]} for both. Choose another."
+                )
+        if caption is not None:
+            single["caption.pad"] = caption.pad
+        for name, token in single.items():
+            if token is not None:
+                for _, what, begin, end in ranges:
+                    if begin <= token < end or token < 0:
+                        raise RequestError(
+                            f"sequence.{name}: expected a token outside of [{begin}, {end}), the "
+                            f"{what}, got {token}. Choose another, or move token_offset."
+                        )
+        if caption is not None:
+            ranges.append(("caption", "tokens of captions", 0, caption.vocab_size))
+        for number, (name, what, begin, end) in enumerate(ranges):
+            if begin < 0:
+                raise RequestError(f"sequence.{name}: expected 0 or more, got {begin}. Raise it.")
+            for other, others, first, last in ranges[:number]:
+                if begin < last and first < end:
+                    raise RequestError(
+                        f"sequence.{other}: expected {others} apart from [{begin}, {end}), the "
+                        f"{what}, got [{first}, {last}). Move it."
+                    )
+        ends = [end for *_, end in ranges]
+        size = max([*ends, *(token + 1 for token in single.values() if token is not None)])
+        if size > _MOST_TOKENS:
+            raise RequestError(
+                f"sequence: expected tokens below {_MOST_TOKENS:,}, which an int64 can hold, got "
+                f"{size - 1:,}. Lower the offsets."
+            )
+        return size
+
+
+def _is_below(token: object, size: int) -> bool:
+    return isinstance(token, SupportsIndex) and 0 <= operator.index(token) < size
+
+
+def _known(name: str, dataset: OpenedDataset, kind: FeatureKind) -> str:
+    length = None if kind == "bytes" else 1
+    if Field(name, kind, length) in dataset.fields:
+        return name
+    what = "a text" if kind == "bytes" else "an integer"
+    raise RequestError(
+        f"{dataset.directory}: expected records with {what} {name!r}, found "
+        f"{', '.join(dataset.names)}. Tokenize it with that carried along, or read it without."
+    )

@@ -1,0 +1,171 @@
+"""Records by their numbers, from ArrayRecord files."""
+
+import bisect
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from fsq.dataset.argument_checks import check_directory
+from fsq.dataset.block_reader import as_array
+from fsq.dataset.example.decoder import OtherRecordError, parse_record, parse_records
+from fsq.dataset.formats.array_record import open_reader, reading
+from fsq.dataset.open_dataset import DAMAGED, open_dataset, unreadable
+from fsq.dataset.sequence import Layout, SequenceSpec
+from fsq.errors import DataError, RequestError
+from fsq.quantizer import lattice
+from fsq.storage import filesystem
+
+# Below that, steps in all records at a time take longer than one record at a time.
+FEWEST_AT_ONCE = 32
+
+
+class TokenSource:
+    """The records of a dataset, `source[number]`, in the order of the shards.
+
+    A Grain data source and a PyTorch dataset: whoever asks decides on the order.
+    Imports neither TensorFlow nor Beam. Needs `output.formats: [tfrecord,
+    array_record]`. It may be pickled, and asked by many threads at once.
+
+    Args:
+      directory: The dataset, on a local disk.
+      split: Its split, None for whichever it is.
+      sequence: How the tokens of a record become a sequence; None for records as
+        they are stored. One image each: `length` is not for here.
+      with_labels: With a sequence: also return 'label'.
+
+    Raises:
+      RequestError: It is not a finished dataset, or has not what is asked for.
+      DataError: It is damaged, or has a format that this version does not read.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        split: str | None = None,
+        *,
+        sequence: SequenceSpec | None = None,
+        with_labels: bool = False,
+    ):
+        directory = check_directory(directory)
+        if not filesystem.is_local(directory):
+            raise RequestError(
+                f"{directory}: expected a local directory, because ArrayRecord files are read "
+                "from there only. Copy it, or read it with TokenBatches."
+            )
+        if sequence is not None and sequence.length is not None:
+            raise RequestError(
+                f"sequence.length: expected none, because every record is a sequence of its own, "
+                f"got {sequence.length}. Pack images with TokenBatches."
+            )
+        self._dataset = open_dataset(directory, split, file_format="array_record")
+        self.contract = self._dataset.contract
+        self._layout = (
+            None if sequence is None else Layout(sequence, self._dataset, with_labels=with_labels)
+        )
+        self.vocab_size = self._layout.vocab_size if self._layout else self.contract.vocab_size
+        self._dtype = lattice.token_dtype(self.vocab_size)
+        self._wanted = frozenset(self._layout.wanted if self._layout else self._dataset.names)
+        # Where each shard begins; at last, how many records there are.
+        self._starts = [0, *itertools.accumulate(self._dataset.records)]
+        self._readers: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        """How many records the dataset has."""
+        return self._starts[-1]
+
+    def __getitem__(self, number: SupportsIndex) -> dict[str, Any]:
+        """Reads a record.
+
+        Returns:
+          Without a sequence: 'tokens' int32 (int64 above 2**31 codes) [rows * columns],
+          'key' and 'view' bytes, 'crop' int64 [4], 'flip' int, and what the job carried.
+          With one: 'tokens' [length], and 'label', an integer, if wanted.
+
+        Raises:
+          IndexError: There is no such record.
+          DataError: A shard is damaged.
+        """
+        path, place, data = self._read(number)
+        where = f"{path}: record {place}"
+        try:
+            found = parse_record(data, self._dataset.fields, self._wanted)
+        except OtherRecordError as error:
+            raise DataError(f"{where}: {error}. {DAMAGED}") from error
+        found["tokens"] = self._dataset.tokens_of(found["tokens"], where)
+        if self._layout is not None:
+            rows = {name: _column(value) for name, value in found.items()}
+            (record,) = _split(self._layout.lay_out(rows))
+            return record
+        found["tokens"] = found["tokens"].astype(self._dtype)
+        found["crop"] = np.array(found["crop"], np.int64)
+        return found
+
+    def __getitems__(self, numbers: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
+        """Reads several records, as PyTorch's and Grain's loaders ask for them; it is faster."""
+        if len(numbers) < FEWEST_AT_ONCE:
+            return [self[number] for number in numbers]
+        pieces = [self._read(number)[-1] for number in numbers]
+        lengths = np.array([len(piece) for piece in pieces])
+        ends = np.cumsum(lengths)
+        try:
+            columns = parse_records(
+                b"".join(pieces), ends - lengths, ends, self._dataset.fields, self._wanted
+            )
+            columns["tokens"] = self._dataset.tokens_of(columns["tokens"], "")
+        except (OtherRecordError, DataError):
+            return [self[number] for number in numbers]  # to name the one
+        if self._layout is not None:
+            rows = {name: as_array(values) for name, values in columns.items()}
+            return _split(self._layout.lay_out(rows))
+        columns["tokens"] = columns["tokens"].astype(self._dtype)
+        return _split(columns)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for number in range(len(self)):
+            yield self[number]
+
+    def __repr__(self) -> str:
+        # Grain compares this when it restores a position.
+        return f"TokenSource({self._dataset.directory!r}, manifest {self._dataset.sha256[:16]})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For the processes of a loader: open files stay here.
+        return {**self.__dict__, "_readers": {}}
+
+    def _read(self, number: SupportsIndex) -> tuple[str, int, bytes]:
+        """Returns the file of a record, its number there, and its bytes."""
+        number = range(len(self))[number]
+        shard = bisect.bisect_right(self._starts, number) - 1
+        path, place = self._dataset.paths[shard], number - self._starts[shard]
+        with reading(path):
+            (data,) = self._reader(shard).read(place, place + 1)
+        return path, place, data
+
+    def _reader(self, shard: int) -> Any:
+        reader = self._readers.get(shard)
+        if reader is None:
+            path, expected = self._dataset.paths[shard], self._dataset.records[shard]
+            try:
+                reader = open_reader(path, path)
+            except OSError as error:
+                raise unreadable(path, error) from error
+            if (found := reader.num_records()) != expected:
+                raise DataError(f"{path}: expected {expected:,} records, got {found:,}. {DAMAGED}")
+            self._readers[shard] = reader
+        return reader
+
+
+def _column(value: Any) -> np.ndarray:
+    """The one row of a column."""
+    return as_array([value]) if isinstance(value, bytes) else np.asarray(value)[None]
+
+
+def _split(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """Makes a dict of every row; single numbers are Python's."""
+    rows = [
+        v.tolist() if isinstance(v, np.ndarray) and v.ndim == 1 else v for v in columns.values()
+    ]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*rows, strict=True)]

@@ -1,0 +1,73 @@
+"""Which view of each image an epoch shows, where not all of them."""
+
+import dataclasses
+import functools
+from typing import Literal, get_args
+
+import google_crc32c
+import numpy as np
+
+from fsq.dataset.block_reader import RecordReader
+from fsq.dataset.epoch_order import WINDOW_BLOCKS, hash_numbers, mix
+from fsq.dataset.open_dataset import DAMAGED, OpenedDataset
+from fsq.errors import DataError, RequestError
+
+Views = Literal["all", "first", "one_per_epoch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewIndex:
+    """Of every record of a dataset, in the order of the shards, what its choice needs.
+
+    Attributes:
+      view: The number of its view, uint8 [records].
+      image: A hash of its key, uint32 [records]. Images of one hash show the same view.
+    """
+
+    view: np.ndarray
+    image: np.ndarray
+
+
+def check_views(views: str) -> None:
+    """Raises a RequestError for views that are none of `Views`."""
+    if views not in get_args(Views):
+        raise RequestError(
+            f"views: expected 'all', 'first' or 'one_per_epoch', got {views!r}. Choose one of them."
+        )
+
+
+def choose_records(
+    dataset: OpenedDataset, views: Views, *, seed: int | None, epoch: int
+) -> np.ndarray | None:
+    """Says which records an epoch shows, bool [records]; None for all of them.
+
+    Of 'one_per_epoch' each image shows one view, chosen by (seed, epoch, key). Where
+    there is a choice, keys and views of all records are read once in a process.
+    """
+    if views == "all" or len(dataset.views) == 1:
+        return None
+    index = _read_index(dataset)
+    if views == "first":
+        return index.view == 0
+    chosen = hash_numbers(index.image, mix(seed or 0, epoch, -2)) % np.uint64(len(dataset.views))
+    return index.view == chosen
+
+
+@functools.lru_cache(maxsize=4)
+def _read_index(dataset: OpenedDataset) -> ViewIndex:
+    reader = RecordReader(dataset)
+    numbers = {name.encode(): number for number, name in enumerate(dataset.views)}
+    views, images = [], []
+    for first in range(0, len(reader.blocks), WINDOW_BLOCKS):
+        blocks = range(first, min(first + WINDOW_BLOCKS, len(reader.blocks)))
+        columns = reader.read(blocks, ("key", "view"))
+        try:
+            views.append(np.array([numbers[name] for name in columns["view"].tolist()], np.uint8))
+        except KeyError as error:
+            raise DataError(
+                f"{dataset.directory}: expected views {', '.join(dataset.views)}, "
+                f"got {error.args[0]!a}. {DAMAGED}"
+            ) from error
+        hashes = [google_crc32c.value(key) for key in columns["key"].tolist()]
+        images.append(np.array(hashes, np.uint32))
+    return ViewIndex(np.concatenate(views), np.concatenate(images))

@@ -1,0 +1,1 @@
+"""The image contract: any image file to uint8 pixels of one size."""

@@ -1,0 +1,169 @@
+"""The image contract: any image to uint8 [S, S, C], the same in training and in encoding.
+
+Decoding, colour conversion and resampling are Pillow's. Plain PNGs (`fsq.images.png_fast_path`) and upright
+JPEGs (`fsq.images.jpeg_fast_path`) are decoded without it, to the same pixels. The rules, in order:
+
+1. The format is told by the first bytes, never by a name: PNG, JPEG, WebP, BMP, GIF, TIFF.
+2. The size that the header gives must lie within `DecodeRules.max_pixels`, before
+   anything is decoded. The limit is ours alone; Pillow's is off meanwhile.
+3. The file must be whole, as far as its format lets it be seen. With `truncated:
+   fill` a JPEG that ends early is taken, libjpeg filling in what is missing.
+   What follows the end of the picture is not looked at.
+4. It must hold one picture. With `animated: first_frame` the first is taken; of an APNG
+   it is the one that is shown without animation. JPEGs with a preview behind the
+   picture (MPO) give the picture.
+5. EXIF orientation is applied; none, a damaged one, or a number but 1 to 8 means upright.
+6. 16-bit grey is scaled to 8 bits, 16-bit colour keeps its upper 8. Other depths
+   above 8, floats, signed samples and Lab are refused.
+7. Transparency is laid on white. CMYK becomes RGB by (255 - c)(255 - k) / 255. Colour
+   profiles are not applied, so a damaged one does no harm, and nor is PNG's gamma.
+8. Colour becomes grey by ITU-R 601 and grey becomes colour by repetition.
+9. The crop box is resampled with antialiasing, unless it is S x S already, when
+   its pixels stay untouched.
+"""
+
+import re
+
+import numpy as np
+from PIL import Image
+
+from fsq.errors import BadImageError
+from fsq.images.image_formats import (
+    FORMATS,
+    EndsEarlyError,
+    format_of,
+    open_image,
+    pillows_limit_off,
+)
+from fsq.images.jpeg_fast_path import decode_plain_jpeg, without_applications
+from fsq.images.png_fast_path import check_pixels, decode_plain_png
+from fsq.images.spec import DEFAULT_RULES, DecodeRules
+
+# By the first bytes.
+_DECODE_PLAIN = {b"\x89P": decode_plain_png, b"\xff\xd8": decode_plain_jpeg}
+
+_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+_WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+# What undoes each EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+_END_OF_JPEG = b"\xff\xd9"
+# In the words of Pillow and of `struct`.
+_ENDS_EARLY = re.compile("truncated|requires a buffer|not enough image data|out of range", re.I)
+
+
+def decode_image(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES) -> np.ndarray:
+    """Decodes an image file to an upright 8-bit picture, grey or RGB.
+
+    Args:
+      data: The bytes of one image file.
+      channels: 1 or 3.
+      rules: What to do where files differ.
+
+    Returns:
+      uint8 pixels, shape [H, W, channels].
+
+    Raises:
+      BadImageError: The bytes are not an image we read, whole and still.
+    """
+    if not data:
+        raise BadImageError("expected an image, got 0 bytes")
+    if decode_plain := _DECODE_PLAIN.get(data[:2]):
+        pixels = decode_plain(data, channels, max_pixels=rules.max_pixels)
+        if pixels is not None:
+            return pixels
+    format_name = format_of(data)
+    if format_name is None:
+        raise BadImageError(f"expected one of {', '.join(FORMATS)}, got other bytes")
+    try:
+        return _decode(data, format_name, channels, rules)
+    except EndsEarlyError as early:
+        if rules.truncated == "refuse" or format_name != "JPEG":
+            raise
+        try:
+            return _decode(data + _END_OF_JPEG, format_name, channels, rules)
+        except BadImageError:
+            raise early from None
+
+
+def _decode(data: bytes, format_name: str, channels: int, rules: DecodeRules) -> np.ndarray:
+    try:
+        with pillows_limit_off:
+            opened = open_image(data, format_name, max_pixels=rules.max_pixels)
+            image: Image.Image = opened.image
+            if rules.animated == "refuse" and opened.has_more():
+                what = "several pages" if format_name == "TIFF" else f"an animated {format_name}"
+                raise BadImageError(f"expected a still image, got {what}")
+            turn = _turn_of(image)
+            if format_name == "JPEG" and turn is None:
+                pixels = _decode_bare_jpeg(data, channels, rules)
+                if pixels is not None:
+                    return pixels
+            image.load()
+        if opened.png is not None:
+            check_pixels(opened.png, np.asarray(image))
+        if turn is not None:
+            image = image.transpose(turn)
+        image = _convert(image, "L" if channels == 1 else "RGB")
+        return np.asarray(image).reshape(image.height, image.width, channels)
+    except BadImageError:
+        raise
+    # On hostile bytes Pillow's decoders raise almost anything; each becomes a reason.
+    except Exception as error:
+        if _ENDS_EARLY.search(str(error)):
+            raise EndsEarlyError(format_name) from error
+        raise BadImageError(f"expected a whole {format_name}, got: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """One line that is the same in every run and for equal faults: no addresses, no values."""
+    text = re.sub(r"<[^<>]* at 0x[0-9a-fA-F]+>| \(-?\d+\)", "", str(error))
+    text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    # The name of a key that a header lacks, and what Pillow says where it has no size or mode.
+    if not re.search("[A-Za-z]{3}", text) or text == "not identified by this driver":
+        return "a header that cannot be used"
+    return text[:200]
+
+
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
+    """Says what turns an image upright, by its EXIF."""
+    if "exif" not in image.info:
+        return None  # a TIFF too: Pillow turns it
+    exif = Image.Exif()
+    try:
+        exif.load(image.info["exif"])
+        return _TURNS.get(exif.get(_ORIENTATION, 1))
+    except Exception:  # EXIF that cannot be read says nothing of the pixels
+        return None
+
+
+def _decode_bare_jpeg(data: bytes, channels: int, rules: DecodeRules) -> np.ndarray | None:
+    """Decodes an upright JPEG of which Pillow has read the header; None if Pillow has to."""
+    bare = without_applications(data)
+    if len(bare) == len(data):
+        return None  # tried before
+    return decode_plain_jpeg(bare, channels, max_pixels=rules.max_pixels)
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == mode and "transparency" not in image.info:
+        return image
+    if image.mode in _WIDE_MODES:
+        wide = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode not in _MODES:
+        raise BadImageError(
+            f"expected grey, palette, RGB or CMYK of 8 or 16 bits, got mode {image.mode}"
+        )
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert(mode)

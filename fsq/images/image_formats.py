@@ -1,0 +1,198 @@
+"""Opening image files: which format, what size, one picture or several; nothing is decoded yet.
+
+Pillow's plugins are called by name, not through `Image.open`: that one has a
+pixel limit of its own, and its messages hold addresses in memory.
+"""
+
+import io
+import struct
+import threading
+from typing import Any, NamedTuple
+
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from fsq.errors import BadImageError
+from fsq.images.png_fast_path import ReadPng, png_size, read_png
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+_PLUGINS: dict[str, Any] = {
+    "PNG": PngImageFile,
+    # Cameras write JPEGs with a preview behind the picture (MPO); read so, they are plain JPEGs.
+    "JPEG": JpegImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "TIFF": TiffImageFile,
+}
+_BEGINNINGS = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
+# Two letters are too few to tell a BMP from a text; the length of its header tells.
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
+
+
+class EndsEarlyError(BadImageError):
+    """The file is cut off."""
+
+    def __init__(self, format_name: str):
+        super().__init__(f"expected a whole {format_name}, got one that ends early")
+
+
+class OpenedImage(NamedTuple):
+    """A file whose header has been read.
+
+    Attributes:
+      image: Pillow's image, not decoded.
+      png: The file as read by us, if it is a PNG.
+    """
+
+    image: ImageFile
+    png: ReadPng | None = None
+
+    def has_more(self) -> bool:
+        """Says whether there are more pictures behind the first; a GIF is searched for them."""
+        if self.png is not None:
+            return self.png.animated
+        return getattr(self.image, "is_animated", False)
+
+
+def format_of(data: bytes) -> str | None:
+    """Names the format by the first bytes; None if it is none of ours."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    header_bytes = int.from_bytes(data[14:18], "little")
+    if data[:2] == b"BM" and (len(data) < 18 or header_bytes in _BMP_HEADERS):
+        return "BMP"
+    return next((name for begin, name in _BEGINNINGS.items() if data.startswith(begin)), None)
+
+
+def open_image(data: bytes, format_name: str, *, max_pixels: int) -> OpenedImage:
+    """Reads the header of a file.
+
+    The size is checked before Pillow sees the file where Pillow would take
+    memory for the pixels on opening it.
+
+    Raises:
+      BadImageError: There are too many pixels, or pixels that Pillow would give wrongly.
+      Exception: Whatever Pillow raises on a damaged header.
+    """
+    match format_name:
+        case "PNG":
+            _check_size(png_size(data), max_pixels)
+            png = read_png(data)
+            image = PngImageFile(io.BytesIO(png.data))
+            if png.transparent_grey is not None:
+                image.info["transparency"] = png.transparent_grey
+            return OpenedImage(image, png)
+        case "GIF":
+            _check_size(_gif_size(data), max_pixels)
+        case "WEBP":
+            if int.from_bytes(data[4:8], "little") + 8 > len(data):
+                raise EndsEarlyError(format_name)
+            _check_size(_webp_size(data), max_pixels)
+    image = _PLUGINS[format_name](io.BytesIO(data))
+    _check_size(image.size, max_pixels)
+    match image:
+        case JpegImageFile() if image.mode == "CMYK" and "adobe" not in image.info:
+            raise BadImageError(
+                "expected a CMYK JPEG to say if it is inverted, got no Adobe marker"
+            )
+        case TiffImageFile():
+            _check_tiff(image)
+    return OpenedImage(image)
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise BadImageError(f"expected at most {max_pixels:,} pixels, got {width} x {height}")
+    if width * height == 0:
+        raise BadImageError(f"expected pixels, got {width} x {height}")
+
+
+class _PillowsLimitOff:
+    """Switches Pillow's own pixel limit off as long as one of our threads is decoding.
+
+    It is a global of Pillow's; whoever else uses Pillow in this process gets it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._theirs: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                Image.MAX_IMAGE_PIXELS = self._theirs
+
+
+pillows_limit_off = _PillowsLimitOff()
+
+
+def _gif_size(data: bytes) -> tuple[int, int]:
+    """The screen, grown to the first frame where that reaches beyond it, as Pillow does."""
+    width, height = struct.unpack_from("<HH", data, 6)
+    at = 13 + ((6 << (data[10] & 7)) if data[10] & 0x80 else 0)
+    while data[at] not in b",;":
+        if data[at] == ord("!"):
+            at += 2
+            while data[at]:
+                at += data[at] + 1
+        at += 1
+    if data[at] == ord(","):
+        left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, at + 1)
+        width, height = max(width, left + frame_width), max(height, top + frame_height)
+    return width, height
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    match data[12:16]:
+        case b"VP8X":
+            width, height = data[24:27] + b"\0", data[27:30] + b"\0"
+            return struct.unpack("<I", width)[0] + 1, struct.unpack("<I", height)[0] + 1
+        case b"VP8L":
+            (bits,) = struct.unpack_from("<I", data, 21)
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        case b"VP8 ":
+            width, height = struct.unpack_from("<HH", data, 26)
+            return width & 0x3FFF, height & 0x3FFF
+    raise BadImageError("expected a WEBP that begins with its picture, got another chunk")
+
+
+def _check_tiff(image: TiffImageFile) -> None:
+    """Refuses what Pillow would give darkened, inverted, wrapped around or in part."""
+    tags = image.tag_v2
+    bits = max(tags.get(258, (1,)))
+    if any(kind != 1 for kind in tags.get(339, (1,))) or bits not in (1, 2, 4, 8, 16):
+        raise BadImageError("expected unsigned integers of 1 to 8 or 16 bits, got other samples")
+    if bits == 16 and tags.get(262) == 0:
+        raise BadImageError("expected 0 to be black in 16-bit grey, got 0 as white")
+    if tags.get(254, 0) & 1:
+        raise BadImageError("expected the picture first in its TIFF, got a preview of it")
+    width, height = image.size
+    boxes = [tile.extents or (0, 0, width, height) for tile in image.tile]
+    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+    if covered < width * height:
+        raise BadImageError("expected a whole TIFF, got one without some of its strips")

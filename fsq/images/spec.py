@@ -1,0 +1,43 @@
+"""What an encoder takes of an image, and which image files are decoded at all."""
+
+import math
+from typing import Annotated, Literal
+
+import pydantic
+
+
+class DecodeRules(pydantic.BaseModel):
+    """Which image files are decoded, where that is a matter of choice."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    max_pixels: Annotated[int, pydantic.Field(ge=1)] = 178_000_000
+    animated: Literal["refuse", "first_frame"] = "refuse"
+    truncated: Literal["refuse", "fill"] = "refuse"
+
+
+DEFAULT_RULES = DecodeRules()
+
+
+class ImageSpec(pydantic.BaseModel):
+    """What an encoder takes: size, channels, pixel range, resize rule."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    size_pixels: Annotated[int, pydantic.Field(ge=4, le=4096)]
+    channels: Literal[1, 3]
+    pixel_range: tuple[float, float] = (-1.0, 1.0)
+    resize: Literal["bicubic", "lanczos"] = "bicubic"
+
+    @pydantic.field_validator("pixel_range")
+    @classmethod
+    def _range_rises(cls, pixel_range: tuple[float, float]) -> tuple[float, float]:
+        low, high = pixel_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"expected two finite values, the lower first, got {pixel_range}")
+        return pixel_range
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[S, S, C] of a fitted image."""
+        return (self.size_pixels, self.size_pixels, self.channels)

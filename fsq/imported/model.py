@@ -1,0 +1,112 @@
+"""Encoder, quantizer and decoder of an adopted tokenizer, standing where an autoencoder would."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from fsq.errors import RequestError
+from fsq.imported import Graph
+from fsq.imported.layouts import images_to_last, latents_to_last, place_images, place_latents
+from fsq.imported.reference_batch import REFERENCE_IMAGES, REFERENCE_TOKENS, Reference
+from fsq.quantizer.fsq_layer import FSQ
+from fsq.spec.contract import AdoptedSpec
+
+ENCODER, DECODER = "encoder", "decoder"
+
+
+@dataclasses.dataclass(frozen=True)
+class Adopted:
+    """Images -> latents -> codes -> images, by graphs that came from elsewhere.
+
+    Attributes:
+      spec: What the tokenizer consists of.
+      quantizer: Latents to tokens.
+      arrays: What the weights file holds: the graphs as uint8, the reference
+        batch as images and tokens.
+    """
+
+    spec: AdoptedSpec
+    quantizer: FSQ
+    arrays: dict[str, np.ndarray]
+    _encoder: Graph
+    _decoder: Graph | None
+
+    def encoder(self, images: Any, training: bool = False) -> Any:
+        """Images float32 [B, S, S, C] -> latents float32 [B, rows, columns, D]."""
+        network, graph = self.spec.network, self._encoder
+        latents = graph(place_images(images, network.images, graph.arrays))
+        shape = (*network.grid, len(self.spec.levels))
+        return latents_to_last(latents, network.latents, shape, graph.arrays)
+
+    def decoder(self, codes: Any, training: bool = False) -> Any:
+        """Codes [B, rows, columns, D] -> images float32 [B, S, S, C]."""
+        network, graph = self.spec.network, self._decoder
+        assert graph is not None
+        images = graph(place_latents(np.asarray(codes), network.latents, np))
+        return images_to_last(images, network.images, graph.arrays)
+
+    @property
+    def reference(self) -> Reference:
+        """The batch that the networks were judged by."""
+        return Reference(self.arrays[REFERENCE_IMAGES], self.arrays[REFERENCE_TOKENS])
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return self.arrays
+
+
+def build_adopted(spec: AdoptedSpec, arrays: dict[str, np.ndarray], where: str) -> Adopted:
+    """Builds the networks from what the weights file holds.
+
+    Args:
+      spec: What the tokenizer consists of.
+      arrays: See `Adopted.arrays`.
+      where: The file, for messages.
+
+    Raises:
+      RequestError: An array is missing, superfluous or of another shape, or a
+        graph is refused.
+    """
+    expected = {ENCODER, REFERENCE_IMAGES, REFERENCE_TOKENS}
+    expected |= {DECODER} if spec.network.decoder else set()
+    if odd := sorted(expected ^ arrays.keys()):
+        raise RequestError(
+            f"{where}: expected the arrays {sorted(expected)}, got {sorted(arrays)}; "
+            f"{odd[0]!r} is in only one of them. Copy both files of the tokenizer anew."
+        )
+    images, tokens = arrays[REFERENCE_IMAGES], arrays[REFERENCE_TOKENS]
+    shapes = ((len(images), *spec.image.shape), (len(images), *spec.grid))
+    dtypes = (images.dtype, tokens.dtype)
+    if (images.shape, tokens.shape) != shapes or dtypes != (np.uint8, np.int64) or not len(images):
+        raise RequestError(
+            f"{where}: expected a reference batch of uint8 images and int64 tokens, "
+            f"{list(shapes[0][1:])} and {list(shapes[1][1:])}, got {dtypes[0]} "
+            f"{list(images.shape)} and {dtypes[1]} {list(tokens.shape)}."
+        )
+    graphs = {
+        name: load_graph(spec.network.kind, arrays[name].tobytes(), f"{where}: {name}")
+        for name in (ENCODER, DECODER)
+        if name in arrays
+    }
+    quantizer = FSQ(spec.levels, preset=spec.preset, eps=spec.eps, dtype="float32", name="fsq")
+    quantizer.build((None, *spec.grid, len(spec.levels)))
+    return Adopted(spec, quantizer, arrays, graphs[ENCODER], graphs.get(DECODER))
+
+
+def load_graph(kind: str, data: bytes, where: str) -> Graph:
+    """Makes a graph ready to run.
+
+    Raises:
+      RequestError: It is damaged, or holds what is not safe to run.
+    """
+    if kind == "tensorflow":
+        from fsq.imported.tf_graph import FrozenGraph
+
+        return FrozenGraph(data, where)
+    from fsq.imported.onnx_graph import OnnxGraph
+
+    # One thread unless TensorFlow was told otherwise: a job fills the cores with units, and
+    # threads inside each call would get in their way.
+    threads = max(1, tf.config.threading.get_intra_op_parallelism_threads())
+    return OnnxGraph(data, where, threads)

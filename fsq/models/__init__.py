@@ -1,0 +1,1 @@
+"""The networks of a tokenizer that is trained here."""

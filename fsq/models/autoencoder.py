@@ -1,0 +1,147 @@
+"""Encoder, quantizer and decoder as one thing."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from keras import ops
+
+from fsq.errors import DataError
+from fsq.images.spec import ImageSpec
+from fsq.models.networks import build_decoder, build_encoder
+from fsq.quantizer.fsq_layer import FSQ
+from fsq.spec.contract import TokenizerSpec
+
+
+class Quantizer(Protocol):
+    """What an autoencoder needs of `FSQ`, or of another quantizer in its place."""
+
+    variables: list[Any]
+    losses: list[Any]
+
+    @property
+    def num_dimensions(self) -> int:
+        """Channels of a latent and of a code, D."""
+        ...
+
+    @property
+    def codebook_size(self) -> int:
+        """How many tokens there are."""
+        ...
+
+    def __call__(self, latents: Any, training: bool | None = None) -> Any:
+        """Quantizes latents [..., D] to codes [..., D]."""
+        ...
+
+    def latents_to_indices(self, z: Any) -> Any:
+        """Turns latents [..., D] into tokens [...]."""
+        ...
+
+    def indices_to_codes(self, indices: Any) -> Any:
+        """Turns tokens [...] into codes [..., D]."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Autoencoder:
+    """Images -> latents -> codes -> images, each in its own model."""
+
+    spec: TokenizerSpec
+    encoder: keras.Model
+    quantizer: Quantizer
+    decoder: keras.Model
+
+    def variables(self) -> Iterator[tuple[str, keras.Variable]]:
+        """Yields every weight with its name, such as 'encoder/down_0/kernel'."""
+        for model in (self.encoder, self.decoder):
+            for variable in model.variables:
+                yield f"{model.name}/{variable.path}", variable
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Returns a copy of every weight by name."""
+        return {name: ops.convert_to_numpy(variable) for name, variable in self.variables()}
+
+    def set_weights(self, weights: dict[str, np.ndarray]) -> None:
+        """Sets every weight.
+
+        Raises:
+          DataError: A weight is missing, superfluous, or of another shape or type.
+        """
+        expected = dict(self.variables())
+        if odd := sorted(expected.keys() ^ weights.keys()):
+            raise DataError(
+                f"weights: expected the {len(expected)} of the network, got {len(weights)}; "
+                f"{odd[0]!r} is in only one of them. The weights belong to another network."
+            )
+        for name, variable in expected.items():
+            if tuple(variable.shape) != weights[name].shape:
+                raise DataError(
+                    f"weights: expected shape {tuple(variable.shape)} for {name!r}, "
+                    f"got {weights[name].shape}. The weights belong to another network."
+                )
+            if weights[name].dtype != variable.dtype:
+                raise DataError(
+                    f"weights: expected {variable.dtype} for {name!r}, got {weights[name].dtype}. "
+                    "The weights belong to another network."
+                )
+        for name, variable in expected.items():
+            variable.assign(weights[name])
+
+
+def build_autoencoder(
+    spec: TokenizerSpec,
+    *,
+    seed: int | None = None,
+    precision: str = "float32",
+    quantizer: Quantizer | None = None,
+) -> Autoencoder:
+    """Builds a freshly initialised autoencoder.
+
+    Args:
+      spec: What to build.
+      seed: Of the initial weights; Keras' present state if None.
+      precision: Keras policy of the networks. Latents, codes and images are float32 under each.
+      quantizer: In place of the FSQ that the spec describes.
+    """
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+    if quantizer is None:
+        quantizer = FSQ(spec.levels, preset=spec.preset, eps=spec.eps, dtype="float32", name="fsq")
+        quantizer.build((None, *spec.grid, quantizer.num_dimensions))
+    channels = quantizer.num_dimensions
+    with _policy(precision):
+        encoder = build_encoder(spec.network, spec.image.shape, channels)
+        decoder = build_decoder(spec.network, spec.grid, channels, spec.image.channels)
+    return Autoencoder(spec=spec, encoder=encoder, quantizer=quantizer, decoder=decoder)
+
+
+def pixels_to_floats(images: Any, spec: ImageSpec) -> Any:
+    """Maps uint8 pixels to float32 in the pixel range, both ends included."""
+    low, high = spec.pixel_range
+    return ops.cast(images, "float32") * ((high - low) / 255) + low
+
+
+def floats_to_pixels(images: Any, spec: ImageSpec) -> Any:
+    """Maps floats to uint8 pixels, clipped and rounded; undoes `pixels_to_floats`."""
+    low, high = spec.pixel_range
+    scaled = (ops.cast(images, "float32") - low) * (255 / (high - low))
+    return ops.cast(ops.round(ops.clip(scaled, 0, 255)), "uint8")
+
+
+@contextlib.contextmanager
+def _policy(name: str) -> Iterator[None]:
+    """Layers of a functional model take global settings, so these are set while they are made.
+
+    A person's own ~/.keras/keras.json may say where images have their channels.
+    """
+    policy, layout = keras.config.dtype_policy(), keras.config.image_data_format()
+    keras.config.set_dtype_policy(name)
+    keras.config.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        keras.config.set_image_data_format(layout)

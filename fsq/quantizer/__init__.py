@@ -1,0 +1,1 @@
+"""Finite scalar quantization: the lattice in exact integers, and the layers over it."""

@@ -1,0 +1,329 @@
+"""The FSQ layer: latents in, codes out; codes to tokens and back, exactly."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from fsq.quantizer import indexing, lattice
+from fsq.quantizer.channel_layout import Channels
+from fsq.quantizer.ops import (
+    bound,
+    codes_of_steps,
+    noisy_steps,
+    round_bound,
+    round_straight_through,
+)
+from fsq.quantizer.presets import DEFAULT_EPS, bound_constants, check_hard_clamp, check_preset
+
+
+@keras.saving.register_keras_serializable(package="fsq")
+class FSQ(keras.layers.Layer):
+    """Quantizes each channel of a latent to a few values (Finite Scalar Quantization).
+
+    Bound and rounding are computed in float32 under every policy (float64 for
+    float64), index arithmetic exactly. Codes leave in the compute dtype.
+
+    Where values are concrete, bad ones raise. In a compiled graph nothing can
+    raise, so they are marked instead of wrapped: latents or codes outside the
+    lattice, NaN among them, give the token -1, and such a token decodes to NaN.
+
+    With `num_codebooks=c` the channels are c groups of D, each with a token of
+    its own: token shape [..., c], as c separate layers would give. With `dim`,
+    learned linear maps lead from dim channels to c * D and back.
+
+    Args:
+      levels: Values per channel, length D, each in [3, 1001]; with the preset 'symmetric' from 2,
+        with 'ifsq' odd. The paper's sets are [8, 6, 5] for 2^8 tokens, [8, 5, 5, 5] for 2^10,
+        [7, 5, 5, 5, 5] for 2^12; `fsq.levels_for(size)` finds others.
+      preset: Bound preset: 'atanh', 'official', 'torch', 'symmetric' or 'ifsq', see `fsq.quantizer.presets`.
+      eps: Margin of the bound; 'symmetric' and 'ifsq' have none.
+      hard_clamp: Clips instead of tanh; 'torch' and 'symmetric' only, see `fsq.quantizer.presets`.
+      num_codebooks: Groups of channels, c.
+      dim: Channels of input and output, mapped to c * D and back; None for c * D and no maps.
+      data_format: 'channels_last', or 'channels_first' for inputs, codes and outputs [B, D, ...].
+      noise_dropout: Share of values that get uniform noise, one step wide, instead of rounding
+        while training. Tokens are never noisy. Source: arXiv:2411.19842.
+      seed: Seed of the noise.
+      raise_on_nan: Looks for NaN in latents and raises, naming how many. In a compiled graph,
+        and without the switch, NaN stays NaN in codes, and the token is -1.
+
+    Raises:
+      ValueError: A bad level, preset, eps, or option.
+
+    Source: Mentzer et al. 2023, arXiv:2309.15505.
+
+    >>> layer = FSQ(levels=[3, 5, 4], preset="official")
+    >>> codes = layer(np.array([0.25, 0.6, -7.0], "float32"))
+    >>> codes.numpy().tolist(), int(layer.codes_to_indices(codes))
+    ([0.0, 0.5, -1.0], 10)
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[int],
+        *,
+        preset: str = "atanh",
+        eps: float = DEFAULT_EPS,
+        hard_clamp: bool = False,
+        num_codebooks: int = 1,
+        dim: int | None = None,
+        data_format: str = "channels_last",
+        noise_dropout: float = 0.0,
+        seed: int | None = None,
+        raise_on_nan: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.levels = lattice.check_levels(levels)
+        self.preset = check_preset(preset, self.levels)
+        if not 0 < eps <= DEFAULT_EPS:
+            raise ValueError(f"eps: expected a value in (0, 0.001], got {eps}.")
+        self.eps = float(eps)
+        self.hard_clamp = check_hard_clamp(hard_clamp, preset)
+        self.num_codebooks = lattice.check_count("num_codebooks", num_codebooks)
+        self.dim = None if dim is None else lattice.check_count("dim", dim)
+        self.data_format = data_format
+        self._channels = Channels(self.levels, self.num_codebooks, data_format)
+        if not 0 <= noise_dropout <= 1:
+            raise ValueError(f"noise_dropout: expected a share in [0, 1], got {noise_dropout}.")
+        self.noise_dropout = float(noise_dropout)
+        self.seed = seed
+        self.raise_on_nan = bool(raise_on_nan)
+        # A generator is a weight; without noise the layer has none.
+        self._noise = keras.random.SeedGenerator(seed) if noise_dropout else None
+
+    @property
+    def num_dimensions(self) -> int:
+        """Channels of one codebook's code, D."""
+        return len(self.levels)
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of all codebooks' codes together, c * D."""
+        return self._channels.count
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of tokens, the product of the levels."""
+        return lattice.vocab_size(self.levels)
+
+    @property
+    def codebook(self) -> np.ndarray:
+        """All codes, float32 [codebook_size, D]; made on demand, at most 2**24 of them."""
+        return lattice.codebook(self.levels, symmetric=self._symmetric)
+
+    def codebook_chunk(self, start: int, stop: int) -> np.ndarray:
+        """Returns the codes of the tokens in [start, stop), float32 [stop - start, D]."""
+        return lattice.codebook(self.levels, start, stop, symmetric=self._symmetric)
+
+    def build(self, input_shape: Any) -> None:
+        self._channels.check(input_shape, self.dim)
+        if self.dim is not None:
+            # Weights of the layer itself, and never cast to half precision: tokens must not move
+            # when a model is quantized to int8, or computes in bfloat16.
+            for name, shape in (
+                ("project_in", (self.dim, self.num_channels)),
+                ("project_out", (self.num_channels, self.dim)),
+            ):
+                kernel = self.add_weight(shape, name=f"{name}_kernel", autocast=False)
+                bias = self.add_weight(shape[1:], "zeros", name=f"{name}_bias", autocast=False)
+                setattr(self, f"_{name}", (kernel, bias))
+        super().build(input_shape)
+
+    def call(self, z: Any, training: bool | None = None) -> Any:
+        """Quantizes latents [..., dim or c * D]: codes in [-1, 1], mapped back to dim if given.
+
+        NaN stays NaN.
+        """
+        bounded = self._bound(self._enter(z))
+        if training and self._noise is not None:
+            steps = noisy_steps(bounded, self.preset, self.noise_dropout, self._noise)
+        else:
+            steps = round_straight_through(bounded, self.preset)
+        codes = codes_of_steps(steps, self.levels, self.preset)
+        return self._leave(self._map("project_out", self._channels.join(codes)))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def project_in(self, z: Any) -> Any:
+        """Maps inputs [..., dim] to the latents [..., c * D] that are bounded, in float32 or 64.
+
+        Without `dim` they are the inputs.
+        """
+        z = ops.convert_to_tensor(z)
+        return self._channels.from_last(self._enter(ops.cast(z, self.compute_dtype)))
+
+    def project_out(self, codes: Any) -> Any:
+        """Maps codes [..., c * D] to outputs [..., dim]; without `dim` as they are."""
+        codes = ops.convert_to_tensor(codes)
+        self._channels.check(codes.shape)
+        codes = ops.cast(codes, indexing.float_dtype(codes))
+        return self._leave(self._map("project_out", self._channels.to_last(codes)))
+
+    def latents_to_indices(self, z: Any) -> Any:
+        """Turns latents into tokens without the detour over codes.
+
+        Args:
+          z: What the layer is called with: floats [..., D], [..., c * D] or [..., dim].
+
+        Returns:
+          Integers in [0, codebook_size), shape [...], with several codebooks
+          [..., c]; int32 up to 2**31 - 1 codes, else int64. A latent with a NaN
+          in it gives -1. Always of clean codes, noise or not.
+        """
+        z = ops.convert_to_tensor(z)
+        # What `layer(z)` would see: Keras casts a layer's input to the compute dtype.
+        bounded = self._bound(self._enter(ops.cast(z, self.compute_dtype)))
+        lowest = bound_constants(self.levels, self.preset, self.eps).lowest
+        return indexing.steps_to_indices(round_bound(bounded, self.preset), lowest, self.levels)
+
+    def codes_to_indices(self, codes: Any) -> Any:
+        """Turns codes into tokens.
+
+        Args:
+          codes: Floats on the lattice, shape [..., D] or [..., c * D], in any float type that
+            can tell the levels apart.
+
+        Returns:
+          Integers in [0, codebook_size), shape [...]; see `latents_to_indices`.
+
+        Raises:
+          ValueError: A code is NaN, lies outside the lattice or far between its
+            points, the last dimension is not D, or the float type is too
+            coarse for the levels.
+        """
+        codes = ops.convert_to_tensor(codes)
+        self._channels.check(codes.shape)
+        found = keras.backend.standardize_dtype(codes.dtype)
+        tolerance = indexing.code_tolerance(found, self.levels, symmetric=self._symmetric)
+        codes = self._channels.to_last(ops.cast(codes, indexing.float_dtype(codes)))
+        digits = indexing.codes_to_digits(
+            self._channels.split(codes),
+            self.levels,
+            symmetric=self._symmetric,
+            tolerance=tolerance,
+        )
+        indices = indexing.digits_to_indices(digits, self.levels)
+        values = indexing.concrete(indices)
+        if values is not None and (values < 0).any():
+            raise ValueError(
+                f"codes_to_indices: expected codes on the lattice of {list(self.levels)}, "
+                f"got {int((values < 0).sum())} outside it, between its points or NaN."
+            )
+        return indices
+
+    def indices_to_codes(self, indices: Any) -> Any:
+        """Turns tokens into codes; the inverse of `codes_to_indices`.
+
+        Args:
+          indices: Integers in [0, codebook_size), shape [...], with several codebooks [..., c].
+
+        Returns:
+          Codes in the compute dtype, shape [..., D] or [..., c * D]. In a compiled
+          graph a token outside the range gives NaN.
+
+        Raises:
+          ValueError: A token outside the range, or not an integer.
+        """
+        digits = self.indices_to_digits(indices)
+        codes = indexing.digits_to_codes(digits, self.levels, symmetric=self._symmetric)
+        return self._leave(self._channels.join(codes))
+
+    def indices_to_digits(self, indices: Any) -> Any:
+        """Splits tokens [...] into digits [..., D], digit d in [0, levels[d]).
+
+        Several codebooks: tokens [..., c], digits [..., c, D]. Digits keep their
+        channel last in either data format. In a compiled graph a token outside
+        the range gives the digits -1.
+
+        Raises:
+          ValueError: A token outside the range, or not an integer.
+        """
+        self._channels.check_tokens(getattr(indices, "shape", np.shape(indices)))
+        return indexing.indices_to_digits(indices, self.levels)
+
+    def digits_to_indices(self, digits: Any) -> Any:
+        """Joins digits [..., D] into tokens [...]; the inverse of `indices_to_digits`.
+
+        In a compiled graph a digit outside its range gives the token -1.
+
+        Raises:
+          ValueError: A digit outside its range, or not an integer.
+        """
+        values = indexing.concrete(digits)
+        if values is not None:
+            lattice.digits_to_tokens(values, self.levels)
+        digits = ops.convert_to_tensor(digits)
+        lattice.check_channels(digits.shape, self.levels)
+        return indexing.digits_to_indices(digits, self.levels)
+
+    def digits_to_codes(self, digits: Any) -> Any:
+        """Places digits [..., D] or [..., c, D] on [-1, 1].
+
+        In a compiled graph a digit outside its range gives NaN.
+
+        Raises:
+          ValueError: A digit outside its range, or not an integer.
+        """
+        values = indexing.concrete(digits)
+        if values is not None:
+            lattice.digits_to_tokens(values, self.levels)
+        digits = ops.convert_to_tensor(digits)
+        lattice.check_channels(digits.shape, self.levels)
+        codes = indexing.digits_to_codes(digits, self.levels, symmetric=self._symmetric)
+        return self._leave(self._channels.join(codes))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "levels": list(self.levels),
+            "preset": self.preset,
+            "eps": self.eps,
+            "hard_clamp": self.hard_clamp,
+            "num_codebooks": self.num_codebooks,
+            "dim": self.dim,
+            "data_format": self.data_format,
+            "noise_dropout": self.noise_dropout,
+            "seed": self.seed,
+            "raise_on_nan": self.raise_on_nan,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "FSQ":
+        # First, because Keras buries an error of the constructor under the whole config.
+        check_preset(config.get("preset", "atanh"), lattice.check_levels(config["levels"]))
+        return super().from_config(config)
+
+    def _enter(self, z: Any) -> Any:
+        """Inputs to float latents, channels last."""
+        # Checked again here, not only in build(): a single channel would be broadcast in silence.
+        self._channels.check(z.shape, self.dim)
+        if self.dim is not None and not self.built:
+            self.build(z.shape)
+        if self.raise_on_nan:
+            indexing.refuse_nan(z)
+        z = self._channels.to_last(ops.cast(z, indexing.float_dtype(z)))
+        return self._map("project_in", z)
+
+    def _leave(self, x: Any) -> Any:
+        return ops.cast(self._channels.from_last(x), self.compute_dtype)
+
+    def _map(self, name: str, x: Any) -> Any:
+        """A linear map, in the type of the bound."""
+        if self.dim is None:
+            return x
+        kernel, bias = getattr(self, f"_{name}")
+        return ops.matmul(x, ops.cast(kernel, x.dtype)) + ops.cast(bias, x.dtype)
+
+    def _bound(self, z: Any) -> Any:
+        """Bounds latents [..., c * D], split into codebooks."""
+        z = self._channels.split(z)
+        return bound(z, self.levels, self.preset, self.eps, hard_clamp=self.hard_clamp)
+
+    @property
+    def _symmetric(self) -> bool:
+        return self.preset == "symmetric"

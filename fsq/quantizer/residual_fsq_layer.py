@@ -1,0 +1,194 @@
+"""Residual FSQ: several stages, each quantizing what those before it left over."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from fsq.quantizer import indexing, lattice
+from fsq.quantizer.ops import bound, codes_of_steps, constant, pass_gradient, round_bound
+from fsq.quantizer.presets import bound_constants
+
+FINEST = 2**24  # float32's resolution; below it a residual is noise
+PRESET = "symmetric"  # the lattice whose error is at most half a step everywhere, edges included
+
+
+@keras.saving.register_keras_serializable(package="fsq")
+class ResidualFSQ(keras.layers.Layer):
+    """Quantizes latents in stages, coarse to fine: one token per stage.
+
+    Stage k spreads the symmetric lattice over the last stage's step, at the scale L^-k, with
+    hard clamps. Its error is then at most L^-k / (L - 1) per channel, 1 / (L - 1) being half a
+    step, as long as the latents stay within 1 + 1 / (L - 1); the soft clamp keeps them there.
+
+    The first k tokens decode alone, to the error of k stages; a token of -1 decodes to 0. All
+    stages are computed in float32 (float64 for float64).
+
+    Args:
+      levels: Values per channel in each stage, length D, each in [2, 1001].
+      num_quantizers: Stages, q.
+      soft_clamp: Squeezes latents by a tanh of that range first. Without it latents further out
+        are clipped to its ends, and their errors are not bounded.
+      quantize_dropout: While training, each call uses a random number of stages, 1 to q.
+      seed: Seed of the dropout.
+
+    Raises:
+      ValueError: A bad level or number of stages.
+
+    Sources: Mentzer et al. 2023, arXiv:2309.15505; SoundStream, arXiv:2107.03312, algorithm 1;
+    scales and soft clamp as in vector-quantize-pytorch 1.32.
+
+    >>> layer = ResidualFSQ(levels=[8, 5, 5, 3], num_quantizers=4)
+    >>> z = np.array([[0.3, -0.2, 0.9, -0.5]], "float32")
+    >>> tokens = layer.latents_to_indices(z)
+    >>> bool((layer.indices_to_codes(tokens) == layer(z)).numpy().all()), tuple(tokens.shape)
+    (True, (1, 4))
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[int],
+        num_quantizers: int,
+        *,
+        soft_clamp: bool = True,
+        quantize_dropout: bool = False,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.levels = lattice.check_levels(levels)
+        self.num_quantizers = lattice.check_count("num_quantizers", num_quantizers)
+        if max(self.levels) ** (self.num_quantizers - 1) > FINEST:
+            raise ValueError(
+                f"num_quantizers: expected stages that float32 can tell apart, got "
+                f"{num_quantizers} for levels up to {max(self.levels)}. Use fewer."
+            )
+        self.soft_clamp = bool(soft_clamp)
+        self.quantize_dropout = bool(quantize_dropout)
+        self.seed = seed
+        self._dropout = keras.random.SeedGenerator(seed) if quantize_dropout else None
+
+    @property
+    def num_dimensions(self) -> int:
+        """Channels of a code, D."""
+        return len(self.levels)
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of tokens of one stage, the product of the levels."""
+        return lattice.vocab_size(self.levels)
+
+    @property
+    def codebook(self) -> np.ndarray:
+        """The first stage's codes, float32 [codebook_size, D]; stage k's are `scales[k]` of it."""
+        return lattice.codebook(self.levels, symmetric=True)
+
+    @property
+    def scales(self) -> np.ndarray:
+        """What a code of each stage is multiplied by, float64 [q, D]: L^-k."""
+        return np.array(self.levels) ** -np.arange(self.num_quantizers, dtype=float)[:, None]
+
+    def build(self, input_shape: Any) -> None:
+        lattice.check_channels(input_shape, self.levels)
+        super().build(input_shape)
+
+    def call(self, z: Any, training: bool | None = None) -> Any:
+        """Quantizes latents [..., D] to the sum of their stages' codes, [..., D].
+
+        The gradient is that of the soft clamp, as if nothing had been rounded.
+        """
+        clamped = self._clamp(z)
+        kept = None
+        if training and self._dropout is not None:
+            kept = keras.random.randint((), 1, self.num_quantizers + 1, seed=self._dropout)
+        codes, _ = self._stages(ops.stop_gradient(clamped), kept)
+        return ops.cast(pass_gradient(clamped, codes), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def latents_to_indices(self, z: Any) -> Any:
+        """Turns latents [..., D] into one token per stage, [..., q], coarse to fine.
+
+        Of clean codes and all stages, dropout or not. A latent with a NaN in it gives -1.
+        """
+        z = ops.cast(ops.convert_to_tensor(z), self.compute_dtype)
+        _, indices = self._stages(self._clamp(z))
+        return ops.stack(indices, axis=-1)
+
+    def indices_to_codes(self, indices: Any) -> Any:
+        """Turns tokens of the first k stages into codes; with all q stages they are `layer(z)`.
+
+        Args:
+          indices: Integers in [0, codebook_size), or -1 for a dropped stage, which adds 0;
+            shape [..., k], 1 <= k <= q.
+
+        Returns:
+          Codes in the compute dtype, shape [..., D]. In a compiled graph a token
+          outside the range gives NaN.
+
+        Raises:
+          ValueError: A token outside the range, not an integer, or more than q stages.
+        """
+        shape = tuple(getattr(indices, "shape", np.shape(indices)))
+        if not shape or not 1 <= shape[-1] <= self.num_quantizers:
+            raise ValueError(
+                f"tokens: expected 1 to {self.num_quantizers} in the last dimension, one per "
+                f"stage, got shape {shape}."
+            )
+        values = indexing.concrete(indices)
+        if values is not None:
+            lattice.check_tokens(np.where(values == -1, 0, values), self.codebook_size)
+            indices = values
+        indices = ops.convert_to_tensor(indices)
+        dropped = ops.expand_dims(indices == -1, -1)
+        digits = indexing.indices_to_digits(ops.where(indices == -1, 0, indices), self.levels)
+        # As in `_stages`: the first stage, less the negative codes of the others.
+        signs = np.where(np.arange(shape[-1]) == 0, 1, -1)[:, None]
+        scales = signs * self.scales[: shape[-1]]
+        stages = indexing.digits_to_codes(digits, self.levels, symmetric=True, scale=scales)
+        stages = ops.where(dropped, 0.0, stages)
+        codes = stages[..., 0, :]
+        for stage in range(1, shape[-1]):
+            codes = codes - stages[..., stage, :]
+        return ops.cast(codes, self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "levels": list(self.levels),
+            "num_quantizers": self.num_quantizers,
+            "soft_clamp": self.soft_clamp,
+            "quantize_dropout": self.quantize_dropout,
+            "seed": self.seed,
+        }
+
+    def _clamp(self, z: Any) -> Any:
+        lattice.check_channels(z.shape, self.levels)
+        z = ops.cast(z, indexing.float_dtype(z))
+        if not self.soft_clamp:
+            return z
+        reach = 1 + 1 / (np.array(self.levels) - 1)
+        return ops.tanh(z * constant(1 / reach, z.dtype)) * constant(reach, z.dtype)
+
+    def _stages(self, z: Any, kept: Any = None) -> tuple[Any, list[Any]]:
+        """Returns the codes of the kept stages (None for all), and every stage's tokens."""
+        lowest = bound_constants(self.levels, PRESET).lowest
+        codes, residual, indices = None, z, []
+        for stage, scale in enumerate(self.scales):
+            wide = residual * constant(1 / scale, residual.dtype)
+            steps = round_bound(bound(wide, self.levels, PRESET, hard_clamp=True), PRESET)
+            indices.append(indexing.steps_to_indices(steps, lowest, self.levels))
+            if codes is None:
+                codes = codes_of_steps(steps, self.levels, PRESET)
+            else:
+                # Graph optimisers reorder sums, which moves the last bit; of differences they
+                # keep the order. So a stage's code is made negative and subtracted.
+                negative = codes_of_steps(steps, self.levels, PRESET, -scale)
+                if kept is not None:
+                    negative = ops.where(stage < kept, negative, 0.0)
+                codes = codes - negative
+            residual = z - codes
+        return codes, indices

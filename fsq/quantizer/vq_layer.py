@@ -1,0 +1,101 @@
+"""Vector quantization behind the interface of the FSQ layer, for comparison.
+
+Source: van den Oord et al. 2017, arXiv:1711.00937; the codebook's moving
+averages are those of its appendix A.1.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from fsq.quantizer.lattice import token_dtype
+
+
+class VQ(keras.layers.Layer):
+    """Replaces each latent by the nearest of `codebook_size` learned codes.
+
+      The gradient passes straight through. In training the codes follow moving
+      averages of the latents that chose them, and the commitment loss
+      `beta * |z - code|^2` stands in `losses`. Nothing revives dead codes: the
+    X
+
+      Args:
+        codebook_size: How many codes.
+        num_dimensions: Channels of a latent, D.
+        beta: Weight of the commitment loss.
+        decay: Of the moving averages.
+        seed: Of the first codes.
+    """
+
+    def __init__(
+        self,
+        codebook_size: int,
+        num_dimensions: int,
+        *,
+        beta: float = 0.25,
+        decay: float = 0.99,
+        seed: int = 0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.codebook_size, self.num_dimensions = codebook_size, num_dimensions
+        self.beta, self.decay, self.seed = beta, decay, seed
+
+    def build(self, input_shape: Any) -> None:
+        shape = (self.codebook_size, self.num_dimensions)
+        first = keras.initializers.RandomNormal(1.0, seed=self.seed)
+        frozen: dict[str, Any] = {"trainable": False, "dtype": "float32"}
+        self.codebook = self.add_weight(name="codebook", shape=shape, initializer=first, **frozen)
+        self._sums = self.add_weight(name="sums", shape=shape, initializer="zeros", **frozen)
+        self._sums.assign(self.codebook)
+        self._counts = self.add_weight(name="counts", shape=shape[:1], initializer="ones", **frozen)
+        super().build(input_shape)
+
+    def call(self, z: Any, training: bool | None = None) -> Any:
+        """Quantizes latents [..., D] to codes [..., D]."""
+        z = ops.cast(z, "float32")
+        indices = self.latents_to_indices(z)
+        if training:
+            self._follow(z, indices)
+        codes = ops.stop_gradient(self.indices_to_codes(indices))
+        self.add_loss(self.beta * ops.mean(ops.square(z - codes)))
+        return z + ops.stop_gradient(codes - z)
+
+    def latents_to_indices(self, z: Any) -> Any:
+        """Turns latents [..., D] into the tokens [...] of the nearest codes."""
+        flat = ops.reshape(ops.cast(z, "float32"), (-1, self.num_dimensions))
+        # |z - c|^2 without |z|^2, which is the same for every code.
+        distances = ops.sum(ops.square(self.codebook), axis=1) - 2 * ops.matmul(
+            flat, ops.transpose(self.codebook)
+        )
+        indices = ops.argmin(distances, axis=1)
+        return ops.cast(ops.reshape(indices, ops.shape(z)[:-1]), token_dtype(self.codebook_size))
+
+    def indices_to_codes(self, indices: Any) -> Any:
+        """Turns tokens [...] in [0, codebook_size) into codes [..., D]."""
+        return ops.take(self.codebook, indices, axis=0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "codebook_size": self.codebook_size,
+            "num_dimensions": self.num_dimensions,
+            "beta": self.beta,
+            "decay": self.decay,
+            "seed": self.seed,
+        }
+
+    def _follow(self, z: Any, indices: Any) -> None:
+        flat = ops.reshape(ops.stop_gradient(z), (-1, self.num_dimensions))
+        chosen = ops.reshape(indices, (-1,))
+        counts = ops.segment_sum(ops.ones_like(flat[:, 0]), chosen, self.codebook_size)
+        sums = ops.segment_sum(flat, chosen, self.codebook_size)
+        rest = 1.0 - self.decay
+        self._counts.assign(self._counts * self.decay + counts * rest)
+        self._sums.assign(self._sums * self.decay + sums * rest)
+        # Sums and counts fade alike, so a code that nobody chooses stays where it is; and is left
+        # there before both fade to nothing.
+        alive = ops.expand_dims(self._counts > 1e-6, 1)
+        means = self._sums / ops.expand_dims(ops.maximum(self._counts, 1e-6), 1)
+        self.codebook.assign(ops.where(alive, means, self.codebook))

@@ -1,0 +1,152 @@
+"""The token contract: all that a token means, as the JSON beside every tokenizer and dataset."""
+
+import hashlib
+import json
+from typing import Annotated, Literal, Self
+
+import pydantic
+
+from fsq.images.spec import ImageSpec
+from fsq.quantizer import lattice
+from fsq.quantizer.presets import Preset, check_preset
+from fsq.spec.network_spec import AdoptedNetwork, ConvNetwork, NetworkSpec, ResidualNetwork
+
+CONTRACT_FILE = "tokenizer.json"
+WEIGHTS_FILE = "tokenizer.safetensors"
+
+
+class QuantizerSpec(pydantic.BaseModel):
+    """What every tokenizer is told, whatever its networks: images in, lattice out."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    levels: tuple[int, ...]
+    preset: Preset = "atanh"
+    eps: Annotated[float, pydantic.Field(gt=0, le=1e-3)] = 1e-3
+    image: ImageSpec
+
+    @pydantic.field_validator("levels", mode="before")
+    @classmethod
+    def _levels_are_a_lattice(cls, levels: object) -> lattice.Levels:
+        return lattice.check_levels(levels)  # type: ignore[arg-type]
+
+    @pydantic.model_validator(mode="after")
+    def _preset_places_levels(self) -> Self:
+        check_preset(self.preset, self.levels)
+        return self
+
+    @property
+    def vocab_size(self) -> int:
+        return lattice.vocab_size(self.levels)
+
+
+class TokenizerSpec(QuantizerSpec):
+    """What a tokenizer is trained as; the part of the contract that a person writes."""
+
+    network: NetworkSpec
+
+    @pydantic.model_validator(mode="after")
+    def _image_divides(self) -> Self:
+        if self.image.size_pixels % self.network.downsampling:
+            raise ValueError(
+                f"expected image.size_pixels as a multiple of {self.network.downsampling} "
+                f"(its network), got {self.image.size_pixels}"
+            )
+        return self
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens."""
+        side = self.image.size_pixels // self.network.downsampling
+        return (side, side)
+
+
+class AdoptedSpec(QuantizerSpec):
+    """What a tokenizer that was trained elsewhere consists of."""
+
+    network: AdoptedNetwork
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens."""
+        return self.network.grid
+
+
+class TokenContract(pydantic.BaseModel):
+    """The content of tokenizer.json. In a dataset, `views` and `dtype` are filled in too."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    levels: tuple[int, ...]
+    preset: Preset
+    eps: float
+    basis_order: Literal["first_channel_fastest"] = "first_channel_fastest"
+    vocab_size: int
+    grid: tuple[int, int]
+    raster_order: Literal["row_major"] = "row_major"
+    image: ImageSpec
+    network: Annotated[
+        ConvNetwork | ResidualNetwork | AdoptedNetwork, pydantic.Field(discriminator="kind")
+    ]
+    weights_sha256: str
+    views: tuple[str, ...] | None = None
+    dtype: Literal["uint8", "uint16", "uint32", "uint64", "int64_list"] | None = None
+
+    @classmethod
+    def of(cls, spec: TokenizerSpec | AdoptedSpec, weights_sha256: str) -> "TokenContract":
+        """Spells out all that follows from the spec."""
+        return cls(
+            levels=spec.levels,
+            preset=spec.preset,
+            eps=spec.eps,
+            vocab_size=spec.vocab_size,
+            grid=spec.grid,
+            image=spec.image,
+            network=spec.network,
+            weights_sha256=weights_sha256,
+        )
+
+    @property
+    def spec(self) -> TokenizerSpec | AdoptedSpec:
+        """What the tokenizer is made of; an `AdoptedSpec` if it was trained elsewhere."""
+        model = AdoptedSpec if isinstance(self.network, AdoptedNetwork) else TokenizerSpec
+        return model(
+            levels=self.levels,
+            preset=self.preset,
+            eps=self.eps,
+            image=self.image,
+            network=self.network,
+        )
+
+    @pydantic.model_validator(mode="after")
+    def _derived_fields_follow(self) -> Self:
+        spec = self.spec
+        for name, expected in (("vocab_size", spec.vocab_size), ("grid", spec.grid)):
+            if getattr(self, name) != expected:
+                raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)}")
+        return self
+
+    @property
+    def meaning_sha256(self) -> str:
+        """sha256 of all but the weights and what a dataset adds; the weights' file bears it."""
+        others = {"weights_sha256", "views", "dtype"}
+        content = self.model_dump(mode="json", exclude_none=True, exclude=others)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def tokens_per_image(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the networks were trained elsewhere; then a reference batch came with them."""
+        return isinstance(self.network, AdoptedNetwork)
+
+    @property
+    def has_decoder(self) -> bool:
+        return not isinstance(self.network, AdoptedNetwork) or self.network.decoder
+
+    def to_json(self) -> str:
+        """Renders the file's text; the same contract gives the same bytes."""
+        return json.dumps(self.model_dump(mode="json", exclude_none=True), indent=2) + "\n"

@@ -1,0 +1,111 @@
+"""The two files of a saved tokenizer: read, checked against each other, written.
+
+Imports neither TensorFlow nor Keras.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from fsq.errors import RequestError
+from fsq.quantizer import lattice
+from fsq.spec.contract import CONTRACT_FILE, TokenContract
+from fsq.validation import parse
+
+# In the metadata of the weights' file.
+CONTRACT_SHA256 = "contract_sha256"
+
+
+def parse_contract(data: bytes, where: str) -> TokenContract:
+    """Reads the bytes of a tokenizer.json; imports neither TensorFlow nor Keras.
+
+    Raises:
+      RequestError: They are not a contract that we read.
+    """
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{where}: expected JSON, got: {error}.") from error
+    return parse(TokenContract, content, where)
+
+
+def load_codes(directory: str | os.PathLike[str]) -> np.ndarray:
+    """Lists the code of every token, as `FSQ.indices_to_codes` gives them.
+
+    It reads tokenizer.json alone, of a tokenizer or of a finished dataset, so that a
+    prior's embedding can begin with them; imports neither TensorFlow nor Keras.
+
+    Returns:
+      float32 [vocab_size, channels]; row t is the code of token t.
+
+    Raises:
+      RequestError: There is no contract that we read, or its vocabulary is larger than 2**24.
+    """
+    folder = Path(directory)
+    contract = parse_contract(read_file(folder, CONTRACT_FILE), str(folder / CONTRACT_FILE))
+    try:
+        return lattice.codebook(contract.levels, symmetric=contract.preset == "symmetric")
+    except ValueError as error:
+        raise RequestError(f"{folder / CONTRACT_FILE}: {error}") from error
+
+
+def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
+    """Compares the weights with the sha256 in the contract, and the contract with theirs.
+
+    Weights saved before there was one bear no sha256 of their contract.
+
+    Raises:
+      RequestError: They do not belong together.
+    """
+    if (found := hashlib.sha256(data).hexdigest()) != contract.weights_sha256:
+        raise RequestError(
+            f"{where}: expected weights with sha256 {contract.weights_sha256[:12]}, "
+            f"got {found[:12]}. Copy both files of the tokenizer anew."
+        )
+    sealed = read_metadata(data).get(CONTRACT_SHA256)
+    if sealed is not None and sealed != contract.meaning_sha256:
+        raise RequestError(
+            f"{where}: expected the contract that the weights were saved with, got another: "
+            f"{CONTRACT_FILE} was edited. Copy both files of the tokenizer anew."
+        )
+
+
+def read_file(folder: Path, name: str) -> bytes:
+    """Reads a file of a tokenizer directory.
+
+    Raises:
+      RequestError: It is missing, or cannot be read.
+    """
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise RequestError(
+            f"{folder}: expected a tokenizer, found no {name} that can be read. "
+            "Train one with 'fsq train', or give another directory."
+        ) from error
+
+
+def pack_weights(autoencoder: Any) -> bytes:
+    """Packs all weights as safetensors, with the seal of their contract."""
+    contract = TokenContract.of(autoencoder.spec, weights_sha256="")
+    metadata = {CONTRACT_SHA256: contract.meaning_sha256}
+    return safetensors.numpy.save(autoencoder.weights(), metadata)
+
+
+def read_metadata(data: bytes) -> dict[str, str]:
+    """Reads the metadata of safetensors, whose bytes begin with a header of JSON.
+
+    Returns:
+      What there is; nothing if it cannot be read.
+    """
+    size = int.from_bytes(data[:8], "little")
+    try:
+        metadata = json.loads(data[8 : 8 + size])["__metadata__"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}

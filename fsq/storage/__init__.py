@@ -1,0 +1,1 @@
+"""Bytes on local disks and in object stores: atomic writes, digests, a lock per directory."""

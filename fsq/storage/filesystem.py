@@ -1,0 +1,255 @@
+"""Files on local disks and in object stores, written atomically.
+
+Local paths go straight to the operating system, paths with a scheme to
+`fsq.storage.object_store`, which is imported when the first of them is used.
+
+A file is written under a unique temporary name, synchronised to the disk and
+renamed. No folder is made on the way: a straggler of a job whose folder is gone
+must fail, not bring the folder back.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from types import ModuleType
+from typing import BinaryIO, NamedTuple
+
+TRIES_TO_REMOVE = 100
+
+
+class FileEntry(NamedTuple):
+    """A file's name, relative to the folder listed, its size, and when it was written."""
+
+    name: str
+    size_bytes: int
+    modified_ns: int
+
+
+def is_local(path: str) -> bool:
+    return "://" not in path
+
+
+def join(folder: str, *names: str) -> str:
+    """Joins with '/', which every file system here understands."""
+    return "/".join([folder.rstrip("/") or "/", *names])
+
+
+def open_read(path: str) -> BinaryIO:
+    """Opens a file for reading, seekable and never decompressed.
+
+    Raises:
+      OSError: There is no such file, or it cannot be read.
+    """
+    if is_local(path):
+        return open(path, "rb")
+    return _store().open_read(path)
+
+
+def read(path: str) -> bytes:
+    if is_local(path):
+        # A buffer costs as much as a small image.
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    with _store().os_errors(path), open_read(path) as file:
+        return file.read()
+
+
+def read_sized(path: str, size_bytes: int) -> bytes:
+    """Does what `read` does for a file that is known to be so long; cheaper where it is small."""
+    if is_local(path):
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(number, size_bytes + 1)
+        finally:
+            os.close(number)
+        if len(data) == size_bytes:
+            return data
+    # Another length, or one beyond what the system reads at once.
+    return read(path)
+
+
+def write(path: str, data: bytes) -> None:
+    """Writes a whole file into an existing folder; see `open_write`."""
+    with open_write(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def open_write(path: str) -> Iterator[BinaryIO]:
+    """Opens a file that appears under its name when the block ends, whole, or not at all.
+
+    Raises:
+      OSError: It cannot be written; the error names the path, whatever the system named.
+    """
+    temporary = temporary_name(path)
+    try:
+        if is_local(path):
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+        else:
+            with _store().os_errors(path), _store().create(temporary) as file:
+                yield file
+        rename(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            remove(temporary)
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            raise OSError(error.errno, error.strerror or str(error), path) from error
+        raise
+
+
+def make_folder(path: str) -> None:
+    """Makes a folder and those above it, where the file system has folders at all."""
+    if is_local(path):
+        os.makedirs(path, exist_ok=True)
+
+
+def temporary_name(path: str) -> str:
+    """Returns a hidden sibling of the path that nobody else writes to."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}.{name}.{secrets.token_hex(4)}.tmp"
+
+
+def final_name(name: str) -> str:
+    """Returns the name that a temporary file was to get; any other name as it is."""
+    return re.sub(r"^\.(.*)\.[0-9a-f]{8}\.tmp$", r"\1", name, flags=re.DOTALL)
+
+
+def rename(source: str, target: str) -> None:
+    """Moves a file onto another name, replacing what was there."""
+    if is_local(source):
+        os.replace(source, target)
+    else:
+        _store().rename(source, target)
+
+
+def copy(source: str, target: str) -> None:
+    """Gives a file that is never changed a second name, or copies it where that does not go."""
+    if not is_local(source):
+        _store().copy(source, target)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(target)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def modified_ns(path: str) -> int:
+    """Returns when a file was written, in nanoseconds of the epoch."""
+    if is_local(path):
+        return os.stat(path).st_mtime_ns
+    return _store().modified_ns(path)
+
+
+def exists(path: str) -> bool:
+    """Says whether there is such a file, or such a folder with something in it."""
+    if is_local(path):
+        return os.path.exists(path)
+    return _store().exists(path)
+
+
+def list_files(folder: str, *, recursive: bool = False) -> list[FileEntry]:
+    """Lists the files in a folder, sorted by name; empty if there is no such folder.
+
+    Links are not followed.
+    """
+    if is_local(folder):
+        return sorted(_walk(folder, "", recursive))
+    return sorted(FileEntry(*found) for found in _store().list_objects(folder, recursive=recursive))
+
+
+def glob(pattern: str) -> list[str]:
+    """Lists what has a name that fits; '*' and '?' stand in the last part of the path only.
+
+    Sorted. An empty list if nothing fits. What cannot be opened as a file is
+    listed too: whoever named it has to know.
+    """
+    folder, _, last = pattern.rpartition("/")
+    parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in last)
+    fits = re.compile("".join(parts), re.DOTALL)
+    prefix = f"{folder}/" if "/" in pattern else ""
+    return [
+        prefix + name
+        for name in _names(folder or ("/" if prefix else "."))
+        if fits.fullmatch(name) and not name.startswith(".")
+    ]
+
+
+def remove(path: str) -> None:
+    """Removes a file or a whole folder; nothing happens if there is none."""
+    if not exists(path):
+        return
+    if not is_local(path):
+        names = [join(path, entry.name) for entry in list_files(path, recursive=True)]
+        _store().delete(names or [path])
+    elif os.path.isdir(path) and not os.path.islink(path):
+        _remove_folder(path)
+    else:
+        os.remove(path)
+
+
+def _remove_folder(path: str) -> None:
+    """Removes a local folder, with what a straggler may be adding or renaming at this moment."""
+    for _ in range(TRIES_TO_REMOVE):
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+        if not os.path.lexists(path):
+            return
+    shutil.rmtree(path)
+
+
+def room_for(error: OSError) -> str:
+    """Ends an advice: ', or make room' where that would help."""
+    return ", or make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+
+
+def has_temporary(folder: str) -> bool:
+    """Says whether a killed process was just writing into a folder."""
+    return any(final_name(entry.name) != entry.name for entry in list_files(folder))
+
+
+def remove_temporary(folder: str) -> None:
+    """Removes what a killed process was just writing into a folder."""
+    for entry in list_files(folder):
+        if final_name(entry.name) != entry.name:
+            remove(join(folder, entry.name))
+
+
+def _names(folder: str) -> list[str]:
+    if not is_local(folder):
+        return [entry.name for entry in list_files(folder)]
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+def _walk(folder: str, prefix: str, recursive: bool) -> Iterator[FileEntry]:
+    if not os.path.isdir(folder):
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if recursive:
+                    yield from _walk(entry.path, f"{prefix}{entry.name}/", recursive)
+            elif entry.is_file():
+                # A temporary file may be renamed under our eyes.
+                with contextlib.suppress(FileNotFoundError):
+                    stat = entry.stat()
+                    yield FileEntry(prefix + entry.name, stat.st_size, stat.st_mtime_ns)
+
+
+def _store() -> ModuleType:
+    """Returns the functions for paths with a scheme; they take seconds to import."""
+    from fsq.storage import object_store
+
+    return object_store

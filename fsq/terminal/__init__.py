@@ -1,0 +1,1 @@
+"""What a command shows: one line per error, progress, results in columns."""

@@ -1,0 +1,78 @@
+"""What the terminal gets to see: a line for each thing, and nothing of the libraries."""
+
+import contextlib
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import click
+
+from fsq.errors import DataError, FsqError, RequestError
+
+# What a write into an open file raises without naming it.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def run_command(command: click.Command, name: str) -> None:
+    """Runs a command, and says in one line, by its name, why it did not do its work.
+
+    Exit 0: good; 1: the data is bad; 2: the request is bad; 130: interrupted.
+    """
+    try:
+        command(standalone_mode=False)
+    except FsqError as error:
+        click.echo(f"{name}: {one_line(str(error))}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"{name}: {one_line(error.format_message())}", err=True)
+        sys.exit(RequestError.exit_code)
+    except OSError as error:
+        # A disk that is full or gone, wherever it shows; with its path it is no bug of ours.
+        if error.filename is None and error.errno not in FULL:
+            raise
+        click.echo(f"{name}: {error.filename or 'a disk'}: {error.strerror}.", err=True)
+        sys.exit(DataError.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(f"{name}: interrupted; run the same command again to go on.", err=True)
+        sys.exit(130)
+
+
+def print_pairs(pairs: list[tuple[str, str]]) -> None:
+    """Prints names and values in two columns."""
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def one_line(message: str) -> str:
+    """Shows the line breaks of a key or a file name instead of making them."""
+    return message.replace("\r", "\\r").replace("\n", "\\n")
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Holds back what native libraries write to stderr while they are loaded.
+
+    TensorFlow notes its start with lines that no setting turns off. They are
+    shown after all if the start fails.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        real = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except FsqError:
+            raise
+        except BaseException:
+            held.seek(0)
+            os.write(real, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(real, 2)
+            os.close(real)

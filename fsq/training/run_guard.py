@@ -1,0 +1,70 @@
+"""A run's mark on its directory of checkpoints: they are never taken up by another run."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from fsq.errors import RequestError
+from fsq.spec.contract import TokenizerSpec
+from fsq.storage import filesystem
+from fsq.training.config import TrainingSpec
+from fsq.training.data import TrainingImages
+
+MARKER = "run.json"
+
+
+def claim_directory(
+    directory: Path,
+    spec: TokenizerSpec,
+    training: TrainingSpec,
+    images: TrainingImages,
+    replicas: int,
+) -> None:
+    """Marks the directory as this run's.
+
+    Raises:
+      RequestError: It is another run's, or its mark cannot be read.
+    """
+    run: dict[str, Any] = {
+        "tokenizer": spec.model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
+        "images": images.digest,
+        "replicas": replicas,
+    }
+    if training.perceptual and os.path.exists(training.perceptual.model):
+        run["feature_model"] = hashlib.sha256(
+            Path(training.perceptual.model).read_bytes()
+        ).hexdigest()
+    marker = directory / MARKER
+    if not marker.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        filesystem.write(str(marker), (json.dumps(run, indent=2) + "\n").encode())
+        return
+    try:
+        other = leaves(json.loads(marker.read_text()))
+    except ValueError as error:
+        raise RequestError(
+            f"{marker}: expected the mark of a run, got a damaged file. "
+            "Remove the directory to begin again."
+        ) from error
+    ours = leaves(run)
+    for name in sorted(ours.keys() | other.keys()):
+        if ours.get(name) != other.get(name):
+            raise RequestError(
+                f"{directory}: expected checkpoints of this run, found those of another: {name} "
+                f"was {other.get(name)!r}, is {ours.get(name)!r}. Remove the directory, or choose "
+                "another output."
+            )
+
+
+def leaves(values: Any, path: str = "") -> dict[str, Any]:
+    """Names every value of nested dicts: {'training': {'seed': 0}} gives {'training.seed': 0}."""
+    if not isinstance(values, dict):
+        return {path: values}
+    return {
+        name: leaf
+        for key, value in values.items()
+        for name, leaf in leaves(value, f"{path}.{key}" if path else key).items()
+    }

@@ -1,0 +1,1 @@
+"""Values that every layer passes on: units, records, rejects, the hardware kind."""

@@ -1,0 +1,1 @@
+"""The config of a job, and the resolved job that workers get."""

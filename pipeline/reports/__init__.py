@@ -1,0 +1,1 @@
+"""Looking at results: verify, inspect, contact sheets."""

@@ -1,0 +1,143 @@
+"""A sheet of images decoded from tokens, with their originals above them if wanted."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from fsq.dataset import read_contract, tokens_of
+from fsq.dataset.example.proto import Example
+from fsq.dataset.formats.tfrecord import read_records
+from fsq.dataset.manifest import CONFIG_FILE, read_listed, read_manifest
+from fsq.errors import DataError, RequestError
+from fsq.images.contact_sheet import arrange
+from fsq.images.crop import CropBox, fit_image
+from fsq.images.decode import decode_image
+from fsq.spec.contract import TokenContract
+from fsq.storage import filesystem
+from fsq.tokenizer import Tokenizer
+from fsq.validation import parse
+from pipeline.core.records import ImageRecord
+from pipeline.job.config import TokenizeConfig
+from pipeline.sources import open_source
+from pipeline.sources.base import materialize
+from pipeline.sources.units import one_unit_per_file
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawnRecord:
+    """A token record, as far as a picture needs it."""
+
+    key: str
+    crop: CropBox
+    flip: bool
+    tokens: np.ndarray
+
+
+def draw_sheet(directory: str, count: int, *, originals: bool) -> Image.Image:
+    """Decodes the first records of a dataset; shards are shuffled, so they are a fair sample.
+
+    Args:
+      directory: A finished dataset; nothing else is needed for decoding.
+      count: How many images, at most as many as there are.
+      originals: Also draw the source images. The source must be where the
+        dataset's config says.
+
+    Raises:
+      RequestError: The directory is not a finished dataset, its tokenizer has
+        no decoder, or the source is gone.
+      DataError: An original is not in the source any more.
+    """
+    contract = read_contract_of_dataset(directory)
+    if not contract.has_decoder:
+        raise RequestError(
+            f"{directory}: expected a tokenizer with a decoder, got one that was imported "
+            "without. Import it again with its decoder, and tokenize with that."
+        )
+    records = list(first_records(directory, contract, count))
+    if not records:
+        raise RequestError(f"{directory}: expected at least one record, got an empty dataset.")
+    tokens = np.stack([record.tokens for record in records]).reshape(-1, *contract.grid)
+    tokenizer = Tokenizer.load(directory)
+    rows = [("decoded", list(tokenizer.decode(tokens)))]
+    if originals:
+        rows.insert(0, ("original", find_originals(directory, contract, records)))
+    return arrange(rows)
+
+
+def read_contract_of_dataset(directory: str) -> TokenContract:
+    """Reads the contract, and refuses a directory that is not finished."""
+    read_manifest(directory)
+    return read_contract(directory)
+
+
+def first_records(directory: str, contract: TokenContract, count: int) -> Iterator[DrawnRecord]:
+    """Yields the first records in the order of the shards.
+
+    Raises:
+      DataError: A shard is damaged or gone.
+    """
+    for shard in read_manifest(directory)["shards"]:
+        path = filesystem.join(directory, shard["file"])
+        try:
+            with filesystem.open_read(path) as file:
+                for number, data in enumerate(read_records(file, path)):
+                    if count == 0:
+                        return
+                    count -= 1
+                    yield _read_record(data, contract, f"{path}: record {number}")
+        except OSError as error:
+            raise DataError(f"{path}: expected a shard, got: {error.strerror or error}.") from error
+
+
+def _read_record(data: bytes, contract: TokenContract, where: str) -> DrawnRecord:
+    from google.protobuf.message import DecodeError
+
+    try:
+        feature = Example.FromString(data).features.feature
+        return DrawnRecord(
+            key=feature["key"].bytes_list.value[0].decode("utf-8", "surrogateescape"),
+            crop=CropBox(*feature["crop"].int64_list.value),
+            flip=bool(feature["flip"].int64_list.value[0]),
+            tokens=tokens_of(feature, contract),
+        )
+    except (DecodeError, IndexError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{where}: expected a token record, got another. The dataset is damaged; "
+            "tokenize it again."
+        ) from error
+
+
+def find_originals(
+    directory: str, contract: TokenContract, records: list[DrawnRecord]
+) -> list[np.ndarray]:
+    """Reads the source images of some records, cropped and flipped as they were encoded."""
+    path = filesystem.join(directory, CONFIG_FILE)
+    data = read_listed(directory, read_manifest(directory), CONFIG_FILE)
+    config = parse(TokenizeConfig, yaml.safe_load(data), path)
+    wanted = {record.key for record in records}
+    found: dict[str, bytes] = {}
+    source = open_source(config.source)
+    with materialize(source.list()) as listing:
+        for unit in one_unit_per_file(listing):
+            for image in source.read(unit, ()):
+                if isinstance(image, ImageRecord) and image.key in wanted:
+                    found[image.key] = image.data
+                    if len(found) == len(wanted):
+                        break
+    if missing := sorted(wanted - found.keys()):
+        raise DataError(
+            f"{directory}: expected the original {missing[0]!r} in the source, found none. "
+            "The source changed; decode without originals."
+        )
+    return [
+        fit_image(
+            decode_image(found[record.key], contract.image.channels, config.decode),
+            contract.image,
+            record.crop,
+            flip=record.flip,
+        )
+        for record in records
+    ]

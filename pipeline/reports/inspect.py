@@ -1,0 +1,64 @@
+"""A dataset or a tokenizer in a few lines."""
+
+import json
+from typing import Any
+
+from fsq.dataset.manifest import (
+    STATS_FILE,
+    files_of_shard,
+    has_manifest,
+    read_listed,
+    read_manifest,
+)
+from fsq.errors import RequestError
+from fsq.spec.contract import CONTRACT_FILE
+from fsq.spec.serialization import parse_contract
+from fsq.storage import filesystem
+from pipeline.planning.runtime_request import show_runtime
+from pipeline.tokenizers.describe import check_tokenizer, describe_contract
+
+
+def inspect_directory(directory: str) -> list[tuple[str, str]]:
+    """Describes a directory as (name, value) pairs.
+
+    Raises:
+      RequestError: It is neither a finished dataset nor a tokenizer.
+      DataError: Its files cannot be read, or an adopted tokenizer gives other
+        tokens than it should.
+    """
+    path = filesystem.join(directory, CONTRACT_FILE)
+    if not filesystem.exists(path):
+        raise RequestError(
+            f"{directory}: expected a dataset or a tokenizer, found no {CONTRACT_FILE}."
+        )
+    contract = parse_contract(filesystem.read(path), path)
+    if not has_manifest(directory):
+        return [
+            ("tokenizer", directory),
+            *describe_contract(contract),
+            *check_tokenizer(directory, contract),
+        ]
+    manifest = read_manifest(directory)
+    stats: dict[str, Any] = json.loads(read_listed(directory, manifest, STATS_FILE))
+    usage = stats["usage"]
+    both = any(len(files_of_shard(shard)) > 1 for shard in manifest["shards"])
+    twice = ", as TFRecord and as ArrayRecord" if both else ""
+    return [
+        ("dataset", f"{manifest['name']}, split {manifest['split']}, in {directory}"),
+        (
+            "images",
+            f"{manifest['images_listed']:,} listed, {manifest['images_rejected']:,} rejected, "
+            f"views: {', '.join(manifest['views'])}",
+        ),
+        ("records", f"{manifest['records']:,} in {len(manifest['shards'])} shards{twice}"),
+        *describe_contract(contract),
+        ("stored as", str(contract.dtype)),
+        (
+            "codes used",
+            f"{usage['used']:,} of {contract.vocab_size:,} ({usage['usage']:.1%}), "
+            f"perplexity {usage['perplexity']:.1f}",
+        ),
+        ("runtime", show_runtime(manifest["fingerprint"]["fields"].get("runtime"))),
+        ("fingerprint", manifest["fingerprint"]["sha256"][:16]),
+        *check_tokenizer(directory, contract),
+    ]

@@ -1,0 +1,77 @@
+"""Checks the parts of a job that is not finished."""
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from fsq.dataset.formats.tfrecord import unframe
+from fsq.errors import DataError
+from fsq.storage import filesystem
+from pipeline.core.records import unit_name
+from pipeline.job.job import parts_folder
+from pipeline.planning.fingerprint import fingerprint_of
+from pipeline.work.job_file import read_job
+from pipeline.work.unit_files import HEAD, MAGIC, ROW, UnitStatus
+
+
+def verify_job(directory: str) -> Iterator[str]:
+    """Yields every problem of an unfinished job, one line each; the last says that it is one.
+
+    Nothing is yielded where there is no such job.
+
+    Raises:
+      RequestError: Its description is damaged.
+    """
+    description = read_job(directory)
+    if description is None:
+        return
+    fields = description["fields"]
+    folder = parts_folder(directory, fingerprint_of(fields), description["generation"])
+    present = {entry.name for entry in filesystem.list_files(folder)}
+    done = 0
+    for number in range(description["num_units"]):
+        name = unit_name(number)
+        if f"{name}.json" not in present:
+            continue
+        problem = _check_unit(filesystem.join(folder, name), fields["num_shards"])
+        if problem is None:
+            done += 1
+        else:
+            yield f"{problem} The unit is encoded anew when the job goes on."
+    yield (
+        f"{directory}: expected a finished dataset, found a job with {done:,} of "
+        f"{description['num_units']:,} units done. Run the same 'fsq tokenize' again."
+    )
+
+
+def _check_unit(path: str, num_shards: int) -> str | None:
+    try:
+        status = UnitStatus.from_json(filesystem.read(f"{path}.json"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return f"{path}.json: expected the status of a unit, got something else."
+    try:
+        data = filesystem.read(f"{path}.part")
+    except FileNotFoundError:
+        return f"{path}.part: expected a part, found none."
+    if hashlib.sha256(data).hexdigest() == status.part_sha256:
+        return None
+    place = _find_damage(data, num_shards)
+    where = "its index" if place is None else f"record {place} of {status.source}"
+    return f"{path}.part: expected the bytes that were written, got others in {where}."
+
+
+def _find_damage(data: bytes, num_shards: int) -> int | None:
+    """Returns the number of the first damaged record; None if it is none of them."""
+    start = len(MAGIC) + num_shards * HEAD.itemsize
+    heads = data[len(MAGIC) : start]
+    if len(heads) != num_shards * HEAD.itemsize:
+        return None
+    count = min(int(np.frombuffer(heads, HEAD)["rows"].sum()), (len(data) - start) // ROW.itemsize)
+    for row in np.frombuffer(data, ROW, count, start):
+        begin = int(row["offset"])
+        try:
+            unframe(data[begin : begin + int(row["length"])], "a part")
+        except DataError:
+            return int(row["record"])
+    return None

@@ -1,0 +1,1 @@
+"""What executes the stages: the Beam graph, and the options of each runner."""

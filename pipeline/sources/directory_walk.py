@@ -1,0 +1,109 @@
+"""The files of a folder and all folders in it, in the order of their whole names.
+
+One folder's names are in memory at a time. Links are followed inside the
+folder only, unless asked: what a link points at outside is not the dataset
+that somebody named.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fsq.storage import filesystem
+from pipeline.sources.base import Beat
+
+LINK_OUT = (
+    "expected a file in the folder, got a link out of it (source.follow_links: true follows it)"
+)
+LINK_TO_NOTHING = "expected a file, got a link to nothing"
+NO_FILE = "expected a file, got a pipe, a socket or a device"
+CLOSED_FOLDER = "expected a folder that can be read, got one that cannot"
+# Listings keep their numbers: add at the end.
+REFUSALS = (LINK_OUT, LINK_TO_NOTHING, NO_FILE, CLOSED_FOLDER)
+
+
+class Found(NamedTuple):
+    """A file, or what stands where one should, with the reason why it is not read.
+
+    Attributes:
+      name: Relative to the folder; a folder's ends with '/'.
+      size_bytes: Its size.
+      modified_ns: When it was written.
+      refused: None, or one of `REFUSALS`.
+    """
+
+    name: str
+    size_bytes: int
+    modified_ns: int
+    refused: str | None = None
+
+
+def walk(root: str, *, follow_links: bool, beat: Beat) -> Iterator[Found]:
+    """Yields what is in a folder; nothing if there is no such folder.
+
+    Files and folders with a leading dot are left out.
+    """
+    if filesystem.is_local(root):
+        if os.path.isdir(root):
+            yield from _Walk(root, follow_links, beat).enter(root, "", ())
+        return
+    for entry in filesystem.list_files(root, recursive=True):
+        beat()
+        if not any(part.startswith(".") for part in entry.name.split("/")):
+            yield Found(*entry)
+
+
+class _Walk:
+    def __init__(self, root: str, follow_links: bool, beat: Beat):
+        self.root = os.path.realpath(root)
+        self.follow_links = follow_links
+        self.beat = beat
+
+    def enter(self, folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[Found]:
+        """Yields what is in one folder; `above` are the real paths of those it lies in."""
+        self.beat()
+        try:
+            with os.scandir(folder) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError:
+            yield Found(prefix or "./", 0, 0, CLOSED_FOLDER)
+            return
+        here = (*above, os.path.realpath(folder))
+        # A folder sorts as its files do: by name and slash.
+        for name, entry in sorted((_sort_name(entry), entry) for entry in visible):
+            self.beat()
+            if entry.is_symlink():
+                yield from self._link(entry, prefix + name, here)
+            elif name.endswith("/"):
+                yield from self.enter(entry.path, prefix + name, here)
+            else:
+                yield _found(entry, prefix + name)
+
+    def _link(self, entry: "os.DirEntry[str]", name: str, here: tuple[str, ...]) -> Iterator[Found]:
+        real = os.path.realpath(entry.path)
+        inside = f"{real}/".startswith(self.root.rstrip("/") + "/")
+        if not os.path.exists(real):
+            yield Found(name, 0, 0, LINK_TO_NOTHING)
+        elif not inside and not self.follow_links:
+            yield Found(name, 0, 0, LINK_OUT)
+        elif not name.endswith("/"):
+            yield _found(entry, name)
+        # What a link to a folder inside shows is listed where it really lies; one to a folder
+        # above would never end.
+        elif self.follow_links and not inside and real not in here:
+            yield from self.enter(entry.path, name, here)
+
+
+def _sort_name(entry: "os.DirEntry[str]") -> str:
+    with contextlib.suppress(OSError):  # a link to itself is neither a file nor a folder
+        if entry.is_dir():
+            return entry.name + "/"
+    return entry.name
+
+
+def _found(entry: "os.DirEntry[str]", name: str) -> Found:
+    if not entry.is_file():
+        return Found(name, 0, 0, NO_FILE)
+    stat = entry.stat()
+    return Found(name, stat.st_size, stat.st_mtime_ns)

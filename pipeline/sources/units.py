@@ -1,0 +1,74 @@
+"""Cutting a listing into units, alike on every machine."""
+
+import hashlib
+import itertools
+import math
+from collections.abc import Sequence
+
+from pipeline.core.records import Span, Unit, unit_name
+from pipeline.sources.base import ListedFile, Listing
+
+# Units are alike on every machine: their size follows from the input alone.
+UNITS_WANTED = 64
+
+
+MAX_UNIT_RECORDS = 4096
+
+
+def unit_records(total: int, batch_size: int) -> int:
+    """Returns how many records a unit takes: full batches, some 64 units, at most 4096."""
+    wanted = min(math.ceil(total / UNITS_WANTED), MAX_UNIT_RECORDS)
+    return max(1, wanted // batch_size) * batch_size
+
+
+def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> list[Unit]:
+    """Cuts the listing into units; a unit never spans two files.
+
+    Args:
+      listing: The input, listed with a stride that divides the batch size.
+      batch_size: Images per batch.
+      limit: Take just the first so many records.
+    """
+    left = listing.num_records if limit is None else min(limit, listing.num_records)
+    size = unit_records(left, batch_size)
+    units: list[Unit] = []
+    for file in listing.files:
+        count = min(file.num_records, left)
+        for first in range(0, count, size):
+            numbers = range(first, min(first + size, count))
+            stamp = stamp_of(listing, file, numbers)
+            spans = file.spans(first, len(numbers))
+            units.append(Unit(unit_name(len(units)), file.path, spans, stamp))
+        left -= count
+    return units
+
+
+def stamp_of(listing: Listing, file: ListedFile, numbers: Sequence[int]) -> str:
+    """Returns size and time of the file with these records, or the sha256 of their lines."""
+    if listing.text is None or not numbers:
+        return f"{file.size_bytes} bytes of {file.modified_ns}"
+    first = numbers[0] - numbers[0] % file.stride
+    listing.text.seek(int(file.offsets[first // file.stride]))
+    lines = enumerate(itertools.islice(listing.text, numbers[-1] + 1 - first), start=first)
+    wanted = set(numbers)
+    text = b"".join(line for number, line in lines if number in wanted)
+    return hashlib.sha256(text).hexdigest()
+
+
+def spans_of(file: ListedFile, numbers: Sequence[int]) -> tuple[Span, ...]:
+    """Says how to read some records of a file that was listed with the stride 1."""
+    spans: list[Span] = []
+    # Numbers that follow each other differ from their place in the list by the same amount.
+    for _, run in itertools.groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        first, *rest = (number for _, number in run)
+        spans += file.spans(first, 1 + len(rest))
+    return tuple(spans)
+
+
+def one_unit_per_file(listing: Listing) -> list[Unit]:
+    """Returns the whole input, for a reader that keeps no parts."""
+    return [
+        Unit(unit_name(number), file.path, file.spans(0, file.num_records))
+        for number, file in enumerate(listing.files)
+        if file.num_records
+    ]

@@ -1,0 +1,64 @@
+"""Decoding: an image record to the pixels of its views."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from fsq.dataset.records import Carried
+from fsq.errors import BadImageError
+from fsq.images.crop import View, fit_image
+from fsq.images.decode import decode_image
+from fsq.images.spec import DecodeRules, ImageSpec
+from pipeline.core.records import BadRecord, ImageRecord
+from pipeline.core.views import views_of
+
+
+class DecodedImage(NamedTuple):
+    """One image, decoded. Its encoded bytes are let go, so that a unit stays small.
+
+    Attributes:
+      carried: What is carried along.
+      views: Its views.
+      pixels: uint8 [S, S, C] of each view.
+    """
+
+    carried: Carried
+    views: tuple[View, ...]
+    pixels: list[np.ndarray]
+
+
+class Refusal(NamedTuple):
+    """Why a record becomes a reject, and at which stage."""
+
+    stage: Literal["read", "decode"]
+    reason: str
+
+
+def decode_record(
+    record: ImageRecord | BadRecord,
+    spec: ImageSpec,
+    view_names: tuple[str, ...],
+    rules: DecodeRules,
+) -> DecodedImage | Refusal:
+    """Decodes a record and fits its views; what cannot be decoded is refused."""
+    if isinstance(record, BadRecord):
+        return Refusal("read", record.reason)
+    try:
+        image = decode_image(record.data, spec.channels, rules)
+    except BadImageError as error:
+        return Refusal("decode", str(error))
+    height, width, _ = image.shape
+    views = views_of(view_names, width, height)
+    return DecodedImage(record.carried, views, _fit_views(image, spec, views))
+
+
+def _fit_views(image: np.ndarray, spec: ImageSpec, views: tuple[View, ...]) -> list[np.ndarray]:
+    """Fits an image to each view; those of one crop share what takes longest, the resampling."""
+    fitted: list[np.ndarray] = []
+    crop = None
+    for view in views:
+        if view.crop != crop:
+            crop = view.crop
+            upright = fit_image(image, spec, crop)
+        fitted.append(upright[:, ::-1] if view.flip else upright)
+    return fitted

@@ -1,0 +1,179 @@
+"""The two reckonings of a job: before the shards are written, and at the close."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fsq.dataset.manifest import (
+    CONFIG_FILE,
+    REJECTS_FILE,
+    STATS_FILE,
+    TIMING_FILE,
+    files_of_shard,
+    write_manifest,
+)
+from fsq.dataset.tfds_metadata import write_metadata
+from fsq.errors import DataError, FsqError
+from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
+from fsq.storage import filesystem
+from fsq.storage.digest import sha256_of
+from pipeline.job.job import JOB_FILE, Job
+from pipeline.stages.encode_units import UnitResult
+from pipeline.stages.merge_shards import ShardResult
+from pipeline.stages.stats import collect_stats, collect_timing
+from pipeline.work.accounting import Accounts
+from pipeline.work.signals import NOT_BEGUN, describe, fail
+from pipeline.work.unit_files import UnitStatus, read_status
+
+
+def settle_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
+    """Balances the accounts of all units; yields the shards to write if they are good.
+
+    Otherwise it leaves the reason in the work folder and yields nothing.
+    """
+    errors = dict(sorted((r.unit_name, r.error) for r in results if r.error is not None))
+    try:
+        _settle(errors, job)
+    except (OSError, FsqError) as error:
+        fail(job, describe(error, job.output))
+        return
+    yield from range(job.num_shards)
+
+
+def close_dataset(results: Iterable[ShardResult], job: Job) -> None:
+    """Writes all that stands beside the shards, the manifest last, and clears the work folder."""
+    shards = sorted(results, key=lambda shard: shard.index)
+    try:
+        _close(shards, job)
+    except (OSError, FsqError) as error:
+        fail(job, describe(error, job.output))
+
+
+def _settle(errors: dict[str, str], job: Job) -> None:
+    accounts = Accounts()
+    write_rejects(job, accounts.adding(read_statuses(job, but=errors)))
+    if (rejected := accounts.num_rejected) > job.max_rejects:
+        left = job.num_records - accounts.num_listed
+        early = f" among the first {accounts.num_listed:,}, and left the rest" if left else ""
+        raise DataError(
+            f"{job.output}: expected at most {job.max_reject_fraction:.4g} of "
+            f"{job.num_records:,} images rejected, got {rejected:,}{early}: "
+            f"{'; '.join(accounts.first_rejects)}. {'Those' if left else 'All'} are in "
+            f"{filesystem.join(job.output, REJECTS_FILE)}. Raise max_reject_fraction and run again, "
+            f"or mend these images and run 'fsq tokenize --only-rejects {job.output}': the tokens "
+            "are kept."
+        )
+    if errors:
+        real = [message for message in errors.values() if message != NOT_BEGUN]
+        if not real:
+            raise DataError(f"{job.output}: expected all units done, found some not begun.")
+        rest = [f"{len(real) - 1} more units failed"] if len(real) > 1 else []
+        rest += [f"{len(errors) - len(real)} not begun"] if len(errors) > len(real) else []
+        raise DataError(f"{real[0]} ({', '.join(rest)})" if rest else real[0])
+    accounts.check(job)
+
+
+def _close(shards: list[ShardResult], job: Job) -> None:
+    errors = [shard.error for shard in shards if shard.error is not None]
+    if errors:
+        raise DataError(next((e for e in errors if e != NOT_BEGUN), errors[0]))
+    accounts = Accounts()
+    write_rejects(job, accounts.adding(read_statuses(job)))
+    accounts.check(job)
+    written = accounts.written.total()
+    if (found := sum(shard.records for shard in shards)) != written:
+        raise DataError(f"{job.output}: expected {written:,} records in the shards, got {found:,}.")
+    for name in (CONTRACT_FILE, WEIGHTS_FILE, CONFIG_FILE):
+        filesystem.write(
+            filesystem.join(job.output, name), filesystem.read(filesystem.join(job.work, name))
+        )
+    for name, content in (
+        (STATS_FILE, collect_stats(job, accounts)),
+        (TIMING_FILE, collect_timing(accounts)),
+    ):
+        filesystem.write(filesystem.join(job.output, name), json.dumps(content, indent=2).encode())
+    write_metadata(
+        job.output,
+        name=job.name,
+        split=job.split,
+        contract=job.contract,
+        features=job.features,
+        shard_records=[shard.records for shard in shards],
+        size_bytes=sum(shard.size_bytes for shard in shards),
+        formats=("tfrecord", "array_record") if job.array_record else ("tfrecord",),
+    )
+    filesystem.remove_temporary(job.output)
+    write_manifest(job.output, _manifest(job, accounts, shards))
+    filesystem.remove(job.work)
+
+
+def read_statuses(job: Job, *, but: Iterable[str] = ()) -> Iterator[UnitStatus]:
+    """Reads what became of every unit, in their order, but for those named.
+
+    Raises:
+      DataError: A unit has no status, though the job came this far.
+    """
+    left_out = set(but)
+    for name in job.unit_names():
+        if name in left_out:
+            continue
+        status = read_status(job, name)
+        if status is None:
+            raise DataError(
+                f"{job.part_status(name)}: expected a finished unit, found none. "
+                "Something removed it; run the same command again."
+            )
+        yield status
+
+
+def write_rejects(job: Job, statuses: Iterable[UnitStatus]) -> None:
+    """Writes every reject as a line of JSON, in the order of the input."""
+    with filesystem.open_write(filesystem.join(job.output, REJECTS_FILE)) as file:
+        for status in statuses:
+            for reject in status.rejects:
+                file.write(json.dumps(reject.to_dict()).encode() + b"\n")
+
+
+def _manifest(job: Job, accounts: Accounts, shards: list[ShardResult]) -> dict[str, Any]:
+    entries = [shard_entry(job, shard) for shard in shards]
+    shard_names = {each["file"] for entry in entries for each in files_of_shard(entry)}
+    # All that stands there, so that what tensorflow-datasets writes besides is covered too.
+    # Times differ from run to run, so their file is the only one that is not.
+    files = [
+        entry.name
+        for entry in filesystem.list_files(job.output)
+        if entry.name not in shard_names
+        and entry.name != TIMING_FILE
+        and not entry.name.startswith(".")
+    ]
+    fields = json.loads(filesystem.read(filesystem.join(job.work, JOB_FILE)))["fields"]
+    return {
+        "name": job.name,
+        "split": job.split,
+        "images_listed": accounts.num_listed,
+        "images_written": accounts.num_listed - accounts.num_rejected,
+        "images_rejected": accounts.num_rejected,
+        "rejects_by_reason": accounts.reasons(),
+        "by_file": accounts.by_file(len(job.views)),
+        "views": list(job.views),
+        "records": sum(shard.records for shard in shards),
+        "machines": sorted(accounts.machines),
+        "shards": entries,
+        "files": {name: sha256_of(filesystem.join(job.output, name)) for name in files},
+        "fingerprint": {"sha256": job.fingerprint, "fields": fields},
+    }
+
+
+def shard_entry(job: Job, shard: ShardResult) -> dict[str, Any]:
+    """What the manifest says of a shard."""
+    entry: dict[str, Any] = {
+        "file": job.shard_name(shard.index),
+        "records": shard.records,
+        "bytes": shard.size_bytes,
+        "sha256": shard.sha256,
+    }
+    if shard.array_record is not None:
+        name = job.shard_name(shard.index, "array_record")
+        entry["array_record"] = {"file": name, **dataclasses.asdict(shard.array_record)}
+    return entry

@@ -1,0 +1,1 @@
+"""Making tokenizers: training, import, their cards."""

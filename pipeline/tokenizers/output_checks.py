@@ -1,0 +1,32 @@
+"""The directory that a new tokenizer goes to: checked before anything is read or trained."""
+
+import os
+from pathlib import Path
+
+from fsq.dataset.manifest import MANIFEST_FILE
+from fsq.errors import RequestError
+from fsq.spec.contract import CONTRACT_FILE
+
+CARD_FILE = "README.md"
+
+
+def check_free_output(output: str) -> None:
+    """Raises a RequestError if the directory holds something of others, or cannot be written."""
+    directory = Path(output)
+    for name in (MANIFEST_FILE, CONTRACT_FILE, CARD_FILE):
+        if (directory / name).exists():
+            raise RequestError(
+                f"{output}: expected no dataset or tokenizer there, found {name}. "
+                "Remove it, or choose another output."
+            )
+    check_writable(output)
+
+
+def check_writable(output: str) -> None:
+    """Raises a RequestError if the directory cannot be made or written."""
+    place = Path(output)
+    existing = next(path for path in (place, *place.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise RequestError(
+            f"{output}: expected a directory that can be written. Choose another output."
+        )

@@ -1,0 +1,144 @@
+"""Training as a job: sources in, a tokenizer with its card out."""
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsq.errors import RequestError
+from fsq.terminal.progress_bar import progress_bar
+from fsq.training.data import count_steps
+from pipeline.sources import open_source
+from pipeline.tokenizers.card import render_card
+from pipeline.tokenizers.config import TrainConfig
+from pipeline.tokenizers.output_checks import CARD_FILE, check_free_output, check_writable
+from pipeline.tokenizers.training_images import evaluation_batch, open_images, read_batches
+
+CHECKPOINTS = ".checkpoints"
+DEAD_BELOW_BITS = 0.1
+
+
+def describe_training(config: TrainConfig) -> list[tuple[str, str]]:
+    """Describes a run as (name, value) pairs, without beginning it.
+
+    Raises:
+      RequestError: A source is missing, or the output is taken.
+    """
+    check_output(config)
+    images = open_source(config.source).list().num_records
+    held_out = count_held_out(config)
+    spec, training = config.tokenizer, config.training
+    steps = count_steps(images, training)
+    resumes = (Path(config.output) / CHECKPOINTS).exists()
+    return [
+        ("images", f"{images:,} to train on, {held_out:,} held out"),
+        ("tokens", f"{spec.grid[0]} x {spec.grid[1]}, each in [0, {spec.vocab_size})"),
+        ("steps", f"{steps:,}: {training.epochs} epochs, batches of {training.batch_size}"),
+        ("output", config.output),
+        ("state", "to go on" if resumes else "new"),
+    ]
+
+
+def count_held_out(config: TrainConfig) -> int:
+    """Returns the number of held-out images.
+
+    Raises:
+      RequestError: There are none.
+    """
+    try:
+        return open_source(config.held_out).list().num_records
+    except RequestError as error:
+        # A source does not know which key of the config it came from.
+        raise RequestError(f"held_out: {str(error).replace('source.', 'held_out.', 1)}") from error
+
+
+def check_output(config: TrainConfig) -> None:
+    """Raises a RequestError if the output is taken, but not by this run's checkpoints."""
+    if (Path(config.output) / CHECKPOINTS).exists():
+        check_writable(config.output)
+    else:
+        check_free_output(config.output)
+
+
+def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
+    """Trains, evaluates on the held-out source, saves the tokenizer and its card.
+
+    Run again after an interruption, it continues from the last checkpoint.
+
+    Args:
+      config: What to train, on what.
+      recipe: The config's path, for the card.
+
+    Returns:
+      The `fsq.evaluation.Evaluation`.
+
+    Raises:
+      RequestError: A source is missing, or the output holds another run.
+      DataError: An image cannot be read; training tolerates none.
+    """
+    check_output(config)
+    output = Path(config.output)
+    spec, training = config.tokenizer, config.training
+
+    from fsq.evaluation import evaluate
+    from fsq.models.autoencoder import build_autoencoder
+    from fsq.tokenizer import Tokenizer
+    from fsq.training.devices import devices_of_training
+    from fsq.training.loop import train
+    from fsq.training.tensorboard import open_monitor
+
+    # Read to the end now: an image that cannot be read is better found before training.
+    first_held_out = _first(read_batches(config.held_out, spec.image))
+    with contextlib.ExitStack() as stack:
+        images = stack.enter_context(open_images(config.source, spec.image, training))
+        stack.enter_context(devices_of_training())
+        autoencoder = build_autoencoder(spec, seed=training.seed, precision=training.precision)
+        update = stack.enter_context(progress_bar("train", count_steps(len(images), training)))
+        monitor = open_monitor(config.tensorboard, autoencoder, first_held_out)
+
+        def progress(step: int, steps: int, losses: dict[str, float]) -> None:
+            shown = {name: value for name, value in losses.items() if name != "gradient"}
+            update(step, "  ".join(f"{name} {value:.4f}" for name, value in shown.items()))
+            monitor(step, losses)
+
+        train(autoencoder, training, images, output / CHECKPOINTS, progress)
+    # Built anew: on one device, in float32, whatever it was trained on.
+    trained = build_autoencoder(spec)
+    trained.set_weights(autoencoder.weights())
+    tokenizer = Tokenizer.of(trained, batch_size=max(8, evaluation_batch(spec.image)))
+    evaluation = evaluate(tokenizer, read_batches(config.held_out, spec.image))
+    tokenizer.save(output)
+    (output / CARD_FILE).write_text(
+        render_card(config, recipe, len(images), tokenizer.contract.weights_sha256, evaluation)
+    )
+    shutil.rmtree(output / CHECKPOINTS)
+    return evaluation
+
+
+def _first(batches: Iterator[np.ndarray]) -> np.ndarray:
+    """Reads all batches and returns the first."""
+    first = next(batches)
+    for _ in batches:
+        pass
+    return first
+
+
+def dead_channels(evaluation: Any) -> list[int]:
+    """Returns the channels whose digit is nearly always the same."""
+    return [
+        channel for channel, bits in enumerate(evaluation.channel_bits) if bits < DEAD_BELOW_BITS
+    ]
+
+
+def describe_evaluation(evaluation: Any) -> str:
+    """Renders an evaluation on one line."""
+    flat = dataclasses.asdict(evaluation)
+    return (
+        f"held-out images {flat['images']:,}, MSE / variance {flat['mse_over_variance']:.4f}, "
+        f"PSNR {flat['psnr_db']:.2f} dB, SSIM {flat['ssim']:.4f}, "
+        f"codes used {flat['usage']['usage']:.1%}, perplexity {flat['usage']['perplexity']:.1f}"
+    )

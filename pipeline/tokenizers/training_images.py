@@ -1,0 +1,141 @@
+"""Images for training from the sources of tokenizing, by the same image contract."""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from fsq.errors import BadImageError, DataError
+from fsq.images.crop import CropBox, center_crop, fit_image, random_crop
+from fsq.images.decode import decode_image
+from fsq.images.spec import ImageSpec
+from fsq.training.config import TrainingSpec
+from fsq.training.data import ImagesInMemory, TrainingImages
+from pipeline.core.records import BadRecord, ImageRecord, Unit, unit_name
+from pipeline.sources import Listing, Source, SourceConfig, open_source
+from pipeline.sources.base import materialize
+from pipeline.sources.units import one_unit_per_file
+
+MAX_BYTES_IN_MEMORY = 4 * 2**30
+PIXELS_PER_BATCH = 2**24
+
+
+@contextlib.contextmanager
+def open_images(
+    config: SourceConfig, spec: ImageSpec, training: TrainingSpec
+) -> Iterator[TrainingImages]:
+    """Yields a source's images: from memory if they fit and need no cropping anew.
+
+    Raises:
+      DataError: An image cannot be decoded; training tolerates none.
+    """
+    source = open_source(config)
+    with materialize(source.list()) as listing:
+        num_bytes = listing.num_records * int(np.prod(spec.shape))
+        if training.random_crop is None and num_bytes <= MAX_BYTES_IN_MEMORY:
+            images = np.empty((listing.num_records, *spec.shape), np.uint8)
+            position = 0
+            for batch in _read_batches(source, listing, spec):
+                images[position : position + len(batch)] = batch
+                position += len(batch)
+            yield ImagesInMemory(images, flip=training.flip)
+            return
+        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as executor:
+            yield ImagesFromSource(source, listing, spec, training, executor)
+
+
+def evaluation_batch(spec: ImageSpec) -> int:
+    """Returns how many images are evaluated at a time: 256, fewer if they are large.
+
+    >>> evaluation_batch(ImageSpec(size_pixels=512, channels=3))
+    21
+    """
+    return max(1, min(256, PIXELS_PER_BATCH // math.prod(spec.shape)))
+
+
+def read_batches(config: SourceConfig, spec: ImageSpec) -> Iterator[np.ndarray]:
+    """Yields a source's images in order, as tokenizing sees them.
+
+    Returns:
+      uint8 [B, S, S, C], B up to `evaluation_batch`.
+
+    Raises:
+      DataError: An image cannot be decoded.
+    """
+    source = open_source(config)
+    with materialize(source.list()) as listing:
+        yield from _read_batches(source, listing, spec)
+
+
+class ImagesFromSource:
+    """Images that are read and decoded each time they are asked for.
+
+    Args:
+      source: Where they are.
+      listing: Its listing, on disk.
+      spec: The image contract.
+      training: Says how to crop and flip.
+      executor: Decodes the images of a batch side by side.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        listing: Listing,
+        spec: ImageSpec,
+        training: TrainingSpec,
+        executor: ThreadPoolExecutor,
+    ):
+        self._source, self._files, self._spec = source, listing.files, spec
+        self._training, self._executor = training, executor
+        # Of each file, the number of its first record among all.
+        self._firsts = np.cumsum([0, *(file.num_records for file in listing.files)])
+        self.digest = listing.digest()
+
+    def __len__(self) -> int:
+        return int(self._firsts[-1])
+
+    def batch(self, numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        draws = random.random((len(numbers), 4))
+        return np.stack(list(self._executor.map(self._read, numbers.tolist(), draws.tolist())))
+
+    def _read(self, number: int, draws: list[float]) -> np.ndarray:
+        file_number = int(np.searchsorted(self._firsts, number, side="right")) - 1
+        file = self._files[file_number]
+        first = number - int(self._firsts[file_number])
+        unit = Unit(unit_name(0), file.path, file.spans(first, 1))
+        (record,) = self._source.read(unit, ())
+        pixels = _decode(record, self._spec)
+        *place, mirror = draws
+        box = self._box(pixels.shape[1], pixels.shape[0], *place)
+        return fit_image(pixels, self._spec, box, flip=self._training.flip and mirror < 0.5)
+
+    def _box(self, width: int, height: int, scale: float, x: float, y: float) -> CropBox:
+        if self._training.random_crop is None:
+            return center_crop(width, height)
+        return random_crop(width, height, self._training.random_crop, scale, x, y)
+
+
+def _read_batches(source: Source, listing: Listing, spec: ImageSpec) -> Iterator[np.ndarray]:
+    waiting: list[np.ndarray] = []
+    for unit in one_unit_per_file(listing):
+        for record in source.read(unit, ()):
+            pixels = _decode(record, spec)
+            waiting.append(fit_image(pixels, spec, center_crop(pixels.shape[1], pixels.shape[0])))
+            if len(waiting) == evaluation_batch(spec):
+                yield np.stack(waiting)
+                waiting = []
+    if waiting:
+        yield np.stack(waiting)
+
+
+def _decode(record: ImageRecord | BadRecord, spec: ImageSpec) -> np.ndarray:
+    if isinstance(record, BadRecord):
+        raise DataError(f"{record.key}: {record.reason}. Remove it from the source.")
+    try:
+        return decode_image(record.data, spec.channels)
+    except BadImageError as error:
+        raise DataError(f"{record.key}: {error}. Remove it from the source.") from error

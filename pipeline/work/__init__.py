@@ -1,0 +1,1 @@
+"""The work folder of an unfinished job: unit files, accounting, signals, progress."""

@@ -1,0 +1,108 @@
+"""The accounts of a job: every image listed was written or rejected, source file by source file."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fsq.errors import DataError
+from pipeline.core.records import hex_of_hashes
+from pipeline.job.job import Job
+from pipeline.work.unit_files import UnitStatus
+
+
+class Accounts:
+    """Adds up the units of a job, one at a time.
+
+    Attributes:
+      listed: Images by source file.
+      written: Token records by source file.
+      rejected: Reasons with their counts, by source file.
+      content: Sums of the hashes of the images written, by source file.
+      token_counts: How often each token occurs.
+      seconds: Worker seconds by stage.
+      machines: The kinds of machine that worked.
+      first_rejects: Some of the rejects, for a message.
+    """
+
+    def __init__(self, num_first_rejects: int = 5) -> None:
+        self.listed: Counter[str] = Counter()
+        self.written: Counter[str] = Counter()
+        self.rejected: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.content: Counter[str] = Counter()
+        self.token_counts: Counter[int] = Counter()
+        self.seconds: Counter[str] = Counter()
+        self.machines: set[str] = set()
+        self.first_rejects: list[str] = []
+        self._num_first_rejects = num_first_rejects
+
+    def add(self, status: UnitStatus) -> None:
+        """Adds one unit."""
+        self.listed.update(status.listed)
+        self.written.update(status.written)
+        for reject in status.rejects:
+            self.rejected[reject.file][f"{reject.stage}: {reject.reason}"] += 1
+            if len(self.first_rejects) < self._num_first_rejects:
+                self.first_rejects.append(f"{reject.key}: {reject.stage}: {reject.reason}")
+        self.content.update({name: int(total, 16) for name, total in status.content.items()})
+        self.token_counts.update(status.token_counts)
+        self.seconds.update(status.seconds)
+        self.machines.add(status.machine)
+
+    def adding(self, statuses: Iterable[UnitStatus]) -> Iterator[UnitStatus]:
+        """Passes units on and adds each."""
+        for status in statuses:
+            self.add(status)
+            yield status
+
+    @property
+    def num_listed(self) -> int:
+        return self.listed.total()
+
+    @property
+    def num_rejected(self) -> int:
+        return sum(reasons.total() for reasons in self.rejected.values())
+
+    def reasons(self) -> dict[str, int]:
+        """All reasons with their counts, in the order of their text."""
+        total: Counter[str] = Counter()
+        for reasons in self.rejected.values():
+            total.update(reasons)
+        return dict(sorted(total.items()))
+
+    def check(self, job: Job) -> None:
+        """Compares what was listed with what was written and rejected, in every source file.
+
+        Raises:
+          DataError: The accounts do not balance.
+        """
+        if self.num_listed != job.num_records:
+            raise DataError(
+                f"{job.output}: expected {job.num_records:,} images read, "
+                f"got {self.num_listed:,}. This is a fault of the program; please report it."
+            )
+        for name, listed in self.listed.items():
+            rejected = self.rejected[name].total() if name in self.rejected else 0
+            if self.written[name] != (listed - rejected) * len(job.views):
+                raise DataError(
+                    f"{name}: expected {listed:,} images written or rejected, got "
+                    f"{self.written[name]:,} records of {len(job.views)} view(s) and "
+                    f"{rejected:,} rejects. This is a fault of the program; please report it."
+                )
+
+    def by_file(self, num_views: int) -> dict[str, Any]:
+        """The accounts in images, by source file in the order of names.
+
+        'content' is the sum of the hashes of the images written, whatever the
+        order in which they were read.
+        """
+        return {
+            name: {
+                "listed": self.listed[name],
+                "written": self.written[name] // num_views,
+                "rejected": dict(sorted(self.rejected[name].items()))
+                if name in self.rejected
+                else {},
+                "content": hex_of_hashes(self.content[name]),
+            }
+            for name in sorted(self.listed)
+        }

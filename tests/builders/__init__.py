@@ -1,0 +1,1 @@
+"""What several tests build: datasets in every format, image files, jobs; shared fixtures."""

@@ -1,0 +1,132 @@
+"""Datasets in every input format, made of the same images.
+
+A new source adds one entry to SOURCES; the contracts of test_sources.py and
+test_image_cases.py then hold for it too.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.sources import SourceConfig
+from pipeline.sources.image_folder import ImageFolderSource
+from pipeline.sources.tfds import TfdsSource
+from pipeline.sources.tfrecord import TfrecordSource
+
+Images = dict[str, bytes]  # by name: 'class/file.png', which may hold any byte but NUL
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceBuilder:
+    """One input format.
+
+    Attributes:
+      build: Writes the images into a folder that is its own; the label is the
+        number of the class, counted in the order of their names.
+      keys: The keys that the images get, in the order of the names given.
+      keeps_names: Keys are the names of the images.
+    """
+
+    build: Callable[[Path, Images], SourceConfig]
+    keys: Callable[[list[str]], list[str]] = list
+    keeps_names: bool = True
+
+
+def class_of(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def classes_of(images: Images) -> list[str]:
+    return sorted({class_of(name) for name in images})
+
+
+def build_image_folder(folder: Path, images: Images) -> ImageFolderSource:
+    for name, data in images.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return ImageFolderSource(kind="image_folder", directory=str(folder))
+
+
+def write_images(folder: Path, images: Images, *, shards: int, name: str) -> list[tuple[str, int]]:
+    """Writes TFRecord files with TensorFlow's own writer; returns their names and counts."""
+    import tensorflow as tf  # here, because every test run loads this file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names, classes = list(images), classes_of(images)
+    size = math.ceil(len(names) / shards)
+    written = []
+    for shard in range(shards):
+        part = names[shard * size : (shard + 1) * size]
+        with tf.io.TFRecordWriter(str(folder / name.format(shard))) as writer:
+            for image in part:
+                example = tf.train.Example()
+                feature = example.features.feature
+                encoded_name = image.encode("utf-8", "surrogateescape")
+                feature["image/encoded"].bytes_list.value.append(images[image])
+                feature["image/name"].bytes_list.value.append(encoded_name)
+                feature["image/label"].int64_list.value.append(classes.index(class_of(image)))
+                writer.write(example.SerializeToString())
+        written.append((name.format(shard), len(part)))
+    return written
+
+
+def build_tfrecord(folder: Path, images: Images) -> TfrecordSource:
+    write_images(folder, images, shards=3, name="images-{:05d}.tfrecord")
+    return TfrecordSource(
+        kind="tfrecord",
+        files=f"{folder}/images-*.tfrecord",
+        image="image/encoded",
+        key="image/name",
+        carry={"label": "image/label"},
+    )
+
+
+TFDS_SHARDS = 2
+TFDS_FILE = "pets-train.tfrecord-{:05d}-of-00002"
+
+
+def build_tfds_directory(folder: Path, images: Images) -> TfdsSource:
+    import tensorflow_datasets as tfds
+
+    filenames = write_images(folder, images, shards=TFDS_SHARDS, name=TFDS_FILE)
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=tfds.features.FeaturesDict(
+            {
+                "image/encoded": tfds.features.Image(shape=(None, None, 3)),
+                "image/label": tfds.features.ClassLabel(names=classes_of(images)),
+            }
+        ),
+        split_infos=[
+            tfds.core.SplitInfo(
+                name="train",
+                shard_lengths=[count for _, count in filenames],
+                num_bytes=0,
+                filename_template=tfds.core.ShardedFileTemplate(
+                    dataset_name="pets", data_dir=folder, split="train", filetype_suffix="tfrecord"
+                ),
+            )
+        ],
+        version="1.0.0",
+        check_data=False,
+    )
+    return TfdsSource(
+        kind="tfds",
+        directory=str(folder),
+        split="train",
+        image="image/encoded",
+        carry=("image/label",),
+    )
+
+
+def tfds_keys(names: list[str]) -> list[str]:
+    size = math.ceil(len(names) / TFDS_SHARDS)
+    return [f"{TFDS_FILE.format(n // size)}__{n % size}" for n in range(len(names))]
+
+
+SOURCES = {
+    "image_folder": SourceBuilder(build_image_folder),
+    "tfrecord": SourceBuilder(build_tfrecord),
+    "tfds_directory": SourceBuilder(build_tfds_directory, tfds_keys, keeps_names=False),
+}

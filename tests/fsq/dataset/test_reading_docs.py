@@ -1,0 +1,71 @@
+"""The examples of docs/reading.md run, where what they import is installed."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from builders.paths import ROOT
+
+from pipeline.job.config import TokenizeConfig
+from pipeline.run import tokenize
+
+DOCS = ROOT / "docs" / "reading.md"
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+OPTIONAL = ("grain", "torch", "seqio")
+
+
+def imports_of(code: str) -> set[str]:
+    nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import)]
+    return {alias.name.partition(".")[0] for node in nodes for alias in node.names}
+
+
+@pytest.fixture(scope="module")
+def outputs(image_folder: Path, tokenizer_directory: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("reading")
+    for name, output in {
+        "my_images": {"formats": ["tfrecord", "array_record"]},
+        "my_integers": {"tokens": "int64_list"},
+    }.items():
+        config = {
+            "source": {"kind": "image_folder", "directory": str(image_folder)},
+            "tokenizer": str(tokenizer_directory),
+            "output": {"directory": str(folder / "out" / name), "name": name, "num_shards": 2}
+            | output,
+            "batch_size": 8,
+        }
+        tokenize(TokenizeConfig.model_validate(config))
+    return folder
+
+
+def name_of(code: str) -> str:
+    return "_".join(sorted(imports_of(code) & {*OPTIONAL, "tensorflow"})) or "numpy"
+
+
+@pytest.mark.parametrize("code", EXAMPLES, ids=map(name_of, EXAMPLES))
+def test_an_example_of_the_docs_runs(
+    outputs: Path, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for module in imports_of(code) & set(OPTIONAL):
+        pytest.importorskip(module)
+    (tmp_path / "out").symlink_to(outputs / "out")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    exec(compile(code, str(DOCS), "exec"), found)
+    if "task" in found:
+        (batch, *_) = found["task"].as_numpy_iterator()  # type: ignore[attr-defined]
+        assert batch["targets"].shape == (16,)
+    elif "tokens" in found:
+        assert found["tokens"].shape[-1] in (16, 17)  # type: ignore[attr-defined]
+
+
+def test_there_are_as_many_examples_as_loaders():
+    assert [name_of(code) for code in EXAMPLES] == [
+        "numpy",
+        "tensorflow",
+        "numpy",
+        "grain",
+        "torch",
+        "seqio_tensorflow",
+        "numpy",
+    ]

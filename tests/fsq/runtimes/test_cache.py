@@ -1,0 +1,251 @@
+"""A runtime that was chosen once is kept, and so is its encoder; neither changes a token."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import fsq.runtimes.autoselect
+import pipeline.planning.runtime_request
+import pipeline.stages.encode_units
+from fsq.runtimes.cache import Cache
+from fsq.runtimes.openvino_model import OpenVinoModel
+from fsq.runtimes.probe import ProbeResult
+from fsq.tokenizer import Tokenizer
+from pipeline.job.config import TokenizeConfig
+from pipeline.planning.plan import make_plan
+from pipeline.planning.runtime_selection import recall_choice, settle_by_cache
+from pipeline.run import tokenize
+
+PROBE = ProbeResult(16_384, 1, 1e-6)
+MakeConfig = Callable[..., TokenizeConfig]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for what is kept."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("FSQ_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def make_config(image_folder: Path, tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
+    def make(name: str, **changes: object) -> TokenizeConfig:
+        config = {
+            "source": {"kind": "image_folder", "directory": str(image_folder)},
+            "tokenizer": str(tokenizer_directory),
+            "output": {"directory": str(tmp_path / name), "name": "pets", "num_shards": 2},
+            "batch_size": 8,
+            "runtime": "openvino",
+        }
+        return TokenizeConfig.model_validate(config | changes)
+
+    return make
+
+
+def files_of(config: TokenizeConfig) -> dict[str, bytes]:
+    """All files of a dataset but the one that may differ, and the one that says where it lies."""
+    directory = Path(config.output.directory)
+    different = {"timing.json", "config.yaml", "manifest.json"}
+    return {p.name: p.read_bytes() for p in directory.iterdir() if p.name not in different}
+
+
+def found(config: TokenizeConfig) -> object:
+    """What a run finds of its encoder."""
+    return settle_by_cache(make_plan(config))
+
+
+def entries(folder: Path) -> dict[str, Path]:
+    return {path.name.partition("-")[0]: path for path in folder.iterdir()}
+
+
+def test_a_kept_encoder_gives_the_same_dataset_without_tensorflow(
+    folder: Path, make_config: MakeConfig, tmp_path: Path, root: Path
+):
+    first = make_config("first")
+    tokenize(first)
+    assert set(entries(folder)) == {"choice", "encoder"}
+    second = make_config("second")
+    path = tmp_path / "second.yaml"
+    path.write_text(yaml.safe_dump(second.model_dump(mode="json", exclude_none=True)))
+    code = """
+import sys
+from pipeline.cli import main
+try:
+    main()
+finally:
+    print([name for name in ("tensorflow", "keras") if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "tokenize", str(path)],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert files_of(first) == files_of(second)
+    fingerprints = [
+        json.loads(Path(c.output.directory, "manifest.json").read_text())["fingerprint"]
+        for c in (first, second)
+    ]
+    assert {**fingerprints[0]["fields"], "name": ""} == {**fingerprints[1]["fields"], "name": ""}
+
+
+def test_what_was_kept_of_another_encoder_is_not_taken(
+    folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+):
+    tokenize(make_config("first"))
+    assert found(make_config("second")) is not None
+    assert found(make_config("second", batch_size=16)) is None
+    assert found(make_config("second", precision="bfloat16")) is None
+    assert found(make_config("second", runtime="tensorflow")) is None
+    monkeypatch.setattr("pipeline.planning.runtime_selection.machine_kind", lambda: "another")
+    assert found(make_config("second")) is None
+
+
+@pytest.mark.parametrize("place", [40, -3000, -60])
+def test_a_damaged_entry_is_made_anew(folder: Path, make_config: MakeConfig, place: int):
+    first, second, third = make_config("first"), make_config("second"), make_config("third")
+    tokenize(first)
+    path = entries(folder)["encoder"]
+    whole = path.read_bytes()
+    data = bytearray(whole)
+    data[place] ^= 0xFF
+    path.write_bytes(data)
+    tokenize(second)
+    assert files_of(first) == files_of(second)
+    path.write_bytes(whole[: len(whole) // 2])
+    entries(folder)["choice"].write_text('{"name": "opengl", "probe": {}}')
+    tokenize(third)
+    assert files_of(first) == files_of(third)
+    assert found(make_config("fourth")) is not None
+
+
+def test_an_entry_under_another_s_name_is_not_taken(folder: Path, make_config: MakeConfig):
+    tokenize(make_config("first"))
+    theirs = entries(folder)["encoder"].read_bytes()
+    for path in folder.iterdir():
+        path.unlink()
+    tokenize(make_config("second", batch_size=16))
+    whole = {kind: path.read_bytes() for kind, path in entries(folder).items()}
+    entries(folder)["encoder"].write_bytes(theirs)
+    assert set(whole) == {"choice", "encoder"}
+    assert found(make_config("third", batch_size=16)) is None
+    entries(folder)["encoder"].write_bytes(whole["encoder"])
+    assert found(make_config("third", batch_size=16)) is not None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '"changed": 9',
+        '"farthest": 1e400',
+        '"farthest": "x"',
+        '"farthest": NaN',
+        '"total": "x"',
+        "[" * 100_000,
+    ],
+)
+def test_a_choice_that_was_edited_is_not_taken(folder: Path, make_config: MakeConfig, content: str):
+    tokenize(make_config("first"))
+    path = entries(folder)["choice"]
+    text = path.read_text()
+    name = content.partition(":")[0]
+    edited = re.sub(f"{name}: [^,}}]+", content, text) if ":" in content else content
+    assert edited != text
+    path.write_text(edited)
+    assert found(make_config("second")) is None
+
+
+def test_what_is_no_file_is_not_read(folder: Path, make_config: MakeConfig):
+    tokenize(make_config("first"))
+    path = entries(folder)["encoder"]
+    path.unlink()
+    os.mkfifo(path)
+    assert found(make_config("second")) is None
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert found(make_config("second")) is None
+
+
+def test_a_kept_encoder_that_gives_other_tokens_is_not_taken(folder: Path, make_config: MakeConfig):
+    config = make_config("first")
+    tokenize(config)
+    path = entries(folder)["encoder"]
+    with zipfile.ZipFile(path) as file:
+        contents = {name: file.read(name) for name in file.namelist()}
+    weights = np.frombuffer(contents["encoder.bin"], np.float32).copy()
+    weights[: len(weights) // 2] *= 1.5
+    contents["encoder.bin"] = weights.tobytes()
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in contents.items():
+            file.writestr(name, data)
+    assert found(make_config("second")) is None
+
+
+def test_a_choice_is_kept_whatever_it_was(
+    folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pipeline.planning.runtime_request, "SMALL_JOB", 0)
+    speeds = {"openvino": 1.0, "tensorflow": 10.0}
+    monkeypatch.setattr(fsq.runtimes.autoselect, "measure", lambda runtimes, images: speeds)
+    assert tokenize(make_config("first", runtime="auto")).runtime is None
+    assert set(entries(folder)) == {"choice"}
+    speeds["openvino"] = 100.0
+    assert tokenize(make_config("second", runtime="auto")).runtime is None
+    entries(folder)["choice"].unlink()
+    summary = tokenize(make_config("third", runtime="auto"))
+    assert summary.runtime is not None and summary.runtime.startswith("openvino")
+    assert set(entries(folder)) == {"choice", "encoder"}
+
+
+def test_nothing_is_kept_where_that_is_not_wanted_or_not_possible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer_directory: Path
+):
+    contract = Tokenizer.load(tokenizer_directory).contract
+    model = OpenVinoModel(b"", b"", (1, 16, 16, 3), (4, 4), (3, 5, 4), "atanh", 1e-3)
+    images = np.zeros((1, 16, 16, 3), np.uint8)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "file").touch()
+    for place in ("off", str(tmp_path / "file")):
+        monkeypatch.setenv("FSQ_CACHE", place)
+        cache = Cache(contract, 1, "machine")
+        cache.keep_choice("auto", "float32", "xla", PROBE)
+        cache.keep_encoder("float32", model, images, np.zeros((1, 4, 4), np.int32))
+        assert cache.choice("auto", "float32") is None
+        assert cache.encoder("float32") is None
+        assert not cache.has_encoder("float32")
+    assert not (tmp_path / "home").exists()
+    # And where nothing is said, in the home folder.
+    monkeypatch.delenv("FSQ_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    Cache(contract, 1, "machine").keep_choice("auto", "float32", "xla", PROBE)
+    assert Cache(contract, 1, "machine").choice("auto", "float32") == ("xla", PROBE)
+    assert len(os.listdir(tmp_path / "home" / ".cache" / "fsq-tokenizer")) == 1
+
+
+def test_a_worker_process_takes_what_was_kept(
+    folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+):
+    tokenize(make_config("first"))
+    job = recall_choice(make_plan(make_config("second"))).job
+    monkeypatch.setattr(pipeline.stages.encode_units, "_encoders", {})
+    monkeypatch.setattr(Tokenizer, "from_bytes", None)
+    encoder = pipeline.stages.encode_units.shared_encoder(job)
+    assert encoder is pipeline.stages.encode_units.shared_encoder(job)
+    assert encoder.batch_size == 8
+    options = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing"]
+    monkeypatch.undo()
+    monkeypatch.setenv("FSQ_CACHE", str(folder))
+    tokenize(make_config("second"), beam_options=[*options, "--direct_num_workers=2"])
+    assert files_of(make_config("first")) == files_of(make_config("second"))

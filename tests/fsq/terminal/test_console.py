@@ -1,0 +1,71 @@
+"""How commands end: one line for a disk that is full, a traceback for what is a fault of ours."""
+
+import errno
+import os
+import resource
+from pathlib import Path
+
+import click
+import pytest
+from PIL import Image
+
+from fsq.errors import RequestError
+from fsq.images.image_file import check_picture, save_picture
+from fsq.storage import filesystem
+from fsq.terminal.console import run_command
+
+
+@pytest.fixture(autouse=True)
+def _no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["command"])
+
+
+def test_a_full_disk_is_one_line_even_where_no_path_comes_with_it(
+    capsys: pytest.CaptureFixture[str],
+):
+    @click.command
+    def write() -> None:
+        with open("/dev/full", "w") as file:
+            file.write("text")
+
+    with pytest.raises(SystemExit) as stop:
+        run_command(write, "prior train")
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "prior train: a disk: No space left on device.\n"
+
+
+def test_another_error_without_a_path_is_not_hidden():
+    @click.command
+    def fail() -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        run_command(fail, "fsq")
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_the_old_one_and_is_named(tmp_path: Path):
+    path = tmp_path / "weights"
+    filesystem.write(str(path), b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError) as error:
+            filesystem.write(str(path), b"new" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(path))
+    assert [found.name for found in tmp_path.iterdir()] == ["weights"]
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", ["f", "f.nothing", "f.txt", "none/f.png", "folder.png"])
+def test_a_picture_that_cannot_be_is_refused_before_it_is_made(tmp_path: Path, name: str):
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(RequestError, match=r"expected a picture file"):
+        check_picture(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["f.png", "F.PNG", "f.jpg", "f.webp"])
+def test_a_picture_is_written_in_the_format_of_its_name(tmp_path: Path, name: str):
+    save_picture(Image.new("RGB", (3, 2)), str(tmp_path / name))
+    assert Image.open(tmp_path / name).size == (3, 2)

@@ -1,0 +1,370 @@
+"""Reads that hang: asked again, then given up, and never in the way of anything else."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+import yaml
+
+from fsq.dataset.formats.tfrecord import frame
+from fsq.errors import DataError
+from pipeline.job.config import TokenizeConfig
+from pipeline.reports.verify import verify_dataset
+from pipeline.run import tokenize
+from pipeline.sources.stall_timeout import Heart, StalledError, heard, patiently, stall_reason
+from pipeline.stages.gil_limiter import Turn
+
+# A write into a pipe waits for its reader, and a read for its writer: a hang without a clock.
+LATENCY = {"read_timeout_seconds": 0.3, "read_tries": 2}
+REASON = "expected to be read within 0.3 s, got nothing in 2 tries"
+# For what must end by itself; far more than it takes.
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture
+def folder(tmp_path: Path, small_images: list[bytes]) -> Path:
+    for number, data in enumerate(small_images):
+        target = tmp_path / "images" / "cats" / f"{number:02d}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def records(tmp_path: Path, small_images: list[bytes]) -> Path:
+    """Three TFRecord files of ten."""
+    (tmp_path / "records").mkdir()
+    for number in range(3):
+        frames = []
+        for image in small_images[10 * number : 10 * number + 10]:
+            example = tf.train.Example()
+            example.features.feature["image"].bytes_list.value.append(image)
+            frames.append(frame(example.SerializeToString()))
+        (tmp_path / "records" / f"{number}.tfrecord").write_bytes(b"".join(frames))
+    return tmp_path / "records"
+
+
+def config_of(source: dict[str, Any], tokenizer: Path, output: Path, **more: object) -> Any:
+    return {
+        "source": source,
+        "tokenizer": str(tokenizer),
+        "output": {"directory": str(output), "name": "tokens", "num_shards": 2},
+        "batch_size": 8,
+        **LATENCY,
+        **more,
+    }
+
+
+def folder_source(folder: Path) -> dict[str, Any]:
+    return {"kind": "image_folder", "directory": str(folder)}
+
+
+def record_source(folder: Path, damaged: str) -> dict[str, Any]:
+    files = f"{folder}/*.tfrecord"
+    return {"kind": "tfrecord", "files": files, "image": "image", "damaged": damaged}
+
+
+@pytest.fixture
+def after_listing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Does something between the listing of a job and its first read."""
+    import pipeline.run
+
+    build = pipeline.runners.beam_pipeline.build
+
+    def arrange(deed: Callable[[], None]) -> None:
+        def built(*arguments):
+            deed()
+            return build(*arguments)
+
+        monkeypatch.setattr(pipeline.run, "build", built)
+
+    return arrange
+
+
+@pytest.fixture
+def pipes() -> Iterator[Callable[[Path], None]]:
+    """Puts a pipe in the place of a file; the threads that hang on it are let go at the end."""
+    made: list[Path] = []
+
+    def replace(path: Path) -> None:
+        path.unlink()
+        os.mkfifo(path)
+        made.append(path)
+
+    yield replace
+    for path in made:
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        path.unlink()
+        os.close(descriptor)
+
+
+def read_rejects(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "rejects.jsonl").open()]
+
+
+def test_an_image_that_never_comes_is_a_reject_within_the_tolerance(
+    folder: Path, tokenizer_directory: Path, tmp_path: Path, after_listing, pipes
+):
+    after_listing(lambda: [pipes(folder / "cats" / name) for name in ("03.png", "12.png")])
+    source = folder_source(folder)
+    out = tmp_path / "out"
+    config = config_of(source, tokenizer_directory, out, max_reject_fraction=0.07)
+    summary = tokenize(TokenizeConfig.model_validate(config))
+    assert (summary.images_listed, summary.images_written) == (30, 28)
+    assert summary.rejects_by_reason == {f"read: {REASON}": 2}
+    assert [(r["key"], r["record"]) for r in read_rejects(out)] == [
+        ("cats/03.png", 3),
+        ("cats/12.png", 12),
+    ]
+    assert list(verify_dataset(str(out))) == []
+
+
+def test_an_image_that_never_comes_fails_the_run_beyond_the_tolerance(
+    folder: Path, tokenizer_directory: Path, tmp_path: Path, after_listing, pipes
+):
+    after_listing(lambda: pipes(folder / "cats" / "03.png"))
+    config = config_of(folder_source(folder), tokenizer_directory, tmp_path / "out")
+    with pytest.raises(DataError) as error:
+        tokenize(TokenizeConfig.model_validate(config))
+    assert f"{REASON}." in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_records_that_never_come_are_rejects_within_the_tolerance(
+    records: Path, tokenizer_directory: Path, tmp_path: Path, after_listing, pipes
+):
+    after_listing(lambda: pipes(records / "1.tfrecord"))
+    source = record_source(records, "reject")
+    out = tmp_path / "out"
+    config = config_of(source, tokenizer_directory, out, max_reject_fraction=0.4)
+    summary = tokenize(TokenizeConfig.model_validate(config))
+    assert (summary.images_listed, summary.images_written) == (30, 20)
+    assert summary.rejects_by_reason == {f"read: {REASON}": 10}
+    assert [r["key"] for r in read_rejects(out)] == [f"1.tfrecord__{n}" for n in range(10)]
+    assert list(verify_dataset(str(out))) == []
+
+
+@pytest.mark.parametrize(("damaged", "tolerance"), [("refuse", 0.4), ("reject", 0.0)])
+def test_records_that_never_come_fail_the_run_beyond_the_tolerance(
+    records: Path,
+    tokenizer_directory: Path,
+    tmp_path: Path,
+    after_listing,
+    pipes,
+    damaged: str,
+    tolerance: float,
+):
+    after_listing(lambda: pipes(records / "1.tfrecord"))
+    source = record_source(records, damaged)
+    out = tmp_path / "out"
+    config = config_of(source, tokenizer_directory, out, max_reject_fraction=tolerance)
+    with pytest.raises(DataError) as error:
+        tokenize(TokenizeConfig.model_validate(config))
+    assert re.fullmatch(
+        re.escape(f"{records}/1.tfrecord: {REASON}.") + r"( \(1 more units failed\))?",
+        str(error.value),
+    )
+
+
+def test_a_read_that_is_slow_but_once_is_tried_again(
+    folder: Path, tokenizer_directory: Path, tmp_path: Path, after_listing
+):
+    undisturbed = config_of(folder_source(folder), tokenizer_directory, tmp_path / "fresh")
+    tokenize(TokenizeConfig.model_validate(undisturbed))
+    path = folder / "cats" / "03.png"
+    data = path.read_bytes()
+    feeders = []
+
+    def feed_the_second_reader() -> None:
+        path.unlink()
+        os.mkfifo(path)
+
+        def feed() -> None:
+            # Opening waits for the first reader, who gets nothing from this end until it is
+            # given up; the second reader finds the file back in its place.
+            descriptor = os.open(path, os.O_WRONLY)
+            path.unlink()
+            path.write_bytes(data)
+            given_up.wait(PATIENCE_SECONDS)
+            os.close(descriptor)
+
+        feeders.append(threading.Thread(target=feed))
+        feeders[0].start()
+
+    given_up = threading.Event()
+    after_listing(feed_the_second_reader)
+    config = config_of(folder_source(folder), tokenizer_directory, tmp_path / "out")
+    try:
+        summary = tokenize(TokenizeConfig.model_validate(config))
+    finally:
+        given_up.set()
+        feeders[0].join()
+    assert (summary.images_listed, summary.images_rejected) == (30, 0)
+    for name in ("tokens-train.tfrecord-00000-of-00002", "tokens-train.tfrecord-00001-of-00002"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+
+
+def run(*arguments: str, code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, timeout=PATIENCE_SECONDS, check=False
+    )
+
+
+COMMAND_LINE = "from pipeline.cli import main; main()"
+# Puts a pipe in the place of an image once the job is planned, then goes on as the command does.
+WITH_A_PIPE = """
+import os, sys
+import pipeline.planning.plan
+make_plan = pipeline.planning.plan.make_plan
+def planned(*arguments, **named):
+    plan = make_plan(*arguments, **named)
+    os.unlink("images/cats/03.png")
+    os.mkfifo("images/cats/03.png")
+    return plan
+pipeline.planning.plan.make_plan = planned
+from pipeline.cli import main
+main()
+"""
+
+
+def test_the_process_ends_while_a_thread_still_hangs(
+    folder: Path, tokenizer_directory: Path, tmp_path: Path
+):
+    source = folder_source(folder)
+    config = config_of(source, tokenizer_directory, tmp_path / "out", max_reject_fraction=0.1)
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
+    done = run("tokenize", "job.yaml", code=WITH_A_PIPE, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, *_, last = done.stdout.splitlines()
+    assert first == f"rejected: 1 read: {REASON}"
+    assert last == (
+        f"{tmp_path}/out: 29 records in 2 shards; 30 images listed = 29 written + 1 rejected"
+    )
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_listing_that_hangs_ends_in_one_line(
+    records: Path, tokenizer_directory: Path, tmp_path: Path, dry: list[str]
+):
+    (records / "1.tfrecord").unlink()
+    os.mkfifo(records / "1.tfrecord")
+    source = record_source(records, "reject")
+    config = config_of(source, tokenizer_directory, tmp_path / "out", max_reject_fraction=1)
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
+    done = run("tokenize", "job.yaml", *dry, code=COMMAND_LINE, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"fsq: source: {REASON}.\n")
+    assert not (tmp_path / "out").exists()
+
+
+def hang(until: threading.Event) -> None:
+    assert until.wait(PATIENCE_SECONDS)
+
+
+def test_work_that_stalls_is_begun_again_and_its_result_is_that_of_the_last_try():
+    released, tries, ends = threading.Event(), [], []
+
+    def work(heart: Heart) -> str:
+        tries.append(heart)
+        number = len(tries)
+        heart.ask()
+        if number == 1:
+            hang(released)
+        heart.receive()
+        ends.append(number)
+        return f"result {number}"
+
+    assert patiently(work, timeout_seconds=0.1, tries=2, where="here") == "result 2"
+    released.set()
+    for thread in threading.enumerate():
+        if thread.name == "patience":
+            thread.join()
+    # What was given up ends where it would have gone on: it commits nothing.
+    assert ends == [2]
+
+
+def test_work_that_always_stalls_says_how_far_it_came():
+    released = threading.Event()
+
+    def records(count: int) -> Iterator[int]:
+        yield from range(count)
+        hang(released)
+
+    counts = iter([5, 3])
+
+    def work(heart: Heart) -> list[int]:
+        return list(heard(records(next(counts)), heart))
+
+    with pytest.raises(StalledError) as error:
+        patiently(work, timeout_seconds=0.1, tries=2, where="a file")
+    released.set()
+    assert str(error.value) == f"a file: {stall_reason(0.1, 2)}."
+    assert error.value.count == 5
+
+
+def test_an_error_is_passed_on_and_not_tried_again():
+    tries = []
+
+    def work(heart: Heart) -> None:
+        tries.append(heart)
+        raise OSError(5, "Input/output error", "a file")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        patiently(work, timeout_seconds=10, tries=3, where="a file")
+    assert len(tries) == 1
+
+
+def test_long_work_between_two_records_is_no_stall():
+    def work(heart: Heart) -> str:
+        heart.ask()
+        heart.receive()
+        time.sleep(0.3)
+        heart.rest()
+        return "done"
+
+    assert patiently(work, timeout_seconds=0.1, tries=1, where="here") == "done"
+
+
+def test_abandoned_work_ends_at_its_next_beat_whichever_that_is():
+    for beat in (Heart.ask, Heart.receive, Heart.rest):
+        heart = Heart()
+        heart.abandon()
+        # No Exception: nothing that catches errors of the input may take it for one.
+        with pytest.raises(BaseException, match=r"^$") as caught:
+            beat(heart)
+        assert not isinstance(caught.value, Exception)
+
+
+def test_a_thread_that_hangs_gives_its_turn_up():
+    released, taken = threading.Event(), threading.Event()
+
+    def work(heart: Heart) -> None:
+        turn = Turn()
+        heart.on_abandon = turn.give_up
+        with turn:
+            heart.ask()
+            taken.set()
+            hang(released)
+
+    with pytest.raises(StalledError):
+        patiently(work, timeout_seconds=0.1, tries=1, where="here")
+    assert taken.is_set()
+    with Turn() as mine:
+        assert mine._held
+    # Once given up, it is not given up again in the place of whoever has it now.
+    with Turn() as mine:
+        released.set()
+        for thread in threading.enumerate():
+            if thread.name == "patience":
+                thread.join()
+        assert mine._held and Turn._only_one.locked()

@@ -1,0 +1,116 @@
+"""Training sees the pixels that tokenizing sees; crops and flips follow from the seed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsq.errors import DataError
+from fsq.images.crop import random_crop
+from fsq.images.spec import ImageSpec
+from fsq.runtimes.batch_encoder import BatchEncoder
+from fsq.training.config import TrainingSpec
+from fsq.training.data import batch_of_step
+from pipeline.job.config import OutputConfig, TokenizeConfig
+from pipeline.run import tokenize
+from pipeline.sources.image_folder import ImageFolderSource
+from pipeline.tokenizers.training_images import open_images, read_batches
+
+SPEC = ImageSpec(size_pixels=16, channels=3)
+
+
+def training(**changes: object) -> TrainingSpec:
+    return TrainingSpec(epochs=1, batch_size=8, **changes)
+
+
+@pytest.fixture
+def source(image_folder: Path) -> ImageFolderSource:
+    return ImageFolderSource(kind="image_folder", directory=str(image_folder))
+
+
+def test_training_reads_the_pixels_that_tokenizing_encodes(
+    source: ImageFolderSource,
+    tokenizer_directory: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    encoded: list[bytes] = []
+    encode_batch = BatchEncoder.encode_batch
+
+    def watched(self: BatchEncoder, images: np.ndarray) -> np.ndarray:
+        encoded.extend(image.tobytes() for image in images)
+        return encode_batch(self, images)
+
+    monkeypatch.setattr(BatchEncoder, "encode_batch", watched)
+    tokenize(
+        TokenizeConfig(
+            source=source,
+            tokenizer=str(tokenizer_directory),
+            output=OutputConfig(directory=str(tmp_path / "out"), name="images"),
+        )
+    )
+    with open_images(source, SPEC, training()) as images:
+        in_memory = images.batch(np.arange(len(images)), np.random.default_rng(0))
+    with open_images(source, SPEC, training(random_crop=1.0)) as images:
+        images._training = training()  # read anew each time, but not cropped
+        from_source = images.batch(np.arange(len(images)), np.random.default_rng(0))
+    held_out = np.concatenate(list(read_batches(source, SPEC)))
+
+    assert len(encoded) == 100
+    assert sorted(encoded) == sorted(image.tobytes() for image in in_memory)
+    np.testing.assert_array_equal(from_source, in_memory)
+    np.testing.assert_array_equal(held_out, in_memory)
+
+
+@pytest.mark.parametrize("changes", [{"flip": True}, {"flip": True, "random_crop": 0.5}])
+def test_crops_and_flips_follow_from_the_seed_and_the_step(
+    source: ImageFolderSource, changes: dict
+):
+    def batches(seed: int) -> list[bytes]:
+        with open_images(source, SPEC, training(**changes)) as images:
+            return [
+                batch_of_step(images, step, batch_size=8, seed=seed).tobytes()
+                for step in (0, 1, 12, 13)
+            ]
+
+    assert batches(0) == batches(0)
+    assert len({*batches(0), *batches(1)}) == 8
+
+
+def test_a_random_crop_lies_inside_the_image_and_keeps_to_its_smallest_side():
+    random = np.random.default_rng(0)
+    for width, height in ((400, 533), (16, 16), (1, 7)):
+        for draws in random.random((200, 3)):
+            box = random_crop(width, height, 0.6, *draws)
+            side = box.right - box.left
+            assert box.bottom - box.top == side
+            assert round(0.6 * min(width, height)) <= side <= min(width, height)
+            assert 0 <= box.left < box.right <= width
+            assert 0 <= box.top < box.bottom <= height
+
+
+def test_half_of_the_images_are_mirrored(source: ImageFolderSource):
+    with open_images(source, SPEC, training()) as images:
+        plain = images.batch(np.arange(100), np.random.default_rng(0))
+    with open_images(source, SPEC, training(flip=True)) as images:
+        flipped = images.batch(np.arange(100), np.random.default_rng(0))
+    mirrored = (flipped == plain[:, :, ::-1]).all(axis=(1, 2, 3))
+    kept = (flipped == plain).all(axis=(1, 2, 3))
+    assert (mirrored | kept).all()
+    assert 30 < mirrored.sum() < 70
+
+
+def test_an_epoch_shows_each_image_once(source: ImageFolderSource):
+    with open_images(source, SPEC, training()) as images:
+        seen = np.concatenate(
+            [batch_of_step(images, step, batch_size=10, seed=3) for step in range(10)]
+        )
+        every = images.batch(np.arange(100), np.random.default_rng(0))
+    assert sorted(image.tobytes() for image in seen) == sorted(image.tobytes() for image in every)
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path):
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    source = ImageFolderSource(kind="image_folder", directory=str(tmp_path), labels=False)
+    with pytest.raises(DataError, match=r"broken\.png: expected one of PNG.* Remove it from"):
+        list(read_batches(source, SPEC))
