@@ -1,16 +1,23 @@
-"""Checks YAML and JSON against a pydantic model; the first problem becomes one line."""
+"""Frozen pydantic models, and plain data checked against them: the first problem in one line."""
 
 import difflib
 import reprlib
 import types
 import typing
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 
 from fsq.errors import RequestError
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
+Count = Annotated[int, pydantic.Field(ge=0, strict=True)]
+
+
+class FrozenModel(pydantic.BaseModel):
+    """Base of configs and documents: immutable, unknown keys are errors."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 def parse(model: type[Model], data: Any, where: str) -> Model:

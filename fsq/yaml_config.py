@@ -12,11 +12,7 @@ from fsq.validation import parse
 Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
 
 
-Path_ = Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^\x00]*$")]
-
-
-class _Frozen(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+PathStr = Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 
 Config = TypeVar("Config", bound=pydantic.BaseModel)

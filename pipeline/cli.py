@@ -101,7 +101,8 @@ def tokenize(
     elif loaded is None:
         raise click.UsageError("Missing argument 'CONFIG'.")
     else:
-        found = _tokenize(loaded, output, limit, dry_run, overwrite, beam_options)
+        moved = loaded if output is None else _moved(loaded, output)
+        found = _tokenize(moved, limit, dry_run, overwrite, beam_options)
         if found is None:
             return
         summary = found
@@ -110,41 +111,39 @@ def tokenize(
 
 def _tokenize(
     config: "TokenizeConfig",
-    output: str | None,
     limit: int | None,
     dry_run: bool,
     overwrite: bool,
     beam_options: tuple[str, ...],
 ) -> "Summary | None":
     from fsq.dataset.manifest import has_manifest
-    from fsq.validation import parse
-    from pipeline.job.config import OutputConfig
     from pipeline.planning.background_listing import listing_ahead
-    from pipeline.planning.output_directory import describe_plan, is_finished
-    from pipeline.planning.plan import make_plan
-    from pipeline.planning.runtime_selection import has_kept_encoder, recall_runtime
+    from pipeline.planning.prepare import describe_job, prepare
+    from pipeline.planning.runtime_selection import has_kept_encoder
 
-    if output is not None:
-        moved = {**config.output.model_dump(), "directory": output}
-        checked = parse(OutputConfig, moved, "output")
-        config = config.model_copy(update={"output": checked})
     with quiet_start(), listing_ahead(config) as listing:
         if not dry_run and not has_manifest(config.output.directory):
             import pipeline.run  # noqa: F401 - meanwhile, because it takes as long
-        plan = make_plan(config, limit=limit, list_ahead=listing)
-        if not overwrite:
-            plan = recall_runtime(plan)
+        prepared = prepare(config, limit=limit, overwrite=overwrite, list_ahead=listing)
     if dry_run:
-        print_pairs(describe_plan(plan, overwrite=overwrite))
+        print_pairs(describe_job(prepared))
         return None
-    # A finished dataset needs no TensorFlow, nor does an encoder that was kept; otherwise it is
+    # A finished dataset needs no TensorFlow, nor does an encoder that was cached; otherwise it is
     # loaded here, in silence.
-    done = not overwrite and is_finished(plan)
-    _start(tensorflow=not (done or has_kept_encoder(plan)))
+    _start(tensorflow=not (prepared.is_finished or has_kept_encoder(prepared.plan)))
     from pipeline.run import run
     from pipeline.work.job_progress import watch
 
-    return run(plan, overwrite=overwrite, beam_options=beam_options, observe=watch)
+    return run(prepared, beam_options=beam_options, observe=watch)
+
+
+def _moved(config: "TokenizeConfig", directory: str) -> "TokenizeConfig":
+    """Returns a config that writes elsewhere."""
+    from fsq.validation import parse
+    from pipeline.job.config import OutputConfig
+
+    output = parse(OutputConfig, {**config.output.model_dump(), "directory": directory}, "output")
+    return config.model_copy(update={"output": output})
 
 
 def _retry(

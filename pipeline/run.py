@@ -1,32 +1,33 @@
-"""The whole pipeline on one page."""
+"""The jobs that Python calls: `tokenize`, and `retry_rejects`.
+
+A job is read downwards: plan, output directory, encoder, work folder, Beam graph,
+summary. What is found out on the way is handed on, not asked for again.
+"""
 
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from fsq.dataset.manifest import read_manifest
+from fsq.dataset.manifest import Manifest, read_manifest
 from fsq.storage import filesystem
-from fsq.storage.directory_lock import LOCK_FILE, locked
+from fsq.storage.directory_lock import locked
 from fsq.tokenizer import Tokenizer
 from pipeline.job.config import TokenizeConfig
 from pipeline.job.job import Job
 from pipeline.planning.changed_input import refuse_changed_content
-from pipeline.planning.output_directory import (
-    begin,
-    clear_output,
-    continued,
-    count_done,
-    is_finished,
-    refuse_strangers,
-)
-from pipeline.planning.plan import Plan, make_plan
+from pipeline.planning.output_directory import clear_output, read_output
+from pipeline.planning.plan import Plan
+from pipeline.planning.prepare import PreparedJob, match_output, prepare
 from pipeline.planning.retry_rejects import begin_retry, plan_retry
 from pipeline.planning.runtime_request import show_runtime
-from pipeline.planning.runtime_selection import recall_runtime, settle_by_cache, settle_runtime
+from pipeline.planning.runtime_selection import settle_by_cache, settle_runtime
+from pipeline.planning.work_folder import begin
 from pipeline.runners.beam_options import engine_options
 from pipeline.runners.beam_pipeline import run_units
 from pipeline.stages.encode_units import share_encoder
+
+__all__ = ["Summary", "retry_rejects", "run", "tokenize"]
 
 Observe = Callable[[Job], AbstractContextManager[None]]
 
@@ -48,7 +49,7 @@ class Summary:
       rejects_by_file: Rejected and listed images of every source file with
         rejects in it.
       records: Token records written, one per image and view.
-      num_shards: Files they lie in.
+      num_shards: Shards they lie in.
       units_resumed: Units that an earlier run had done; all of them if the
         dataset was finished before.
       num_units: Units in all.
@@ -70,6 +71,7 @@ class Summary:
 
     @property
     def images_written(self) -> int:
+        """Images with token records."""
         return self.images_listed - self.images_rejected
 
 
@@ -93,51 +95,39 @@ def tokenize(
       RequestError: The request is bad; nothing was begun.
       DataError: The data is bad. What was done is kept.
     """
-    return run(make_plan(config, limit=limit), overwrite=overwrite, beam_options=beam_options)
+    prepared = prepare(config, limit=limit, overwrite=overwrite)
+    return run(prepared, beam_options=beam_options)
 
 
 def run(
-    plan: Plan,
+    prepared: PreparedJob,
     *,
-    overwrite: bool = False,
     beam_options: Sequence[str] = (),
     observe: Observe = unobserved,
 ) -> Summary:
-    """Runs a plan; see `tokenize`. The units are done inside of `observe(job)`."""
+    """Runs a prepared job; see `tokenize`. The units are done inside of `observe(job)`."""
     options = engine_options(beam_options)
-    if not overwrite:
-        plan = recall_runtime(plan)
-    job = plan.job
-    # Whose directory it is comes first: in a stranger's not even a lock is made.
-    if overwrite:
-        refuse_strangers(job.output)
-    elif is_finished(plan) and not has_leftovers(job):
-        return summarize(job, resumed=job.num_units)
-    with locked(job.output):
-        # Once more, now that nobody else can change it.
-        if not overwrite:
-            plan = recall_runtime(plan)
-            job = plan.job
-        finished = not overwrite and is_finished(plan)
-        if not (finished or overwrite):
-            plan = continued(plan)
-            job = plan.job
-        resumed = job.num_units if finished else 0 if overwrite else count_done(plan)
+    if prepared.is_finished and not prepared.output.has_leftovers:
+        return summarize(prepared, resumed=prepared.count_done())
+    with locked(prepared.output.path):
+        # Now nobody else can change it; what was seen before the lock mostly still holds.
+        if (output := read_output(prepared.output.path)) != prepared.output:
+            prepared = match_output(prepared.plan, output, overwrite=prepared.overwrite)
+        resumed = prepared.count_done()
+        if prepared.is_finished:
+            filesystem.remove_temporary(prepared.output.path)
+            filesystem.remove(prepared.plan.job.work)
+            return summarize(prepared, resumed=resumed)
+        plan = prepared.plan
         # Before anything is removed or written: a tokenizer that does not fit must cost nothing.
-        if resumed < job.num_units:
+        if resumed < plan.job.num_units:
             plan = load_encoder(plan)
-            job = plan.job
-        if overwrite:
-            clear_output(job.output)
-        if finished:
-            filesystem.remove_temporary(job.output)
-            filesystem.remove(job.work)
-        else:
-            refuse_changed_content(plan)
-            units = begin(plan)
-            with observe(job):
-                run_units(job, units, options)
-    return summarize(job, resumed=resumed)
+        output = clear_output(output) if prepared.overwrite else output
+        refuse_changed_content(plan)
+        units = begin(plan, output)
+        with observe(plan.job):
+            run_units(plan.job, units, options)
+    return summarize(dataclasses.replace(prepared, plan=plan), resumed=resumed)
 
 
 def retry_rejects(
@@ -162,20 +152,18 @@ def retry_rejects(
     engine_options(beam_options)  # a mistake in them comes first
     with locked(directory):
         retry = plan_retry(directory, config)
-        # Without rejects, an attempt was stopped before it came to what has been mended since.
-        if retry.rejects or (retry.changed and not retry.finished):
+        output = retry.output
+        if retry.is_needed:
             load_encoder(retry.plan)
             begin_retry(retry)
+            output = read_output(directory)
     # From here on it is an unfinished job like any other.
-    plan = dataclasses.replace(
-        make_plan(retry.config, limit=retry.limit), config_text=retry.plan.config_text
-    )
-    summary = run(plan, beam_options=beam_options, observe=observe)
+    summary = run(match_output(retry.plan, output), beam_options=beam_options, observe=observe)
     return dataclasses.replace(summary, images_retried=len(retry.rejects))
 
 
 def load_encoder(plan: Plan) -> Plan:
-    """Loads the encoder for this process, and settles how it is run.
+    """Loads the encoder for this process, and selects how it is run.
 
     Returns:
       The plan, with its runtime.
@@ -183,14 +171,14 @@ def load_encoder(plan: Plan) -> Plan:
     Raises:
       RequestError: Contract and weights do not fit together, or it cannot be run so.
     """
-    if (kept := settle_by_cache(plan)) is not None:
-        plan, encoder = kept
+    if (cached := settle_by_cache(plan)) is not None:
+        plan, encoder = cached
     else:
         tokenizer = Tokenizer.from_bytes(
-            plan.contract_data,
-            plan.weights_data,
-            where=plan.tokenizer,
-            batch_size=plan.job.batch_size,
+            plan.tokenizer.contract.to_json().encode(),
+            plan.tokenizer.weights,
+            where=plan.tokenizer.where,
+            batch_size=plan.job.config.batch_size,
         )
         plan = settle_runtime(plan, tokenizer)
         encoder = tokenizer.encoder
@@ -198,29 +186,26 @@ def load_encoder(plan: Plan) -> Plan:
     return plan
 
 
-def has_leftovers(job: Job) -> bool:
-    """Says whether the run that finished a dataset was stopped at its very end."""
-    left = filesystem.exists(filesystem.join(job.output, LOCK_FILE)) or filesystem.exists(job.work)
-    return left or filesystem.has_temporary(job.output)
-
-
-def summarize(job: Job, *, resumed: int) -> Summary:
+def summarize(prepared: PreparedJob, *, resumed: int) -> Summary:
     """Reads what a finished job says of itself."""
-    manifest = read_manifest(job.output)
-    runtime = manifest["fingerprint"]["fields"]["runtime"]
+    output, job = prepared.output, prepared.plan.job
+    manifest: Manifest = (output.manifest if prepared.is_finished else None) or read_manifest(
+        output.path
+    )
+    runtime = manifest.fingerprint.fields.runtime
     return Summary(
-        directory=job.output,
-        images_listed=manifest["images_listed"],
-        images_rejected=manifest["images_rejected"],
-        rejects_by_reason=manifest["rejects_by_reason"],
+        directory=output.path,
+        images_listed=manifest.images_listed,
+        images_rejected=manifest.images_rejected,
+        rejects_by_reason=manifest.rejects_by_reason,
         rejects_by_file={
-            name: (sum(entry["rejected"].values()), entry["listed"])
-            for name, entry in manifest["by_file"].items()
-            if entry["rejected"]
+            name: (sum(entry.rejected.values()), entry.listed)
+            for name, entry in manifest.by_file.items()
+            if entry.rejected
         },
-        records=manifest["records"],
-        num_shards=len(manifest["shards"]),
+        records=manifest.records,
+        num_shards=len(manifest.shards),
         units_resumed=resumed,
         num_units=job.num_units,
-        runtime=show_runtime(runtime) if "probe" in runtime else None,
+        runtime=None if runtime.probe is None else show_runtime(runtime),
     )

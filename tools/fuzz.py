@@ -31,7 +31,7 @@ from PIL import Image
 from fsq.dataset.formats.tfrecord import frame, read_frames, read_records, scan
 from fsq.errors import BadImageError, DataError, FsqError, RequestError
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
-from fsq.storage.digest import sign
+from fsq.storage.json_documents import with_digest
 
 ROOT = Path(__file__).parent.parent
 SECONDS_TO_HANG = 10
@@ -392,7 +392,9 @@ def dataset() -> Iterator[Target]:
             name = changes.random.choice([*files, *["manifest.json"] * len(files)])
             signed = name == "manifest.json" and changes.random.random() < 0.5
             content = changes.json(files[name]) if signed else None
-            text = json.dumps(sign(content)).encode() if signed else changes.bytes(files[name])
+            text = (
+                json.dumps(with_digest(content)).encode() if signed else changes.bytes(files[name])
+            )
             (directory / name).write_bytes(text)
             try:
                 problems = list(verify_dataset(str(directory)))

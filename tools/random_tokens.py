@@ -4,30 +4,31 @@ For the tests and the benchmark of reading, where it does not matter what the
 tokens show. They can be read, not decoded: the weights are missing.
 """
 
-import dataclasses
-import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from fsq.dataset.example.encoder import ExampleWriter
-from fsq.dataset.formats.array_record import open_array_record
+from fsq.dataset.fingerprint import Fingerprint, Input, RuntimeChoice
+from fsq.dataset.formats import FORMATS, PRIMARY
+from fsq.dataset.formats.base import describe_file
 from fsq.dataset.formats.tfrecord import frame
-from fsq.dataset.manifest import files_of_shard, write_manifest
+from fsq.dataset.manifest import Manifest, seal_fingerprint, write_manifest
 from fsq.dataset.records import CarriedFeature, place_of
 from fsq.dataset.tfds_metadata import write_metadata
 from fsq.images.crop import CropBox, View
-from fsq.images.spec import DecodeRules, ImageSpec
+from fsq.images.spec import ImageSpec
 from fsq.quantizer.lattice import storage_dtype
 from fsq.spec.contract import CONTRACT_FILE, TokenContract, TokenizerSpec
 from fsq.spec.network_spec import ConvNetwork
-from fsq.storage.digest import sha256_of
+from fsq.storage.digest import sha256_of_file
+from pipeline.job.config import TokenizeConfig
 from pipeline.job.job import Job
-from pipeline.sources.image_folder import ImageFolderSource
 from pipeline.stages.finalize import shard_entry
-from pipeline.stages.merge_shards import ShardResult, WrittenFile
+from pipeline.stages.merge_shards import ShardResult
 
 TokenFormat = Literal["bytes", "int64_list"]
 CLASSES = ("cat", "dog", "horse", "frog", "bird")
@@ -54,8 +55,8 @@ def write_random_tokens(
     features = [CarriedFeature("label", "label", "int64", CLASSES)]
     if captions:
         features.append(CarriedFeature("caption", "caption", "bytes"))
-    job = _job(directory, contract, tuple(features), images, num_shards)
-    job = dataclasses.replace(job, array_record=array_record)
+    formats = ("tfrecord", "array_record") if array_record else ("tfrecord",)
+    job = _job(directory, contract, tuple(features), images, num_shards, formats)
     tokens = np.random.default_rng(images).integers(
         0, contract.vocab_size, (images, len(views), side * side)
     )
@@ -71,18 +72,14 @@ def write_random_tokens(
         shards[place.shard(num_shards)].append((place, data))
     results = []
     for index, records in enumerate(shards):
-        written = b"".join(frame(record) for _, record in sorted(records))
-        Path(job.shard(index)).write_bytes(written)
-        digest = hashlib.sha256(written).hexdigest()
-        result = ShardResult(index, len(records), len(written), digest)
-        if array_record:
-            twin = Path(job.shard(index, "array_record"))
-            with open_array_record(str(twin)) as write:
-                for _, record in sorted(records):
-                    write(record)
-            file = WrittenFile(twin.stat().st_size, sha256_of(str(twin)))
-            result = dataclasses.replace(result, array_record=file)
-        results.append(result)
+        frames = [frame(record) for _, record in sorted(records)]
+        files = {}
+        for name in job.config.output.formats:
+            path = str(directory / job.shard_name(index, name))
+            with FORMATS[name].open_writer(path) as target:
+                target.write(frames)
+            files[name] = describe_file(path)
+        results.append(ShardResult(index, len(records), files))
     write_dataset_files(job, results)
     return tokens
 
@@ -93,38 +90,47 @@ def write_dataset_files(job: Job, shards: list[ShardResult]) -> None:
     (directory / CONTRACT_FILE).write_text(job.contract.to_json())
     write_metadata(
         job.output,
-        name=job.name,
-        split=job.split,
+        name=job.config.output.name,
+        split=job.config.output.split,
         contract=job.contract,
         features=job.features,
         shard_records=[shard.records for shard in shards],
-        size_bytes=sum(shard.size_bytes for shard in shards),
-        formats=("tfrecord", "array_record") if job.array_record else ("tfrecord",),
+        size_bytes=sum(shard.files[PRIMARY.name].bytes for shard in shards),
+        formats=job.config.output.formats,
     )
-    entries = [shard_entry(job, shard) for shard in shards]
-    names = {file["file"] for entry in entries for file in files_of_shard(entry)}
-    manifest = {
-        "name": job.name,
-        "split": job.split,
-        "images_listed": job.num_records,
-        "images_written": job.num_records,
-        "images_rejected": 0,
-        "rejects_by_reason": {},
-        "by_file": {},
-        "views": list(job.views),
-        "records": sum(shard.records for shard in shards),
-        "machines": [],
-        "shards": entries,
-        "files": {
-            path.name: sha256_of(str(path))
+    names = {job.shard_name(s.index, name) for s in shards for name in job.config.output.formats}
+    fingerprint = Fingerprint(
+        tokenizer=job.contract,
+        source={},
+        input=Input(files={}, sha256=""),
+        name=job.config.output.name,
+        split=job.config.output.split,
+        num_shards=job.num_shards,
+        formats=job.config.output.formats,
+        batch_size=job.config.batch_size,
+        runtime=RuntimeChoice(name="tensorflow", precision="float32"),
+        decode=job.config.decode,
+        versions={},
+    )
+    manifest = Manifest(
+        name=job.config.output.name,
+        split=job.config.output.split,
+        images_listed=job.num_records,
+        images_written=job.num_records,
+        images_rejected=0,
+        rejects_by_reason={},
+        by_file={},
+        views=job.views,
+        records=sum(shard.records for shard in shards),
+        machines=(),
+        shards=tuple(shard_entry(job, shard) for shard in shards),
+        files={
+            path.name: sha256_of_file(str(path))
             for path in sorted(directory.iterdir())
             if path.name not in names and path.name != "manifest.json"
         },
-        "fingerprint": {
-            "sha256": "0" * 64,
-            "fields": {"tokenizer": job.contract.model_dump(mode="json", exclude_none=True)},
-        },
-    }
+        fingerprint=seal_fingerprint(fingerprint),
+    )
     write_manifest(job.output, manifest)
 
 
@@ -147,25 +153,30 @@ def _job(
     features: tuple[CarriedFeature, ...],
     images: int,
     num_shards: int,
+    formats: Sequence[str],
 ) -> Job:
     directory.mkdir(parents=True, exist_ok=True)
+    config = TokenizeConfig.model_validate(
+        {
+            "source": {"kind": "image_folder", "directory": "nowhere"},
+            "tokenizer": "nowhere",
+            "output": {
+                "directory": str(directory),
+                "name": "random",
+                "num_shards": num_shards,
+                "tokens": "int64_list" if contract.dtype == "int64_list" else "bytes",
+                "formats": formats,
+            },
+        }
+    )
     return Job(
-        source=ImageFolderSource(kind="image_folder", directory="nowhere"),
-        output=str(directory),
-        name="random",
-        split="train",
+        config=config,
         contract=contract,
         features=features,
-        decode=DecodeRules(),
-        batch_size=8,
         runtime="tensorflow",
-        precision="float32",
         num_records=images,
         num_units=1,
         num_shards=num_shards,
-        max_reject_fraction=0.0,
-        read_timeout_seconds=1.0,
-        read_tries=1,
         fingerprint="0" * 64,
         run="random",
     )

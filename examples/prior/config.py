@@ -8,17 +8,17 @@ from typing import Annotated
 import pydantic
 
 from examples.prior.vocabulary import Mode
-from fsq.yaml_config import Path_
+from fsq.yaml_config import PathStr
 
 Count = Annotated[int, pydantic.Field(ge=1)]
 Share = Annotated[float, pydantic.Field(ge=0, lt=1)]
 
 
-class _Frozen(pydantic.BaseModel):
+class FrozenModel(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class NetworkSpec(_Frozen):
+class NetworkSpec(FrozenModel):
     """The transformer.
 
     Attributes:
@@ -42,7 +42,7 @@ class NetworkSpec(_Frozen):
         return self
 
 
-class TrainingSpec(_Frozen):
+class TrainingSpec(FrozenModel):
     """How to train: Muon, linear warm-up, cosine decay to zero over the steps.
 
     Attributes:
@@ -83,7 +83,7 @@ class TrainingSpec(_Frozen):
         return self
 
 
-class Taste(_Frozen):
+class Taste(FrozenModel):
     """How tokens are chosen.
 
     Attributes:
@@ -108,7 +108,7 @@ class SampleSpec(Taste):
     per_class: Annotated[int, pydantic.Field(ge=1, le=16)] = 12  # as wide as a sheet is
 
 
-class PriorConfig(_Frozen):
+class PriorConfig(FrozenModel):
     """One run.
 
     Attributes:
@@ -119,14 +119,14 @@ class PriorConfig(_Frozen):
       output: A directory for all that comes of it.
     """
 
-    dataset: Path_
-    held_out: Path_ | float
+    dataset: PathStr
+    held_out: PathStr | float
     classes: bool = True
     modes: Annotated[tuple[Mode, ...], pydantic.Field(min_length=1)] = ("causal",)
     network: NetworkSpec = NetworkSpec()
     training: TrainingSpec
     samples: SampleSpec = SampleSpec()
-    output: Path_
+    output: PathStr
 
     @pydantic.field_validator("held_out", mode="before")
     @classmethod

@@ -21,8 +21,8 @@ from fsq.errors import RequestError
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.spec.serialization import parse_contract, read_file
 from fsq.storage import filesystem
-from fsq.storage.digest import sign
 from fsq.storage.directory_lock import LOCK_FILE
+from fsq.storage.json_documents import with_digest
 from fsq.training.run_guard import leaves
 from fsq.validation import parse
 
@@ -153,7 +153,7 @@ def claim_directory(config: PriorConfig, data: PriorData) -> None:
                 )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        content = sign(ours.model_dump(mode="json"))
+        content = with_digest(ours.model_dump(mode="json"))
         filesystem.write(str(folder / PRIOR_FILE), (json.dumps(content, indent=2) + "\n").encode())
         for name in (WEIGHTS_FILE, CONTRACT_FILE):
             source = filesystem.join(data.dataset.directory, name)
@@ -184,7 +184,7 @@ def _read_mark(path: Path) -> Mark | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise _not_a_mark(path, str(error)) from error
-    if not isinstance(content, dict) or content != sign(content):
+    if not isinstance(content, dict) or content != with_digest(content):
         raise _not_a_mark(path, "other content than was written")
     return parse(Mark, {name: content[name] for name in content if name != "sha256"}, str(path))
 

@@ -2,21 +2,22 @@
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Final, Literal
 
 import pydantic
 
+from fsq.dataset.fingerprint import Fingerprint, SealedFingerprint
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
-from fsq.storage.digest import sign
-from fsq.validation import parse
+from fsq.storage.json_documents import has_its_digest, render
+from fsq.validation import Count, FrozenModel, parse
 
 MANIFEST_FILE = "manifest.json"
 CONFIG_FILE = "config.yaml"
 STATS_FILE = "stats.json"
 TIMING_FILE = "timing.json"
 REJECTS_FILE = "rejects.jsonl"
-FORMAT_VERSION = 2
+FORMAT_VERSION: Final = 3
 
 
 def _check_name(name: str) -> str:
@@ -25,40 +26,99 @@ def _check_name(name: str) -> str:
     return name
 
 
-_Name = Annotated[str, pydantic.AfterValidator(_check_name)]
-_Count = Annotated[int, pydantic.Field(ge=0, strict=True)]
+FileName = Annotated[str, pydantic.AfterValidator(_check_name)]
 
 
-class _File(pydantic.BaseModel):
-    file: _Name
-    bytes: _Count
+class FileEntry(FrozenModel):
+    """A file of the dataset."""
+
+    file: FileName
+    bytes: Count
     sha256: str
 
 
-class _Shard(_File):
-    records: _Count
-    array_record: _File | None = None
+class ShardEntry(FileEntry):
+    """A shard: its file in the dataset's first format, and in the others.
+
+    Attributes:
+      records: Records in each of these files.
+      other_formats: Its files in further formats, by format; the same records.
+    """
+
+    records: Count
+    other_formats: dict[str, FileEntry] = pydantic.Field(default_factory=dict)
 
 
-class _Fingerprint(pydantic.BaseModel):
-    sha256: str
-    fields: dict[str, Any]
+class SourceFileEntry(FrozenModel):
+    """The accounts of a source file, or of a folder of image files, in images.
+
+    Attributes:
+      listed: Images that it should hold.
+      written: Those with token records.
+      rejected: Counts by reason.
+      content: Sum of the hashes of the images written.
+    """
+
+    listed: Count
+    written: Count
+    rejected: dict[str, Count]
+    content: str
 
 
-class _Manifest(pydantic.BaseModel):
-    """What has to be there; a manifest may come from anybody."""
+class Manifest(FrozenModel):
+    """The content of manifest.json; a manifest may come from anybody.
 
+    Attributes:
+      name: Of the dataset.
+      split: Its split.
+      images_listed: Images of the source.
+      images_written: Those with token records.
+      images_rejected: Those that were refused.
+      rejects_by_reason: How many, by reason.
+      by_file: The accounts by source file.
+      views: Names of the views, in the order of the config.
+      records: Token records, one per image and view.
+      machines: Kinds of machine that worked.
+      shards: In their order.
+      files: sha256 of every other file but the manifest and `TIMING_FILE`.
+      fingerprint: What decided the bytes.
+      sha256: Of all the rest: another one is another dataset.
+    """
+
+    format_version: Literal[3] = FORMAT_VERSION
     name: str
     split: str
-    images_listed: _Count
-    images_written: _Count
-    images_rejected: _Count
-    rejects_by_reason: dict[str, _Count]
-    views: list[str]
-    records: _Count
-    shards: list[_Shard]
-    files: dict[_Name, str]
-    fingerprint: _Fingerprint
+    images_listed: Count
+    images_written: Count
+    images_rejected: Count
+    rejects_by_reason: dict[str, Count]
+    by_file: dict[str, SourceFileEntry]
+    views: tuple[str, ...]
+    records: Count
+    machines: tuple[str, ...]
+    shards: tuple[ShardEntry, ...]
+    files: dict[FileName, str]
+    fingerprint: SealedFingerprint
+    sha256: str = ""
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The shard formats."""
+        return self.fingerprint.fields.formats
+
+    def shard_files(self, shard: ShardEntry) -> dict[str, FileEntry]:
+        """Returns the files of a shard by their format."""
+        return {self.formats[0]: shard, **shard.other_formats}
+
+    def render(self) -> bytes:
+        """Returns the bytes of manifest.json."""
+        # Not in pydantic's JSON mode: that changes names that are not UTF-8.
+        return render(self.model_dump(exclude_none=True))
+
+
+def seal_fingerprint(fingerprint: Fingerprint) -> SealedFingerprint:
+    """Puts the digest beside a fingerprint."""
+    return SealedFingerprint(sha256=fingerprint.sha256, fields=fingerprint)
 
 
 def has_manifest(directory: str) -> bool:
@@ -66,7 +126,7 @@ def has_manifest(directory: str) -> bool:
     return filesystem.exists(filesystem.join(directory, MANIFEST_FILE))
 
 
-def read_manifest(directory: str) -> dict[str, Any]:
+def read_manifest(directory: str) -> Manifest:
     """Reads a dataset's manifest.
 
     Raises:
@@ -91,19 +151,23 @@ def read_manifest(directory: str) -> dict[str, Any]:
             f"{path}: expected format version {FORMAT_VERSION}, got {version}. "
             "Read it with the version of fsq-tokenizer that wrote it."
         )
-    if content.get("sha256") != sign(content)["sha256"]:
+    if not has_its_digest(content):
         raise DataError(
             f"{path}: expected the content that it was written with, got another. "
             "The dataset is damaged; tokenize it again."
         )
     try:
-        parse(_Manifest, content, path)
+        return parse(Manifest, content, path)
     except RequestError as error:
         raise DataError(str(error)) from error
-    return content
 
 
-def read_listed(directory: str, manifest: dict[str, Any], name: str) -> bytes:
+def write_manifest(directory: str, manifest: Manifest) -> None:
+    """Writes the manifest; from then on the directory is a dataset."""
+    filesystem.write(filesystem.join(directory, MANIFEST_FILE), manifest.render())
+
+
+def read_listed(directory: str, manifest: Manifest, name: str) -> bytes:
     """Reads a file of a dataset that is no shard.
 
     Raises:
@@ -114,27 +178,10 @@ def read_listed(directory: str, manifest: dict[str, Any], name: str) -> bytes:
         data = filesystem.read(path)
     except OSError as error:
         raise DataError(f"{path}: expected a file, got: {error.strerror or error}.") from error
-    expected, found = manifest["files"].get(name, ""), hashlib.sha256(data).hexdigest()
+    expected, found = manifest.files.get(name, ""), hashlib.sha256(data).hexdigest()
     if found != expected:
         raise DataError(
             f"{path}: expected sha256 {expected[:12]}, got {found[:12]}. "
             "The dataset is damaged; tokenize it again."
         )
     return data
-
-
-def files_of_shard(shard: dict[str, Any]) -> list[dict[str, Any]]:
-    """Lists the files of an entry of `shards`: the TFRecord, then the ArrayRecord if any."""
-    twin = shard.get("array_record")
-    return [shard] if twin is None else [shard, twin]
-
-
-def write_manifest(directory: str, content: dict[str, Any]) -> None:
-    """Writes the manifest; from then on the directory is a dataset."""
-    signed = sign({"format_version": FORMAT_VERSION, **content})
-    filesystem.write(filesystem.join(directory, MANIFEST_FILE), render(signed))
-
-
-def render(content: dict[str, Any]) -> bytes:
-    """The bytes of a manifest."""
-    return (json.dumps(content, indent=2) + "\n").encode()

@@ -9,8 +9,8 @@ import numpy as np
 
 from fsq.dataset.argument_checks import check_directory
 from fsq.dataset.example.decoder import Field
-from fsq.dataset.formats import FileFormat
-from fsq.dataset.manifest import files_of_shard, read_listed, read_manifest
+from fsq.dataset.formats import FORMATS, PRIMARY, ShardFormat
+from fsq.dataset.manifest import FileEntry, Manifest, read_listed, read_manifest
 from fsq.errors import DataError, RequestError
 from fsq.quantizer import lattice
 from fsq.spec.contract import CONTRACT_FILE, TokenContract
@@ -75,54 +75,41 @@ class OpenedDataset:
 
 
 def open_dataset(
-    directory: str, split: str | None = None, *, file_format: FileFormat = "tfrecord"
+    directory: str, split: str | None = None, *, shard_format: ShardFormat = PRIMARY
 ) -> OpenedDataset:
     """Checks all of a dataset that can be checked without reading records.
 
     Args:
       directory: The dataset.
       split: Its split, None for whichever it is.
-      file_format: Which of its files are to be read.
+      shard_format: Which of its files are to be read.
 
     Raises:
       RequestError: It is not a finished dataset, or has not what is asked for.
       DataError: It is damaged, or has a format that this version does not read.
     """
     manifest = read_manifest(directory)
-    if split not in (None, manifest["split"]):
+    if split not in (None, manifest.split):
         raise RequestError(
-            f"{directory}: expected split {split!r}, found {manifest['split']!r}. "
+            f"{directory}: expected split {split!r}, found {manifest.split!r}. "
             "Name that, or read another directory."
         )
     path = filesystem.join(directory, CONTRACT_FILE)
     contract = _check_contract(read_listed(directory, manifest, CONTRACT_FILE), manifest, path)
-    if not manifest["records"]:
+    if not manifest.records:
         raise RequestError(f"{directory}: expected at least one record, found an empty split.")
-    files = [_file_of(directory, shard, file_format) for shard in manifest["shards"]]
-    present = {entry.name: entry.size_bytes for entry in filesystem.list_files(directory)}
-    for shard, file in zip(manifest["shards"], files, strict=True):
-        if shard["records"] > file["bytes"]:
-            raise DataError(
-                f"{filesystem.join(directory, file['file'])}: expected {shard['records']:,} records, "
-                f"found {file['bytes']:,} bytes. {DAMAGED}"
-            )
-        if (found := present.get(file["file"])) != file["bytes"]:
-            size = "none" if found is None else f"one of {found:,}"
-            raise DataError(
-                f"{filesystem.join(directory, file['file'])}: expected a file of "
-                f"{file['bytes']:,} bytes, found {size}. {DAMAGED}"
-            )
+    files = _find_files(directory, manifest, shard_format)
     fields, num_classes = _read_fields(directory, manifest, contract)
     return OpenedDataset(
         directory=directory,
         contract=contract,
         fields=fields,
         num_classes=num_classes,
-        views=tuple(manifest["views"]),
-        paths=tuple(filesystem.join(directory, file["file"]) for file in files),
-        sizes_bytes=tuple(file["bytes"] for file in files),
-        records=tuple(shard["records"] for shard in manifest["shards"]),
-        sha256=manifest["sha256"],
+        views=manifest.views,
+        paths=tuple(filesystem.join(directory, file.file) for file in files),
+        sizes_bytes=tuple(file.bytes for file in files),
+        records=tuple(shard.records for shard in manifest.shards),
+        sha256=manifest.sha256,
     )
 
 
@@ -148,10 +135,9 @@ def tokens_of(feature: Any, contract: TokenContract) -> np.ndarray:
     return np.frombuffer(data, np.dtype(str(contract.dtype)).newbyteorder("<")).astype(np.int64)
 
 
-def _check_contract(data: bytes, manifest: dict[str, Any], path: str) -> TokenContract:
+def _check_contract(data: bytes, manifest: Manifest, path: str) -> TokenContract:
     contract = parse_contract(data, path)
-    tokenizer = manifest["fingerprint"]["fields"].get("tokenizer")
-    expected = tokenizer.get("vocab_size") if isinstance(tokenizer, dict) else None
+    expected = manifest.fingerprint.fields.tokenizer.vocab_size
     if expected != contract.vocab_size:
         raise DataError(
             f"{path}: expected the vocabulary of the manifest, {expected} codes, "
@@ -162,20 +148,33 @@ def _check_contract(data: bytes, manifest: dict[str, Any], path: str) -> TokenCo
     return contract
 
 
-def _file_of(directory: str, shard: dict[str, Any], file_format: FileFormat) -> dict[str, Any]:
-    if file_format == "tfrecord":
-        return shard
-    *_, twin = files_of_shard(shard)
-    if twin is shard:
+def _find_files(directory: str, manifest: Manifest, shard_format: ShardFormat) -> list[FileEntry]:
+    """Returns the files of all shards, each of them there and of its size."""
+    if shard_format.name not in manifest.formats:
+        others = ", ".join(FORMATS[name].title for name in manifest.formats if name in FORMATS)
+        wanted = ", ".join([*manifest.formats, shard_format.name])
         raise RequestError(
-            f"{directory}: expected ArrayRecord files, found TFRecords alone. Tokenize it with "
-            "'output.formats: [tfrecord, array_record]'."
+            f"{directory}: expected {shard_format.title} files, found {others}s alone. Tokenize it "
+            f"with 'output.formats: [{wanted}]'."
         )
-    return twin
+    files = [manifest.shard_files(shard)[shard_format.name] for shard in manifest.shards]
+    present = {entry.name: entry.size_bytes for entry in filesystem.list_files(directory)}
+    for shard, file in zip(manifest.shards, files, strict=True):
+        path = filesystem.join(directory, file.file)
+        if shard.records > file.bytes:
+            raise DataError(
+                f"{path}: expected {shard.records:,} records, found {file.bytes:,} bytes. {DAMAGED}"
+            )
+        if (size := present.get(file.file)) != file.bytes:
+            found = "none" if size is None else f"one of {size:,}"
+            raise DataError(
+                f"{path}: expected a file of {file.bytes:,} bytes, found {found}. {DAMAGED}"
+            )
+    return files
 
 
 def _read_fields(
-    directory: str, manifest: dict[str, Any], contract: TokenContract
+    directory: str, manifest: Manifest, contract: TokenContract
 ) -> tuple[tuple[Field, ...], int | None]:
     """Reads what a record holds, as it is stored, and the number of classes."""
     path = filesystem.join(directory, FEATURES_FILE)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from fsq.dataset.formats import FileFormat
 from fsq.dataset.records import CarriedFeature
 from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
@@ -22,7 +21,7 @@ def write_metadata(
     features: Sequence[CarriedFeature],
     shard_records: Sequence[int],
     size_bytes: int,
-    formats: Sequence[FileFormat],
+    formats: Sequence[str],
 ) -> None:
     """Writes both files, and the names of the classes, through tensorflow-datasets itself.
 

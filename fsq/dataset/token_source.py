@@ -11,13 +11,15 @@ import numpy as np
 from fsq.dataset.argument_checks import check_directory
 from fsq.dataset.block_reader import as_array
 from fsq.dataset.example.decoder import OtherRecordError, parse_record, parse_records
-from fsq.dataset.formats.array_record import open_reader, reading
+from fsq.dataset.formats import FORMATS, RecordReader
 from fsq.dataset.open_dataset import DAMAGED, open_dataset, unreadable
 from fsq.dataset.sequence import Layout, SequenceSpec
 from fsq.errors import DataError, RequestError
 from fsq.quantizer import lattice
 from fsq.storage import filesystem
 
+# The format whose records are had by their numbers.
+FORMAT = next(each for each in FORMATS.values() if each.open_reader is not None)
 # Below that, steps in all records at a time take longer than one record at a time.
 FEWEST_AT_ONCE = 32
 
@@ -52,7 +54,7 @@ class TokenSource:
         directory = check_directory(directory)
         if not filesystem.is_local(directory):
             raise RequestError(
-                f"{directory}: expected a local directory, because ArrayRecord files are read "
+                f"{directory}: expected a local directory, because {FORMAT.title} files are read "
                 "from there only. Copy it, or read it with TokenBatches."
             )
         if sequence is not None and sequence.length is not None:
@@ -60,7 +62,7 @@ class TokenSource:
                 f"sequence.length: expected none, because every record is a sequence of its own, "
                 f"got {sequence.length}. Pack images with TokenBatches."
             )
-        self._dataset = open_dataset(directory, split, file_format="array_record")
+        self._dataset = open_dataset(directory, split, shard_format=FORMAT)
         self.contract = self._dataset.contract
         self._layout = (
             None if sequence is None else Layout(sequence, self._dataset, with_labels=with_labels)
@@ -70,7 +72,7 @@ class TokenSource:
         self._wanted = frozenset(self._layout.wanted if self._layout else self._dataset.names)
         # Where each shard begins; at last, how many records there are.
         self._starts = [0, *itertools.accumulate(self._dataset.records)]
-        self._readers: dict[int, Any] = {}
+        self._readers: dict[int, RecordReader] = {}
 
     def __len__(self) -> int:
         """How many records the dataset has."""
@@ -140,16 +142,16 @@ class TokenSource:
         number = range(len(self))[number]
         shard = bisect.bisect_right(self._starts, number) - 1
         path, place = self._dataset.paths[shard], number - self._starts[shard]
-        with reading(path):
-            (data,) = self._reader(shard).read(place, place + 1)
+        (data,) = self._reader(shard).read(place, place + 1)
         return path, place, data
 
-    def _reader(self, shard: int) -> Any:
+    def _reader(self, shard: int) -> RecordReader:
         reader = self._readers.get(shard)
         if reader is None:
             path, expected = self._dataset.paths[shard], self._dataset.records[shard]
+            assert FORMAT.open_reader is not None
             try:
-                reader = open_reader(path, path)
+                reader = FORMAT.open_reader(path, path)
             except OSError as error:
                 raise unreadable(path, error) from error
             if (found := reader.num_records()) != expected:

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from fsq.validation import FrozenModel
 
-class DecodeRules(pydantic.BaseModel):
+
+class DecodeRules(FrozenModel):
     """Which image files are decoded, where that is a matter of choice."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     max_pixels: Annotated[int, pydantic.Field(ge=1)] = 178_000_000
     animated: Literal["refuse", "first_frame"] = "refuse"
@@ -19,10 +19,8 @@ class DecodeRules(pydantic.BaseModel):
 DEFAULT_RULES = DecodeRules()
 
 
-class ImageSpec(pydantic.BaseModel):
+class ImageSpec(FrozenModel):
     """What an encoder takes: size, channels, pixel range, resize rule."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     size_pixels: Annotated[int, pydantic.Field(ge=4, le=4096)]
     channels: Literal[1, 3]

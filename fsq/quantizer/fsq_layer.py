@@ -38,9 +38,9 @@ class FSQ(keras.layers.Layer):
       levels: Values per channel, length D, each in [3, 1001]; with the preset 'symmetric' from 2,
         with 'ifsq' odd. The paper's sets are [8, 6, 5] for 2^8 tokens, [8, 5, 5, 5] for 2^10,
         [7, 5, 5, 5, 5] for 2^12; `fsq.levels_for(size)` finds others.
-      preset: Bound preset: 'atanh', 'official', 'torch', 'symmetric' or 'ifsq', see `fsq.quantizer.presets`.
+      preset: Bound preset: 'atanh', 'official', 'torch', 'symmetric' or 'ifsq', see `presets`.
       eps: Margin of the bound; 'symmetric' and 'ifsq' have none.
-      hard_clamp: Clips instead of tanh; 'torch' and 'symmetric' only, see `fsq.quantizer.presets`.
+      hard_clamp: Clips instead of tanh; 'torch' and 'symmetric' only, see `presets`.
       num_codebooks: Groups of channels, c.
       dim: Channels of input and output, mapped to c * D and back; None for c * D and no maps.
       data_format: 'channels_last', or 'channels_first' for inputs, codes and outputs [B, D, ...].

@@ -1,23 +1,20 @@
-"""Digests: sha256 of files and of JSON."""
+"""sha256 of files, wherever they lie."""
 
 import hashlib
-import json
-from typing import Any
 
 from fsq.storage import filesystem
 
-
-def sign(content: dict[str, Any]) -> dict[str, Any]:
-    """Adds the sha256 of all the rest, so that an edited manifest shows."""
-    rest = {name: value for name, value in content.items() if name != "sha256"}
-    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-    return {**rest, "sha256": digest}
+BLOCK_BYTES = 1 << 20
 
 
-def sha256_of(path: str) -> str:
-    """Hashes a file without holding it in memory."""
+def sha256_of_file(path: str) -> str:
+    """Hashes a file block by block.
+
+    Raises:
+      OSError: It cannot be read.
+    """
     digest = hashlib.sha256()
     with filesystem.open_read(path) as file:
-        while block := file.read(1 << 20):
+        while block := file.read(BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()

@@ -85,16 +85,29 @@ def open_write(path: str) -> Iterator[BinaryIO]:
     Raises:
       OSError: It cannot be written; the error names the path, whatever the system named.
     """
-    temporary = temporary_name(path)
-    try:
+    with temporary_file(path) as temporary:
         if is_local(path):
             with open(temporary, "wb") as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
         else:
             with _store().os_errors(path), _store().create(temporary) as file:
                 yield file
+
+
+@contextlib.contextmanager
+def temporary_file(path: str) -> Iterator[str]:
+    """Yields a temporary name; what lies there when the block ends is renamed to the path.
+
+    A local file is synchronised to the disk first. If the block fails, the file is removed.
+
+    Raises:
+      OSError: It cannot be written; the error names the path, whatever the system named.
+    """
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        if is_local(path):
+            _synchronise(temporary)
         rename(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -102,6 +115,14 @@ def open_write(path: str) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename in (None, temporary):
             raise OSError(error.errno, error.strerror or str(error), path) from error
         raise
+
+
+def _synchronise(path: str) -> None:
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def make_folder(path: str) -> None:

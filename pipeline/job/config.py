@@ -4,32 +4,29 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from fsq.dataset.formats import FileFormat
+from fsq.dataset.formats import PRIMARY, check_formats
 from fsq.images.spec import DecodeRules
 from fsq.runtimes import Precision, RuntimeName
-from fsq.yaml_config import Name, Path_, _Frozen
+from fsq.validation import FrozenModel
+from fsq.yaml_config import Name, PathStr
 from pipeline.sources import SourceConfig
 
 
-class OutputConfig(_Frozen):
+class OutputConfig(FrozenModel):
     """Where the dataset goes and what it is called."""
 
-    directory: Path_
+    directory: PathStr
     name: Name
     split: Name = "train"
     num_shards: Annotated[int, pydantic.Field(ge=1, le=100_000)] | None = None
     tokens: Literal["bytes", "int64_list"] = "bytes"
-    # ArrayRecord files hold the same records as the TFRecords, each to be had by its number.
-    formats: tuple[FileFormat, ...] = ("tfrecord",)
+    # All hold the same records; see fsq/dataset/formats.
+    formats: tuple[str, ...] = (PRIMARY.name,)
 
     @pydantic.field_validator("formats")
     @classmethod
-    def _formats_differ(cls, formats: tuple[FileFormat, ...]) -> tuple[FileFormat, ...]:
-        if "tfrecord" not in formats or len(set(formats)) != len(formats):
-            raise ValueError(
-                f"expected [tfrecord] or [tfrecord, array_record], got {list(formats)}"
-            )
-        return formats
+    def _formats_are_known(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        return check_formats(formats)
 
     @pydantic.field_validator("directory")
     @classmethod
@@ -48,11 +45,11 @@ class OutputConfig(_Frozen):
         return split
 
 
-class TokenizeConfig(_Frozen):
+class TokenizeConfig(FrozenModel):
     """One tokenization job."""
 
     source: SourceConfig
-    tokenizer: Path_
+    tokenizer: PathStr
     output: OutputConfig
     views: Annotated[
         tuple[Literal["center", "center_flipped"], ...], pydantic.Field(min_length=1)

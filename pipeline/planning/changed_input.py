@@ -1,8 +1,7 @@
-"""What tells one job from another, named down to the field or the image that differs."""
+"""Changed input: which image differs from the one that an unfinished job has seen."""
 
 import dataclasses
 import itertools
-from typing import Any
 
 from fsq.errors import RequestError
 from fsq.storage import filesystem
@@ -14,41 +13,8 @@ from pipeline.sources.image_listing import ListedImage, first_change
 from pipeline.work.unit_files import read_status
 
 
-def refuse_other(plan: Plan, fields: dict[str, Any], what: str) -> None:
-    """Raises a RequestError that names the first field in which the two jobs differ."""
-    difference = first_difference(fields, plan.fields)
-    if difference is None:
-        return
-    advice = "Choose another directory, or --overwrite"
-    if difference.startswith("input "):
-        difference = _changed_image(plan) or difference
-        advice += f"; after mending rejects alone: fsq tokenize --only-rejects {plan.job.output}"
-    raise RequestError(
-        f"{plan.job.output}: expected {what} of this job, found {what} of another: "
-        f"{difference}. {advice}."
-    )
-
-
-def first_difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
-    """Names the first value in which two nested mappings differ: '<path> was <old>, is <new>'."""
-    for name in [*new, *(name for name in old if name not in new)]:
-        before, after = old.get(name), new.get(name)
-        if before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
-            return f"{name} {first_difference(before, after)}"
-        return f"{name} was {_shorten(before)}, is {_shorten(after)}"
-    return None
-
-
-def _shorten(value: Any) -> str:
-    if value is None:
-        return "absent"
-    return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
-
-
-def _changed_image(plan: Plan) -> str | None:
-    """Names the first image that is another than in the listing of an interrupted job."""
+def changed_image(plan: Plan) -> str | None:
+    """Names the first image that is another than in the listing of an unfinished job."""
     listing = plan.listing
     if listing.text is None:
         return None
@@ -74,7 +40,7 @@ def refuse_changed_content(plan: Plan) -> None:
                 continue
             path = unit.path if listing.text is None else listing.files[0].path
             before = sum(int(total, 16) for total in [*status.content.values(), status.refused])
-            records = open_source(job.source).read(
+            records = open_source(job.config.source).read(
                 dataclasses.replace(unit, path=path), job.features
             )
             after = sum_of_hashes(records)

@@ -5,10 +5,12 @@ import importlib.metadata
 import math
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Literal, cast
 
+from fsq.dataset.fingerprint import Fingerprint, Input
 from fsq.errors import RequestError
 from fsq.quantizer import lattice
+from fsq.runtimes import RuntimeName
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
 from fsq.spec.serialization import check_weights, parse_contract
 from fsq.storage import filesystem
@@ -17,13 +19,37 @@ from fsq.yaml_config import dump_config
 from pipeline.core.records import Unit
 from pipeline.job.config import TokenizeConfig
 from pipeline.job.job import Job
-from pipeline.planning.fingerprint import PACKAGES, fingerprint_of
 from pipeline.planning.runtime_request import request_runtime
 from pipeline.sources import Listing, open_source
 from pipeline.sources.stall_timeout import Heart, patiently
 from pipeline.sources.units import cut_units
 
 RECORDS_PER_SHARD = 10_000
+# Their versions decide pixels, latents or bytes.
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+    "simplejpeg",
+    "protobuf",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedTokenizer:
+    """The two files of a tokenizer, checked against each other.
+
+    Attributes:
+      where: Its directory, for messages.
+      contract: What its tokens mean.
+      weights: The bytes of its weights.
+    """
+
+    where: str
+    contract: TokenContract
+    weights: bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,21 +60,17 @@ class Plan:
       job: What the workers get.
       units: The slices of the input.
       listing: The input.
-      contract_data: tokenizer.json of the dataset.
-      weights_data: The tokenizer's weights.
+      tokenizer: Its contract bears the dataset's views and storage type.
       config_text: The resolved config, YAML.
-      fields: What the fingerprint is made of.
-      tokenizer: Where contract and weights were read, for messages.
+      fingerprint: What decides the bytes.
     """
 
     job: Job
     units: list[Unit]
     listing: Listing
-    contract_data: bytes
-    weights_data: bytes
+    tokenizer: SavedTokenizer
     config_text: str
-    fields: dict[str, Any]
-    tokenizer: str
+    fingerprint: Fingerprint
 
 
 def make_plan(
@@ -70,13 +92,7 @@ def make_plan(
       RequestError: Tokenizer, source or config do not fit together.
       DataError: A file of the source is damaged.
     """
-    where = config.tokenizer
-    contract = parse_contract(_read_file(where, CONTRACT_FILE), f"{where}/{CONTRACT_FILE}")
-    weights_data = _read_file(where, WEIGHTS_FILE)
-    check_weights(weights_data, contract, f"{where}/{WEIGHTS_FILE}")
-    contract = contract.model_copy(
-        update={"views": config.views, "dtype": _storage_name(contract, config)}
-    )
+    tokenizer = read_tokenizer(config)
     listing = (
         list_ahead() if list_ahead else list_source(config, stride=stride or config.batch_size)
     )
@@ -85,51 +101,52 @@ def make_plan(
     units = cut_units(listing, config.batch_size, limit)
     num_records = sum(unit.num_records for unit in units)
     num_written = num_records * len(config.views)
-    num_shards = config.output.num_shards or math.ceil(num_written / RECORDS_PER_SHARD)
-    contract_data = contract.to_json().encode()
-    runtime = request_runtime(config, contract, num_written)
-    fields: dict[str, Any] = {
-        "tokenizer": contract.model_dump(mode="json", exclude_none=True),
-        "source": config.source.model_dump(mode="json", exclude_none=True),
-        "input": listing.describe(),
-        "limit": limit,
-        "name": config.output.name,
-        "split": config.output.split,
-        "num_shards": num_shards,
-        "batch_size": config.batch_size,
-        "runtime": runtime,
-        "decode": config.decode.model_dump(mode="json"),
-        "versions": {
+    fingerprint = Fingerprint(
+        tokenizer=tokenizer.contract,
+        source=config.source.model_dump(mode="json", exclude_none=True),
+        input=Input.model_validate(listing.describe()),
+        limit=limit,
+        name=config.output.name,
+        split=config.output.split,
+        num_shards=config.output.num_shards or math.ceil(num_written / RECORDS_PER_SHARD),
+        formats=config.output.formats,
+        batch_size=config.batch_size,
+        runtime=request_runtime(config, tokenizer.contract, num_written),
+        decode=config.decode,
+        versions={
             "fsq-tokenizer": __version__,
             **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
-    }
-    if "array_record" in config.output.formats:
-        fields["formats"] = sorted(config.output.formats)
+    )
     job = Job(
-        source=config.source,
-        output=config.output.directory.rstrip("/"),
-        name=config.output.name,
-        split=config.output.split,
-        contract=contract,
+        config=config,
+        contract=tokenizer.contract,
         features=listing.features,
-        decode=config.decode,
-        batch_size=config.batch_size,
-        runtime=runtime["name"],
-        precision=config.precision,
+        runtime=cast(RuntimeName | Literal["auto"], fingerprint.runtime.name),
         num_records=num_records,
         num_units=len(units),
-        num_shards=num_shards,
-        max_reject_fraction=config.max_reject_fraction,
-        read_timeout_seconds=config.read_timeout_seconds,
-        read_tries=config.read_tries,
-        fingerprint=fingerprint_of(fields),
+        num_shards=fingerprint.num_shards,
+        fingerprint=fingerprint.sha256,
         run=secrets.token_hex(8),
-        array_record="array_record" in config.output.formats,
     )
-    return Plan(
-        job, units, listing, contract_data, weights_data, dump_config(config), fields, where
-    )
+    return Plan(job, units, listing, tokenizer, dump_config(config), fingerprint)
+
+
+def read_tokenizer(config: TokenizeConfig) -> SavedTokenizer:
+    """Reads a job's tokenizer; its contract gets the views and the storage type of the job.
+
+    Raises:
+      RequestError: A file is missing, or the two do not belong together.
+    """
+    where = config.tokenizer
+    contract = parse_contract(_read_file(where, CONTRACT_FILE), f"{where}/{CONTRACT_FILE}")
+    weights = _read_file(where, WEIGHTS_FILE)
+    check_weights(weights, contract, f"{where}/{WEIGHTS_FILE}")
+    dtype = lattice.storage_dtype(contract.vocab_size)
+    if config.output.tokens == "int64_list":
+        dtype = "int64_list"
+    update = {"views": config.views, "dtype": dtype}
+    return SavedTokenizer(where, contract.model_copy(update=update), weights)
 
 
 def list_source(config: TokenizeConfig, *, stride: int) -> Listing:
@@ -161,9 +178,3 @@ def _read_file(folder: str, name: str) -> bytes:
             f"tokenizer: expected a tokenizer in {folder!r}, found no {name} that can be read. "
             "Train one with 'fsq train', or correct the path."
         ) from error
-
-
-def _storage_name(contract: TokenContract, config: TokenizeConfig) -> str:
-    if config.output.tokens == "int64_list":
-        return "int64_list"
-    return lattice.storage_dtype(contract.vocab_size)

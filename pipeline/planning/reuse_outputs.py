@@ -1,19 +1,18 @@
-"""Taking over what an earlier run wrote, as parts of a job that goes on from there."""
+"""Reusing what an earlier run wrote, as finished units of a job that goes on from there."""
 
 import dataclasses
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from fsq.dataset.example.proto import Example
-from fsq.dataset.formats.tfrecord import read_records
-from fsq.dataset.manifest import STATS_FILE, read_manifest
+from fsq.dataset.formats import PRIMARY
+from fsq.dataset.manifest import STATS_FILE, Manifest, SourceFileEntry
 from fsq.dataset.records import place_digest
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
-from fsq.storage.digest import sha256_of
+from fsq.storage.digest import sha256_of_file
 from pipeline.core.records import (
     Reject,
     Unit,
@@ -24,15 +23,16 @@ from pipeline.core.records import (
     unit_name,
 )
 from pipeline.job.job import Job
-from pipeline.sources import Listing, open_source
+from pipeline.sources import Listing, Source, open_source
+from pipeline.sources.base import ListedFile
 from pipeline.sources.units import MAX_UNIT_RECORDS, spans_of, stamp_of
 from pipeline.work.unit_files import PlacedRecord, UnitStatus, commit_part, read_done
 
 
-def keep_parts(
-    before: Job, job: Job, units: list[Unit], listing: Listing
+def reuse_parts(
+    before: Job, job: Job, units: Sequence[Unit], listing: Listing
 ) -> tuple[list[Unit], list[Unit]]:
-    """Takes over the parts of an unfinished job.
+    """Reuses the parts of an unfinished job.
 
     Args:
       before: The job whose parts lie there.
@@ -47,50 +47,62 @@ def keep_parts(
       RequestError: An image that was written before is another now.
     """
     files = {file.path: file for file in listing.files}
-    source = open_source(job.source)
-    kept: list[Unit] = []
+    source = open_source(job.config.source)
+    done: list[Unit] = []
     not_begun: list[Unit] = []
     for unit in units:
-        status = read_done(before, unit.name)
-        file = files.get(unit.path)
+        status, file = read_done(before, unit.name), files.get(unit.path)
         if status is None:
-            if file is not None:  # the input may have been mended since, and then lies elsewhere
-                numbers = list(record_numbers(unit))
-                stamp = stamp_of(listing, file, numbers)
-                unit = dataclasses.replace(unit, spans=spans_of(file, numbers), stamp=stamp)
-            not_begun.append(unit)
+            not_begun.append(unit if file is None else _with_numbers(unit, set(), file, listing))
             continue
         if file is not None:
             rejected = {reject.record for reject in status.rejects}
-            numbers = [number for number in record_numbers(unit) if number not in rejected]
-            if not numbers:  # a unit of rejects alone holds nothing to keep
+            unit = _with_numbers(unit, rejected, file, listing)
+            if not unit.spans:  # a unit of rejects alone holds nothing to reuse
                 continue
-            spans = spans_of(file, numbers)
-            unit = dataclasses.replace(unit, spans=spans, stamp=stamp_of(listing, file, numbers))
-            if unit.stamp != status.stamp:
-                content = sum_of_hashes(source.read(unit, job.features))
-                before_content = sum(int(total, 16) for total in status.content.values())
-                _refuse_other_content(job, unit.path, before_content, content)
-        name = unit_name(len(kept))
-        rejects_by_file = Counter(reject.file for reject in status.rejects)
-        status = dataclasses.replace(
-            status,
-            listed={group: n - rejects_by_file[group] for group, n in status.listed.items()},
-            rejects=(),
-            refused=hex_of_hashes(0),
-            stamp=unit.stamp,
-        )
+            _check_content(job, source, unit, status)
+        name = unit_name(len(done))
         filesystem.copy(before.part(unit.name), job.part(name))
-        filesystem.write(job.part_status(name), status.to_json())
-        kept.append(unit)
-    return kept, not_begun
+        filesystem.write(job.part_status(name), _without_rejects(status, unit).to_json())
+        done.append(unit)
+    return done, not_begun
 
 
-def keep_shards(job: Job, rejects: tuple[Reject, ...], listing: Listing) -> list[Unit]:
-    """Makes parts of the shards of a finished dataset; the first one keeps all accounts.
+def _with_numbers(unit: Unit, but: set[int], file: ListedFile, listing: Listing) -> Unit:
+    """Looks up where the records of a unit lie now, as far as they are wanted."""
+    numbers = [number for number in record_numbers(unit) if number not in but]
+    stamp = stamp_of(listing, file, numbers)
+    return dataclasses.replace(unit, spans=spans_of(file, numbers), stamp=stamp)
+
+
+def _check_content(job: Job, source: Source, unit: Unit, status: UnitStatus) -> None:
+    """Reads a unit again if its file was written since; it must be what it was."""
+    if unit.stamp != status.stamp:
+        content = sum_of_hashes(source.read(unit, job.features))
+        before = sum(int(total, 16) for total in status.content.values())
+        _refuse_other_content(job, unit.path, before, content)
+
+
+def _without_rejects(status: UnitStatus, unit: Unit) -> UnitStatus:
+    rejects_by_file = Counter(reject.file for reject in status.rejects)
+    listed = {group: count - rejects_by_file[group] for group, count in status.listed.items()}
+    update = {
+        "listed": listed,
+        "rejects": (),
+        "refused": hex_of_hashes(0),
+        "stamp": unit.stamp,
+    }
+    return status.model_copy(update=update)
+
+
+def reuse_shards(
+    job: Job, manifest: Manifest, rejects: tuple[Reject, ...], listing: Listing
+) -> list[Unit]:
+    """Makes parts of the shards of a finished dataset; the first one holds all accounts.
 
     Args:
       job: The job that goes on where the dataset lies.
+      manifest: Of the dataset.
       rejects: Those of the dataset.
       listing: The input as it is now.
 
@@ -98,39 +110,38 @@ def keep_shards(job: Job, rejects: tuple[Reject, ...], listing: Listing) -> list
       RequestError: An image that was written before is another now.
       DataError: A shard is damaged.
     """
-    manifest = read_manifest(job.output)
+    _check_files_with_rejects(job, rejects, listing, manifest.by_file)
     stats = json.loads(filesystem.read(filesystem.join(job.output, STATS_FILE)))
-    _check_files_with_rejects(job, rejects, listing, stats["by_file"])
-    accounts = _accounts_of(stats["by_file"], len(job.views), stats["token_counts"])
-    machines = itertools.cycle(manifest["machines"])
+    status = _status_of(manifest.by_file, len(job.views), stats["token_counts"])
+    machines = itertools.cycle(manifest.machines)
     units: list[Unit] = []
-    for shard in manifest["shards"]:
-        path = filesystem.join(job.output, shard["file"])
-        if sha256_of(path) != shard["sha256"]:
+    for shard in manifest.shards:
+        path = filesystem.join(job.output, shard.file)
+        if sha256_of_file(path) != shard.sha256:
             raise DataError(
-                f"{path}: expected sha256 {shard['sha256'][:12]}, got another. "
+                f"{path}: expected sha256 {shard.sha256[:12]}, got another. "
                 "The dataset is damaged; run with --overwrite."
             )
         for records in _placed_records(path):
             unit = Unit(unit_name(len(units)), path, ())
-            status = dataclasses.replace(accounts, source=path, machine=next(machines))
-            commit_part(job, unit.name, records, status)
-            accounts = _accounts_of({}, 1, {})
+            update = {"source": path, "machine": next(machines)}
+            commit_part(job, unit.name, records, status.model_copy(update=update))
+            status = _status_of({}, 1, {})
             units.append(unit)
     return units
 
 
-def _accounts_of(
-    by_file: dict[str, Any], num_views: int, token_counts: dict[str, int]
+def _status_of(
+    by_file: Mapping[str, SourceFileEntry], num_views: int, token_counts: Mapping[str, int]
 ) -> UnitStatus:
     """The status of a unit that holds what was written, and no rejects."""
     return UnitStatus(
         source="",
-        listed={name: entry["written"] for name, entry in by_file.items()},
-        written={name: entry["written"] * num_views for name, entry in by_file.items()},
+        listed={name: entry.written for name, entry in by_file.items()},
+        written={name: entry.written * num_views for name, entry in by_file.items()},
         rejects=(),
         token_counts={int(token): count for token, count in token_counts.items()},
-        content={name: entry["content"] for name, entry in by_file.items()},
+        content={name: entry.content for name, entry in by_file.items()},
         refused=hex_of_hashes(0),
         stamp="",
         machine="",
@@ -140,25 +151,26 @@ def _accounts_of(
 
 def _placed_records(path: str) -> Iterator[list[PlacedRecord]]:
     """Reads a shard's records with their places, some thousands at a time."""
-
-    with filesystem.open_read(path) as file:
-        records = enumerate(read_records(file, path))
-        while piece := list(itertools.islice(records, MAX_UNIT_RECORDS)):
-            placed = []
-            for number, data in piece:
-                feature = Example.FromString(data).features.feature
-                (key,), (view,) = feature["key"].bytes_list.value, feature["view"].bytes_list.value
-                placed.append(PlacedRecord(place_digest(key, view.decode()), data, number))
-            yield placed
+    records = enumerate(PRIMARY.read(path))
+    while piece := list(itertools.islice(records, MAX_UNIT_RECORDS)):
+        placed = []
+        for number, data in piece:
+            feature = Example.FromString(data).features.feature
+            (key,), (view,) = feature["key"].bytes_list.value, feature["view"].bytes_list.value
+            placed.append(PlacedRecord(place_digest(key, view.decode()), data, number))
+        yield placed
 
 
 def _check_files_with_rejects(
-    job: Job, rejects: tuple[Reject, ...], listing: Listing, by_file: dict[str, Any]
+    job: Job,
+    rejects: tuple[Reject, ...],
+    listing: Listing,
+    by_file: Mapping[str, SourceFileEntry],
 ) -> None:
     """Reads what lies in one file with rejects again: the rest of it must be as it was."""
     rejected = {(reject.file, reject.record) for reject in rejects}
     suspects = {reject.file for reject in rejects}
-    source = open_source(job.source)
+    source = open_source(job.config.source)
     found: Counter[str] = Counter()
     for unit in source.units_of(listing, suspects):
         records = source.read(unit, job.features)
@@ -167,7 +179,7 @@ def _check_files_with_rejects(
             if (group, number) not in rejected:
                 found[group] += hash_record(record)
     for name in sorted(suspects):
-        _refuse_other_content(job, name, int(by_file[name]["content"], 16), found[name])
+        _refuse_other_content(job, name, int(by_file[name].content, 16), found[name])
 
 
 def _refuse_other_content(job: Job, name: str, before: int, after: int) -> None:

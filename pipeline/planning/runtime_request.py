@@ -2,8 +2,8 @@
 
 import importlib.metadata
 import math
-from typing import Any
 
+from fsq.dataset.fingerprint import RuntimeChoice
 from fsq.errors import DataError
 from fsq.runtimes import NEEDS, RuntimeName, reference_runtime
 from fsq.runtimes.autoselect import candidates
@@ -18,7 +18,7 @@ SMALL_JOB = 2**24
 
 def request_runtime(
     config: TokenizeConfig, contract: TokenContract, num_images: int
-) -> dict[str, Any]:
+) -> RuntimeChoice:
     """Describes the runtime that a job begins with, as its fingerprint has it.
 
     Args:
@@ -27,8 +27,7 @@ def request_runtime(
       num_images: Runs of the encoder, each over one image or view.
 
     Returns:
-      'name', 'precision' and where it is not TensorFlow 'version'. The name is
-      'auto' where it has to be found out by trying.
+      The runtime; its name is 'auto' where it has to be found out by trying.
 
     Raises:
       RequestError: The tokenizer cannot be run so.
@@ -42,38 +41,34 @@ def request_runtime(
     ):
         name = reference_runtime(kind)
     if name == "auto":
-        return {"name": name, "precision": config.precision}
+        return RuntimeChoice(name=name, precision=config.precision)
     check_runtime(name, config.precision, kind)
     return describe_runtime(name, config.precision)
 
 
-def describe_runtime(name: RuntimeName, precision: str) -> dict[str, Any]:
+def describe_runtime(name: RuntimeName, precision: str) -> RuntimeChoice:
     """Returns the name, the precision and, of a package of its own, the version."""
-    version = {"version": importlib.metadata.version(NEEDS[name][0])} if name in NEEDS else {}
-    return {"name": name, "precision": precision, **version}
+    version = importlib.metadata.version(NEEDS[name][0]) if name in NEEDS else None
+    return RuntimeChoice(name=name, precision=precision, version=version)
 
 
-def show_runtime(runtime: Any) -> str:
-    """A runtime in words, from what a fingerprint says of it.
+def show_runtime(runtime: RuntimeChoice) -> str:
+    """Renders a runtime in words.
 
     Raises:
-      DataError: It says something else; a manifest may come from anybody.
+      DataError: Its probe says something else; a manifest may come from anybody.
     """
+    if runtime.name == "auto":
+        return "the fastest here whose tokens are the reference's"
+    shown = (
+        runtime.name if runtime.precision == "float32" else f"{runtime.name} in {runtime.precision}"
+    )
+    if runtime.probe is None:
+        return shown
     try:
-        return _show(runtime)
-    except (TypeError, KeyError, ValueError, ArithmeticError) as error:
+        return f"{shown}; {ProbeResult(**runtime.probe)}"
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise DataError(
             "fingerprint: expected the runtime of the job in it, got something else. "
             "The dataset is damaged; tokenize it again."
         ) from error
-
-
-def _show(runtime: dict[str, Any] | None) -> str:
-    if runtime is None:  # datasets of old say nothing
-        return "tensorflow"
-    if runtime["name"] == "auto":
-        return "the fastest here whose tokens are the reference's"
-    precision = "" if runtime["precision"] == "float32" else f" in {runtime['precision']}"
-    if "probe" not in runtime:
-        return f"{runtime['name']}{precision}"
-    return f"{runtime['name']}{precision}; {ProbeResult(**runtime['probe'])}"

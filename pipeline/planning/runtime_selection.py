@@ -1,9 +1,9 @@
 """Settling the runtime of a job: as it began, or by trying on this machine."""
 
 import dataclasses
-from typing import Any
+from typing import cast
 
-from fsq.dataset.manifest import has_manifest, read_manifest
+from fsq.dataset.fingerprint import Fingerprint, RuntimeChoice
 from fsq.runtimes import RUNTIMES, RuntimeName, reference_runtime
 from fsq.runtimes.batch_encoder import BatchEncoder
 from fsq.runtimes.cache import Cache
@@ -12,38 +12,32 @@ from fsq.runtimes.probe import ProbeResult
 from fsq.tokenizer import Tokenizer
 from pipeline.core.hardware import machine_kind
 from pipeline.job.job import Job
-from pipeline.planning.fingerprint import fingerprint_of
 from pipeline.planning.plan import Plan
 from pipeline.planning.runtime_request import describe_runtime
-from pipeline.work.job_file import read_job
 
 
-def recall_runtime(plan: Plan) -> Plan:
+def reuse_runtime(plan: Plan, begun: Fingerprint | None) -> Plan:
     """Gives a plan the runtime that its output was begun with, where that is what it asks for.
 
     So a job that chose for itself chooses once.
 
+    Args:
+      plan: The plan.
+      begun: The fingerprint of the job in the output, finished or not.
+
     Raises:
       RequestError: That runtime is not installed here.
     """
-    output = plan.job.output
-    if has_manifest(output):
-        fields = read_manifest(output)["fingerprint"]["fields"]
-    else:
-        fields = (read_job(output) or {}).get("fields", {})
-    return recall_from(plan, fields)
-
-
-def recall_from(plan: Plan, fields: dict[str, Any]) -> Plan:
-    """Does what `recall_runtime` does, by the fingerprint of the job that was begun."""
-    before, asked = fields.get("runtime"), plan.fields["runtime"]
-    if not isinstance(before, dict) or before.get("precision") != asked["precision"]:
+    asked = plan.fingerprint.runtime
+    if begun is None or begun.runtime.precision != asked.precision:
         return plan
-    if before.get("name") not in RUNTIMES or asked["name"] not in ("auto", before["name"]):
+    name = begun.runtime.name
+    if name not in RUNTIMES or asked.name not in ("auto", name):
         return plan
-    check_runtime(before["name"], before["precision"], plan.job.contract.network.kind)
+    check_runtime(name, plan.job.config.precision, plan.job.contract.network.kind)
     # The version is that of today, so that another one is noticed.
-    return _with(plan, {**before, **describe_runtime(before["name"], before["precision"])})
+    found = describe_runtime(name, asked.precision)
+    return _with(plan, found.model_copy(update={"probe": begun.runtime.probe}))
 
 
 def recall_choice(plan: Plan) -> Plan:
@@ -51,17 +45,18 @@ def recall_choice(plan: Plan) -> Plan:
 
     An encoder for it may have been kept too; see `kept_encoder`.
     """
-    asked = plan.fields["runtime"]
-    if "probe" in asked:
+    asked = plan.fingerprint.runtime
+    if asked.probe is not None:
         return plan
-    choice = cache_of(plan.job).choice(asked["name"], asked["precision"])
+    choice = cache_of(plan.job).choice(asked.name, asked.precision)
     return plan if choice is None or choice[0] != "openvino" else _with_choice(plan, *choice)
 
 
 def has_kept_encoder(plan: Plan) -> bool:
     """Says whether `settle_by_cache` has something to try, before anything heavy is imported."""
     plan = recall_choice(plan)
-    return "probe" in plan.fields["runtime"] and cache_of(plan.job).has_encoder(plan.job.precision)
+    runtime = plan.fingerprint.runtime
+    return runtime.probe is not None and cache_of(plan.job).has_encoder(runtime.precision)
 
 
 def settle_by_cache(plan: Plan) -> tuple[Plan, BatchEncoder] | None:
@@ -72,7 +67,7 @@ def settle_by_cache(plan: Plan) -> tuple[Plan, BatchEncoder] | None:
     """
     plan = recall_choice(plan)
     # How the tokens agreed stands in the fingerprint: an encoder alone is not enough.
-    if "probe" not in plan.fields["runtime"] or (encoder := kept_encoder(plan.job)) is None:
+    if plan.fingerprint.runtime.probe is None or (encoder := kept_encoder(plan.job)) is None:
         return None
     return plan, encoder
 
@@ -81,7 +76,7 @@ def kept_encoder(job: Job) -> BatchEncoder | None:
     """Takes the encoder that an earlier run on this machine kept, without TensorFlow."""
     if job.runtime != "openvino":
         return None
-    runtime = cache_of(job).encoder(job.precision)
+    runtime = cache_of(job).encoder(job.config.precision)
     return None if runtime is None else BatchEncoder(job.contract, runtime)
 
 
@@ -92,14 +87,14 @@ def settle_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
       plan: The plan; one that is settled stays as it is.
       tokenizer: The job's; it is set to the runtime.
     """
-    asked = plan.fields["runtime"]
-    name, precision = asked["name"], asked["precision"]
+    asked = plan.fingerprint.runtime
+    name, precision = cast(RuntimeName, asked.name), plan.job.config.precision
     if name == reference_runtime(plan.job.contract.network.kind):
         tokenizer.use_runtime(name, precision)
         return plan
     cache = cache_of(plan.job)
     kept = cache.choice(name, precision)
-    if "probe" in asked:
+    if asked.probe is not None:
         tokenizer.use_runtime(name, precision)
     elif kept is not None and kept[0] != "openvino":
         tokenizer.use_runtime(kept[0], precision)
@@ -110,7 +105,7 @@ def settle_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
         else:
             tokenizer.use_runtime(name, precision)
             probe = tokenizer.probe_runtime()
-        cache.keep_choice(asked["name"], precision, name, probe)
+        cache.keep_choice(asked.name, precision, name, probe)
         plan = _with_choice(plan, name, probe)
     tokenizer.keep_encoder(cache, precision)
     return plan
@@ -118,21 +113,19 @@ def settle_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
 
 def cache_of(job: Job) -> Cache:
     """What is kept on this machine of a job's encoder."""
-    return Cache(job.contract, job.batch_size, machine_kind())
+    return Cache(job.contract, job.config.batch_size, machine_kind())
 
 
 def _with_choice(plan: Plan, name: RuntimeName, probe: ProbeResult) -> Plan:
-    found = describe_runtime(name, plan.fields["runtime"]["precision"])
+    found = describe_runtime(name, plan.fingerprint.runtime.precision)
     if name == reference_runtime(plan.job.contract.network.kind):
         return _with(plan, found)
-    return _with(plan, {**found, "probe": _to_dict(probe)})
+    fields = {**dataclasses.asdict(probe), "farthest": float(f"{probe.farthest:.3g}")}
+    return _with(plan, found.model_copy(update={"probe": fields}))
 
 
-def _to_dict(probe: ProbeResult) -> dict[str, Any]:
-    return {**dataclasses.asdict(probe), "farthest": float(f"{probe.farthest:.3g}")}
-
-
-def _with(plan: Plan, runtime: dict[str, Any]) -> Plan:
-    fields = {**plan.fields, "runtime": runtime}
-    job = dataclasses.replace(plan.job, runtime=runtime["name"], fingerprint=fingerprint_of(fields))
-    return dataclasses.replace(plan, fields=fields, job=job)
+def _with(plan: Plan, runtime: RuntimeChoice) -> Plan:
+    fingerprint = plan.fingerprint.model_copy(update={"runtime": runtime})
+    name = cast(RuntimeName, runtime.name)
+    job = dataclasses.replace(plan.job, runtime=name, fingerprint=fingerprint.sha256)
+    return dataclasses.replace(plan, fingerprint=fingerprint, job=job)

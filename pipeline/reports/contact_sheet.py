@@ -79,8 +79,8 @@ def first_records(directory: str, contract: TokenContract, count: int) -> Iterat
     Raises:
       DataError: A shard is damaged or gone.
     """
-    for shard in read_manifest(directory)["shards"]:
-        path = filesystem.join(directory, shard["file"])
+    for shard in read_manifest(directory).shards:
+        path = filesystem.join(directory, shard.file)
         try:
             with filesystem.open_read(path) as file:
                 for number, data in enumerate(read_records(file, path)):

@@ -3,13 +3,8 @@
 import json
 from typing import Any
 
-from fsq.dataset.manifest import (
-    STATS_FILE,
-    files_of_shard,
-    has_manifest,
-    read_listed,
-    read_manifest,
-)
+from fsq.dataset.formats import show_formats
+from fsq.dataset.manifest import STATS_FILE, has_manifest, read_listed, read_manifest
 from fsq.errors import RequestError
 from fsq.spec.contract import CONTRACT_FILE
 from fsq.spec.serialization import parse_contract
@@ -41,16 +36,15 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
     manifest = read_manifest(directory)
     stats: dict[str, Any] = json.loads(read_listed(directory, manifest, STATS_FILE))
     usage = stats["usage"]
-    both = any(len(files_of_shard(shard)) > 1 for shard in manifest["shards"])
-    twice = ", as TFRecord and as ArrayRecord" if both else ""
+    formats = f", {show_formats(manifest.formats)}" if len(manifest.formats) > 1 else ""
     return [
-        ("dataset", f"{manifest['name']}, split {manifest['split']}, in {directory}"),
+        ("dataset", f"{manifest.name}, split {manifest.split}, in {directory}"),
         (
             "images",
-            f"{manifest['images_listed']:,} listed, {manifest['images_rejected']:,} rejected, "
-            f"views: {', '.join(manifest['views'])}",
+            f"{manifest.images_listed:,} listed, {manifest.images_rejected:,} rejected, "
+            f"views: {', '.join(manifest.views)}",
         ),
-        ("records", f"{manifest['records']:,} in {len(manifest['shards'])} shards{twice}"),
+        ("records", f"{manifest.records:,} in {len(manifest.shards)} shards{formats}"),
         *describe_contract(contract),
         ("stored as", str(contract.dtype)),
         (
@@ -58,7 +52,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
             f"{usage['used']:,} of {contract.vocab_size:,} ({usage['usage']:.1%}), "
             f"perplexity {usage['perplexity']:.1f}",
         ),
-        ("runtime", show_runtime(manifest["fingerprint"]["fields"].get("runtime"))),
-        ("fingerprint", manifest["fingerprint"]["sha256"][:16]),
+        ("runtime", show_runtime(manifest.fingerprint.fields.runtime)),
+        ("fingerprint", manifest.fingerprint.sha256[:16]),
         *check_tokenizer(directory, contract),
     ]

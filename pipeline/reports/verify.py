@@ -1,4 +1,4 @@
-"""Reads a finished dataset back and checks every promise it makes."""
+"""Verification: reads a finished dataset back and checks every promise it makes."""
 
 import itertools
 import json
@@ -8,28 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from fsq.dataset import read_contract, tokens_of
 from fsq.dataset.example.proto import Example
-from fsq.dataset.formats.array_record import read_array_record
-from fsq.dataset.formats.tfrecord import read_records
+from fsq.dataset.formats import FORMATS
 from fsq.dataset.manifest import (
     MANIFEST_FILE,
     REJECTS_FILE,
     STATS_FILE,
     TIMING_FILE,
-    files_of_shard,
+    Manifest,
+    ShardEntry,
     read_manifest,
-    render,
 )
+from fsq.dataset.open_dataset import read_contract, tokens_of
 from fsq.dataset.records import Place, place_of
 from fsq.errors import DataError, FsqError
 from fsq.quantizer import lattice
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
 from fsq.spec.serialization import check_weights
 from fsq.storage import filesystem
-from fsq.storage.digest import sha256_of
-from pipeline.planning.changed_input import first_difference
-from pipeline.reports.verify_unfinished import verify_job
+from fsq.storage.digest import sha256_of_file
+from fsq.storage.json_documents import first_difference
+from pipeline.reports.verify_unfinished import verify_unfinished
+
+DAMAGED = "The dataset is damaged; tokenize it again."
 
 
 def verify_dataset(directory: str) -> Iterator[str]:
@@ -50,137 +51,135 @@ def verify_dataset(directory: str) -> Iterator[str]:
         yield f"{path}: expected a file, found something else. Tokenize it again."
         return
     if MANIFEST_FILE not in files:
-        problems = list(verify_job(directory))
+        problems = list(verify_unfinished(directory))
         if problems:
             yield from problems
             return
     manifest = read_manifest(directory)
-    if filesystem.read(path) != render(manifest):
+    if filesystem.read(path) != manifest.render():
         yield f"{path}: expected its text as it was written, got other spaces. Tokenize it again."
     try:
-        damaged: set[str] = set()
-        for name, problem in _check_files(directory, manifest):
-            damaged.add(name)
-            yield problem
-        # What is known to be something else is not read: it may be anything, without an end.
-        if damaged & {CONTRACT_FILE, WEIGHTS_FILE}:
-            return
-        contract = read_contract(directory)
-        difference = first_difference(
-            manifest["fingerprint"]["fields"]["tokenizer"],
-            contract.model_dump(mode="json", exclude_none=True),
-        )
-        if difference is not None:
-            yield (
-                f"{filesystem.join(directory, CONTRACT_FILE)}: expected the tokenizer of this "
-                f"dataset, got another: {difference}."
-            )
-        weights = filesystem.join(directory, WEIGHTS_FILE)
-        check_weights(filesystem.read(weights), contract, weights)
-        counts: Counter[int] = Counter()
-        for number, shard in enumerate(manifest["shards"]):
-            if shard["file"] in files:
-                yield from _check_shard(directory, manifest, contract, number, shard, counts)
-            if not damaged & {file["file"] for file in files_of_shard(shard)}:
-                yield from _check_twin(directory, shard)
-        if not damaged:
-            yield from _check_accounts(directory, manifest, counts)
+        yield from _verify(directory, manifest, files)
     except FsqError as error:
         yield str(error)
     except OSError as error:
         yield f"{error.filename or directory}: {error.strerror or error}."
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        yield f"{filesystem.join(directory, MANIFEST_FILE)}: expected all its entries, got: {error!r}."
+        yield f"{path}: expected all its entries, got: {error!r}."
 
 
-def _check_files(directory: str, manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _verify(directory: str, manifest: Manifest, present: set[str]) -> Iterator[str]:
+    damaged: set[str] = set()
+    for name, problem in _check_files(directory, manifest, present):
+        damaged.add(name)
+        yield problem
+    # What is known to be something else is not read: it may be anything, without an end.
+    if damaged & {CONTRACT_FILE, WEIGHTS_FILE}:
+        return
+    contract = read_contract(directory)
+    yield from _check_tokenizer(directory, manifest, contract)
+    counts: Counter[int] = Counter()
+    for number, shard in enumerate(manifest.shards):
+        if shard.file in present:
+            yield from _check_shard(directory, manifest, contract, number, counts)
+        if not damaged & {file.file for file in manifest.shard_files(shard).values()}:
+            yield from _check_other_formats(directory, manifest, shard)
+    if not damaged:
+        yield from _check_accounts(directory, manifest)
+        yield from _check_rejects(directory, manifest)
+        yield from _check_stats(directory, counts)
+
+
+def _check_files(
+    directory: str, manifest: Manifest, present: set[str]
+) -> Iterator[tuple[str, str]]:
     """Yields the name of every file that is not as the manifest says, and what is wrong."""
-    expected = dict(manifest["files"])
-    for shard in manifest["shards"]:
-        expected |= {file["file"]: file["sha256"] for file in files_of_shard(shard)}
-    present = {entry.name for entry in filesystem.list_files(directory)}
+    expected = dict(manifest.files)
+    for shard in manifest.shards:
+        expected |= {file.file: file.sha256 for file in manifest.shard_files(shard).values()}
     for name in sorted(present - expected.keys() - {MANIFEST_FILE, TIMING_FILE}):
         path = filesystem.join(directory, name)
         yield name, f"{path}: expected no such file in the dataset. Remove it."
     for name, digest in expected.items():
         path = filesystem.join(directory, name)
         if name not in present:
-            yield (
-                name,
-                f"{path}: expected a file, found none. The dataset is damaged; tokenize it again.",
-            )
-        elif (found := sha256_of(path)) != digest:
-            yield (
-                name,
-                f"{path}: expected sha256 {digest[:12]}, got {found[:12]}. "
-                "The dataset is damaged; tokenize it again.",
-            )
+            yield name, f"{path}: expected a file, found none. {DAMAGED}"
+        elif (found := sha256_of_file(path)) != digest:
+            yield name, f"{path}: expected sha256 {digest[:12]}, got {found[:12]}. {DAMAGED}"
+
+
+def _check_tokenizer(directory: str, manifest: Manifest, contract: TokenContract) -> Iterator[str]:
+    """Checks that contract and weights belong to the dataset; raises if not to each other."""
+    expected, found = (
+        each.model_dump(mode="json", exclude_none=True)
+        for each in (manifest.fingerprint.fields.tokenizer, contract)
+    )
+    if (difference := first_difference(expected, found)) is not None:
+        yield (
+            f"{filesystem.join(directory, CONTRACT_FILE)}: expected the tokenizer of this "
+            f"dataset, got another: {difference}."
+        )
+    weights = filesystem.join(directory, WEIGHTS_FILE)
+    check_weights(filesystem.read(weights), contract, weights)
 
 
 def _check_shard(
     directory: str,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     contract: TokenContract,
     number: int,
-    shard: dict[str, Any],
     counts: Counter[int],
 ) -> Iterator[str]:
     """Checks the records of one shard and adds their tokens to the counts."""
-
-    path = filesystem.join(directory, shard["file"])
+    shard = manifest.shards[number]
+    path = filesystem.join(directory, shard.file)
     last: Place | None = None
     records = 0
     tokens: list[np.ndarray] = []
     try:
-        with filesystem.open_read(path) as file:
-            for data in read_records(file, path):
-                feature = Example.FromString(data).features.feature
-                place, found = _check_record(
-                    feature, contract, len(manifest["shards"]), number, f"{path}: record {records}"
+        for data in FORMATS[manifest.formats[0]].read(path):
+            where = f"{path}: record {records}"
+            feature = Example.FromString(data).features.feature
+            place, found = _check_record(feature, contract, len(manifest.shards), number, where)
+            if last is not None and (place.high, place.low) <= (last.high, last.low):
+                raise DataError(
+                    f"{where}: expected a key after that of the record before, got one out of "
+                    "order or twice."
                 )
-                if last is not None and (place.high, place.low) <= (last.high, last.low):
-                    raise DataError(
-                        f"{path}: record {records}: expected a key after that of the record "
-                        "before, got one out of order or twice."
-                    )
-                tokens.append(found)
-                last = place
-                records += 1
+            tokens.append(found)
+            last = place
+            records += 1
     except (OSError, FsqError, ValueError) as error:
         yield str(error)
         return
     except Exception as error:  # protobuf's DecodeError
         yield f"{path}: record {records}: expected a tf.train.Example, got: {error}."
         return
-    if records != shard["records"]:
-        yield (
-            f"{path}: expected {shard['records']:,} records, got {records:,}. "
-            "The dataset is damaged; tokenize it again."
-        )
+    if records != shard.records:
+        yield f"{path}: expected {shard.records:,} records, got {records:,}. {DAMAGED}"
     if tokens:
         values, times = np.unique(np.concatenate(tokens), return_counts=True)
         counts.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
 
 
-def _check_twin(directory: str, shard: dict[str, Any]) -> Iterator[str]:
-    """Compares the records of a shard's ArrayRecord file with those of its TFRecord."""
-    *_, twin = files_of_shard(shard)
-    if twin is shard:
-        return
-    paths = [filesystem.join(directory, each["file"]) for each in (shard, twin)]
-    try:
-        with filesystem.open_read(paths[0]) as file:
-            pairs = itertools.zip_longest(read_records(file, paths[0]), read_array_record(paths[1]))
-            for number, (ours, theirs) in enumerate(pairs):
-                if ours != theirs:
+def _check_other_formats(directory: str, manifest: Manifest, shard: ShardEntry) -> Iterator[str]:
+    """Compares the records of a shard's further files with those of its first."""
+    first = filesystem.join(directory, shard.file)
+    for name, file in shard.other_formats.items():
+        path = filesystem.join(directory, file.file)
+        try:
+            pairs = itertools.zip_longest(
+                FORMATS[manifest.formats[0]].read(first), FORMATS[name].read(path)
+            )
+            for number, (expected, found) in enumerate(pairs):
+                if expected != found:
                     yield (
-                        f"{paths[1]}: record {number}: expected that of {shard['file']}, "
-                        f"got {'none' if theirs is None else 'another'}. "
-                        "The dataset is damaged; tokenize it again."
+                        f"{path}: record {number}: expected that of {shard.file}, "
+                        f"got {'none' if found is None else 'another'}. {DAMAGED}"
                     )
-                    return
-    except (OSError, FsqError) as error:
-        yield str(error)
+                    break
+        except (OSError, FsqError) as error:
+            yield str(error)
 
 
 def _check_record(
@@ -202,43 +201,47 @@ def _check_record(
         raise DataError(f"{where}: {error}") from error
 
 
-def _check_accounts(
-    directory: str, manifest: dict[str, Any], counts: Counter[int]
-) -> Iterator[str]:
-    listed, rejected = manifest["images_listed"], manifest["images_rejected"]
-    written = (listed - rejected) * len(manifest["views"])
+def _check_accounts(directory: str, manifest: Manifest) -> Iterator[str]:
+    """Checks that what was listed is what was written and rejected, in all and by file."""
+    listed, rejected = manifest.images_listed, manifest.images_rejected
+    written = (listed - rejected) * len(manifest.views)
     where = filesystem.join(directory, MANIFEST_FILE)
-    if manifest["records"] != written:
+    if manifest.records != written:
         yield (
             f"{where}: expected {written:,} records of {listed:,} images, {rejected:,} of them "
-            f"rejected, got {manifest['records']:,}."
+            f"rejected, got {manifest.records:,}."
         )
-    if (total := sum(shard["records"] for shard in manifest["shards"])) != manifest["records"]:
-        yield f"{where}: expected {manifest['records']:,} records in the shards, got {total:,}."
+    if (total := sum(shard.records for shard in manifest.shards)) != manifest.records:
+        yield f"{where}: expected {manifest.records:,} records in the shards, got {total:,}."
+    for name, entry in manifest.by_file.items():
+        if entry.listed != entry.written + sum(entry.rejected.values()):
+            found = entry.model_dump()
+            yield f"{where}: expected listed = written + rejected for {name}, got {found}."
+    if (total := sum(entry.listed for entry in manifest.by_file.values())) != listed:
+        yield f"{where}: expected {listed:,} images in its source files, got {total:,}."
+
+
+def _check_rejects(directory: str, manifest: Manifest) -> Iterator[str]:
+    """Compares the list of rejects with the accounts."""
+    path = filesystem.join(directory, REJECTS_FILE)
     rejects = Counter[tuple[str, str]]()
-    for line in filesystem.read(filesystem.join(directory, REJECTS_FILE)).splitlines():
+    for line in filesystem.read(path).splitlines():
         reject = json.loads(line)
         rejects[reject["file"], f"{reject['stage']}: {reject['reason']}"] += 1
-    if rejects.total() != rejected:
-        yield (
-            f"{filesystem.join(directory, REJECTS_FILE)}: expected {rejected:,} rejects, "
-            f"got {rejects.total():,}."
-        )
-    by_file = manifest["by_file"]
-    for name, entry in by_file.items():
-        if entry["listed"] != entry["written"] + sum(entry["rejected"].values()):
-            yield f"{where}: expected listed = written + rejected for {name}, got {entry}."
-        for reason, count in entry["rejected"].items():
+    if rejects.total() != manifest.images_rejected:
+        yield f"{path}: expected {manifest.images_rejected:,} rejects, got {rejects.total():,}."
+    for name, entry in manifest.by_file.items():
+        for reason, count in entry.rejected.items():
             if rejects[name, reason] != count:
                 yield (
-                    f"{filesystem.join(directory, REJECTS_FILE)}: expected {count:,} rejects of "
-                    f"{name} for {reason!r}, got {rejects[name, reason]:,}."
+                    f"{path}: expected {count:,} rejects of {name} for {reason!r}, "
+                    f"got {rejects[name, reason]:,}."
                 )
-    if (total := sum(entry["listed"] for entry in by_file.values())) != listed:
-        yield f"{where}: expected {listed:,} images in its source files, got {total:,}."
-    stats = json.loads(filesystem.read(filesystem.join(directory, STATS_FILE)))
-    if {int(token): n for token, n in stats["token_counts"].items()} != counts:
-        yield (
-            f"{filesystem.join(directory, STATS_FILE)}: expected the counts of the tokens in the "
-            "shards, got others."
-        )
+
+
+def _check_stats(directory: str, counts: Counter[int]) -> Iterator[str]:
+    """Compares the counts of tokens with those found in the shards."""
+    path = filesystem.join(directory, STATS_FILE)
+    stats = json.loads(filesystem.read(path))
+    if {int(token): count for token, count in stats["token_counts"].items()} != counts:
+        yield f"{path}: expected the counts of the tokens in the shards, got others."

@@ -10,12 +10,11 @@ from fsq.errors import DataError
 from fsq.storage import filesystem
 from pipeline.core.records import unit_name
 from pipeline.job.job import parts_folder
-from pipeline.planning.fingerprint import fingerprint_of
-from pipeline.work.job_file import read_job
+from pipeline.work.job_file import read_job_file
 from pipeline.work.unit_files import HEAD, MAGIC, ROW, UnitStatus
 
 
-def verify_job(directory: str) -> Iterator[str]:
+def verify_unfinished(directory: str) -> Iterator[str]:
     """Yields every problem of an unfinished job, one line each; the last says that it is one.
 
     Nothing is yielded where there is no such job.
@@ -23,32 +22,32 @@ def verify_job(directory: str) -> Iterator[str]:
     Raises:
       RequestError: Its description is damaged.
     """
-    description = read_job(directory)
-    if description is None:
+    job_file = read_job_file(directory)
+    if job_file is None:
         return
-    fields = description["fields"]
-    folder = parts_folder(directory, fingerprint_of(fields), description["generation"])
+    fingerprint = job_file.fingerprint
+    folder = parts_folder(directory, fingerprint.sha256, job_file.attempt)
     present = {entry.name for entry in filesystem.list_files(folder)}
     done = 0
-    for number in range(description["num_units"]):
+    for number in range(job_file.num_units):
         name = unit_name(number)
         if f"{name}.json" not in present:
             continue
-        problem = _check_unit(filesystem.join(folder, name), fields["num_shards"])
+        problem = _check_unit(filesystem.join(folder, name), fingerprint.num_shards)
         if problem is None:
             done += 1
         else:
             yield f"{problem} The unit is encoded anew when the job goes on."
     yield (
         f"{directory}: expected a finished dataset, found a job with {done:,} of "
-        f"{description['num_units']:,} units done. Run the same 'fsq tokenize' again."
+        f"{job_file.num_units:,} units done. Run the same 'fsq tokenize' again."
     )
 
 
 def _check_unit(path: str, num_shards: int) -> str | None:
     try:
         status = UnitStatus.from_json(filesystem.read(f"{path}.json"))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except ValueError:
         return f"{path}.json: expected the status of a unit, got something else."
     try:
         data = filesystem.read(f"{path}.part")

@@ -11,7 +11,8 @@ from typing import BinaryIO, Literal, NamedTuple
 from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
-from fsq.yaml_config import Path_, _Frozen
+from fsq.validation import FrozenModel
+from fsq.yaml_config import PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
 from pipeline.sources.base import NOTHING, Beat, ListedFile, Listing, no_beat
 from pipeline.sources.directory_walk import walk
@@ -22,14 +23,14 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LISTING_NAME = "listing.txt"
 
 
-class ImageFolderSource(_Frozen):
+class ImageFolderSource(FrozenModel):
     """A folder of images; with `labels`, each image's folder is its class.
 
     Links that lead out of the folder are refused unless `follow_links` is set.
     """
 
     kind: Literal["image_folder"]
-    directory: Path_
+    directory: PathStr
     labels: bool = True
     follow_links: bool = False
 
@@ -156,8 +157,8 @@ class ImageFolder:
         folder = self.config.directory
         if "." in tally.records:
             raise RequestError(
-                f"{filesystem.join(folder, tally.first['.'])}: expected each image in the folder of "
-                f"its class, found {tally.records['.']:,} outside. Move them, or set "
+                f"{filesystem.join(folder, tally.first['.'])}: expected each image in the folder "
+                f"of its class, found {tally.records['.']:,} outside. Move them, or set "
                 "source.labels to false."
             )
         for name in tally.records:

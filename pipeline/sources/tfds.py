@@ -9,7 +9,8 @@ import pydantic
 
 from fsq.dataset.records import CarriedFeature
 from fsq.errors import RequestError
-from fsq.yaml_config import Path_, _Frozen
+from fsq.validation import FrozenModel
+from fsq.yaml_config import PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.base import NOTHING, Beat, Listing, no_beat
 from pipeline.sources.record_files import (
@@ -26,13 +27,13 @@ from pipeline.sources.record_files import (
 MAX_CLASSES = 1_000_000
 
 
-class TfdsSource(_Frozen):
+class TfdsSource(FrozenModel):
     """A prepared tensorflow-datasets dataset: a directory, or a name inside a data_dir."""
 
     kind: Literal["tfds"]
-    directory: Path_ | None = None
+    directory: PathStr | None = None
     name: str | None = None
-    data_dir: Path_ | None = None
+    data_dir: PathStr | None = None
     split: str
     image: str = "image"
     carry: tuple[str, ...] = ()

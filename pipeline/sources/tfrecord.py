@@ -3,10 +3,13 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
+import pydantic
+
 from fsq.dataset.records import CarriedFeature
 from fsq.errors import RequestError
 from fsq.storage import filesystem
-from fsq.yaml_config import Name, Path_, _Frozen
+from fsq.validation import FrozenModel
+from fsq.yaml_config import Name, PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.base import NOTHING, Beat, Listing, no_beat
 from pipeline.sources.record_files import (
@@ -23,14 +26,14 @@ from pipeline.sources.record_files import (
 )
 
 
-class TfrecordSource(_Frozen):
+class TfrecordSource(FrozenModel):
     """TFRecord files of tf.train.Example with named fields."""
 
     kind: Literal["tfrecord"]
-    files: Path_
+    files: PathStr
     image: str
     key: str | None = None
-    carry: dict[Name, str] = {}
+    carry: dict[Name, str] = pydantic.Field(default_factory=dict)
     damaged: Damaged = "refuse"
 
 

@@ -43,7 +43,9 @@ class Batch:
 
     def __init__(self, job: Job, encoder: BatchEncoder, clock: Clock, turn: Turn):
         self.lost: dict[int, Waiting] = {}
-        self._writer = ExampleWriter(job.contract.vocab_size, job.features, job.token_format)
+        self._writer = ExampleWriter(
+            job.contract.vocab_size, job.features, job.config.output.tokens
+        )
         self._encoder, self._clock, self._turn = encoder, clock, turn
         shape = (encoder.batch_size, *encoder.contract.image.shape)
         self._pixels = np.zeros(shape, np.uint8)

@@ -79,7 +79,7 @@ def read_and_encode(
     """
     numbers = list(record_numbers(unit))
     given_up: Mapping[int, str] = {}
-    reason = stall_reason(job.read_timeout_seconds, job.read_tries)
+    reason = stall_reason(job.config.read_timeout_seconds, job.config.read_tries)
 
     def work(heart: Heart) -> tuple[list[PlacedRecord], UnitStatus]:
         turn = Turn()
@@ -91,8 +91,8 @@ def read_and_encode(
         try:
             return patiently(
                 work,
-                timeout_seconds=job.read_timeout_seconds,
-                tries=job.read_tries,
+                timeout_seconds=job.config.read_timeout_seconds,
+                tries=job.config.read_tries,
                 where=unit.path,
             )
         except StalledError as stall:
@@ -134,7 +134,7 @@ def encode_unit(
     listed: Counter[str] = Counter()
     content: Counter[str] = Counter()
     hashes: dict[int, int] = {}
-    source = open_source(job.source)
+    source = open_source(job.config.source)
     with turn:
         batch = Batch(job, encoder, clock, turn)
         records = heard(source.read(unit, job.features, given_up), heart)
@@ -147,7 +147,7 @@ def encode_unit(
                 content[group] += hashes[number]
             clock.stop("read")
             for (number, record), group in zip(some, groups, strict=True):
-                decoded = decode_record(record, job.contract.image, job.views, job.decode)
+                decoded = decode_record(record, job.contract.image, job.views, job.config.decode)
                 if isinstance(decoded, Refusal):
                     reject = Reject(record.key, decoded.stage, decoded.reason, group, number)
                     rejects.append(reject)
@@ -184,7 +184,7 @@ def encode_unit(
 
 def shared_encoder(job: Job) -> BatchEncoder:
     """Returns the job's encoder, loaded once per process, however many threads ask."""
-    name = (job.fingerprint, job.batch_size)
+    name = (job.fingerprint, job.config.batch_size)
     with _lock:
         if name not in _encoders:
             _keep(job, kept_encoder(job) or _load_encoder(job))
@@ -196,10 +196,10 @@ def _load_encoder(job: Job) -> BatchEncoder:
         filesystem.read(filesystem.join(job.work, CONTRACT_FILE)),
         filesystem.read(filesystem.join(job.work, WEIGHTS_FILE)),
         where=job.work,
-        batch_size=job.batch_size,
+        batch_size=job.config.batch_size,
     )
     assert job.runtime != "auto", "a job begins when its runtime is settled"
-    tokenizer.use_runtime(job.runtime, job.precision)
+    tokenizer.use_runtime(job.runtime, job.config.precision)
     return tokenizer.encoder
 
 
@@ -211,4 +211,4 @@ def share_encoder(job: Job, encoder: BatchEncoder) -> None:
 
 def _keep(job: Job, encoder: BatchEncoder) -> None:
     _encoders.clear()  # one job at a time; an old model would only take memory
-    _encoders[job.fingerprint, job.batch_size] = encoder
+    _encoders[job.fingerprint, job.config.batch_size] = encoder

@@ -3,26 +3,30 @@
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
 
+from fsq.dataset.formats import PRIMARY
 from fsq.dataset.manifest import (
     CONFIG_FILE,
     REJECTS_FILE,
     STATS_FILE,
     TIMING_FILE,
-    files_of_shard,
+    FileEntry,
+    Manifest,
+    ShardEntry,
+    seal_fingerprint,
     write_manifest,
 )
 from fsq.dataset.tfds_metadata import write_metadata
 from fsq.errors import DataError, FsqError
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.storage import filesystem
-from fsq.storage.digest import sha256_of
-from pipeline.job.job import JOB_FILE, Job
+from fsq.storage.digest import sha256_of_file
+from pipeline.job.job import Job
 from pipeline.stages.encode_units import UnitResult
 from pipeline.stages.merge_shards import ShardResult
 from pipeline.stages.stats import collect_stats, collect_timing
 from pipeline.work.accounting import Accounts
+from pipeline.work.job_file import read_job_file
 from pipeline.work.signals import NOT_BEGUN, describe, fail
 from pipeline.work.unit_files import UnitStatus, read_status
 
@@ -57,12 +61,12 @@ def _settle(errors: dict[str, str], job: Job) -> None:
         left = job.num_records - accounts.num_listed
         early = f" among the first {accounts.num_listed:,}, and left the rest" if left else ""
         raise DataError(
-            f"{job.output}: expected at most {job.max_reject_fraction:.4g} of "
+            f"{job.output}: expected at most {job.config.max_reject_fraction:.4g} of "
             f"{job.num_records:,} images rejected, got {rejected:,}{early}: "
             f"{'; '.join(accounts.first_rejects)}. {'Those' if left else 'All'} are in "
-            f"{filesystem.join(job.output, REJECTS_FILE)}. Raise max_reject_fraction and run again, "
-            f"or mend these images and run 'fsq tokenize --only-rejects {job.output}': the tokens "
-            "are kept."
+            f"{filesystem.join(job.output, REJECTS_FILE)}. Raise max_reject_fraction and run "
+            "again, or mend these images and run "
+            f"'fsq tokenize --only-rejects {job.output}': the tokens are kept."
         )
     if errors:
         real = [message for message in errors.values() if message != NOT_BEGUN]
@@ -95,13 +99,13 @@ def _close(shards: list[ShardResult], job: Job) -> None:
         filesystem.write(filesystem.join(job.output, name), json.dumps(content, indent=2).encode())
     write_metadata(
         job.output,
-        name=job.name,
-        split=job.split,
+        name=job.config.output.name,
+        split=job.config.output.split,
         contract=job.contract,
         features=job.features,
         shard_records=[shard.records for shard in shards],
-        size_bytes=sum(shard.size_bytes for shard in shards),
-        formats=("tfrecord", "array_record") if job.array_record else ("tfrecord",),
+        size_bytes=sum(shard.files[PRIMARY.name].bytes for shard in shards),
+        formats=job.config.output.formats,
     )
     filesystem.remove_temporary(job.output)
     write_manifest(job.output, _manifest(job, accounts, shards))
@@ -135,9 +139,10 @@ def write_rejects(job: Job, statuses: Iterable[UnitStatus]) -> None:
                 file.write(json.dumps(reject.to_dict()).encode() + b"\n")
 
 
-def _manifest(job: Job, accounts: Accounts, shards: list[ShardResult]) -> dict[str, Any]:
-    entries = [shard_entry(job, shard) for shard in shards]
-    shard_names = {each["file"] for entry in entries for each in files_of_shard(entry)}
+def _manifest(job: Job, accounts: Accounts, shards: list[ShardResult]) -> Manifest:
+    shard_names = {
+        job.shard_name(shard.index, name) for shard in shards for name in job.config.output.formats
+    }
     # All that stands there, so that what tensorflow-datasets writes besides is covered too.
     # Times differ from run to run, so their file is the only one that is not.
     files = [
@@ -147,33 +152,36 @@ def _manifest(job: Job, accounts: Accounts, shards: list[ShardResult]) -> dict[s
         and entry.name != TIMING_FILE
         and not entry.name.startswith(".")
     ]
-    fields = json.loads(filesystem.read(filesystem.join(job.work, JOB_FILE)))["fields"]
-    return {
-        "name": job.name,
-        "split": job.split,
-        "images_listed": accounts.num_listed,
-        "images_written": accounts.num_listed - accounts.num_rejected,
-        "images_rejected": accounts.num_rejected,
-        "rejects_by_reason": accounts.reasons(),
-        "by_file": accounts.by_file(len(job.views)),
-        "views": list(job.views),
-        "records": sum(shard.records for shard in shards),
-        "machines": sorted(accounts.machines),
-        "shards": entries,
-        "files": {name: sha256_of(filesystem.join(job.output, name)) for name in files},
-        "fingerprint": {"sha256": job.fingerprint, "fields": fields},
-    }
+    job_file = read_job_file(job.output)
+    assert job_file is not None, "the work folder is removed last"
+    return Manifest(
+        name=job.config.output.name,
+        split=job.config.output.split,
+        images_listed=accounts.num_listed,
+        images_written=accounts.num_listed - accounts.num_rejected,
+        images_rejected=accounts.num_rejected,
+        rejects_by_reason=accounts.reasons(),
+        by_file=accounts.by_file(len(job.views)),
+        views=job.views,
+        records=sum(shard.records for shard in shards),
+        machines=tuple(sorted(accounts.machines)),
+        shards=tuple(shard_entry(job, shard) for shard in shards),
+        files={name: sha256_of_file(filesystem.join(job.output, name)) for name in files},
+        fingerprint=seal_fingerprint(job_file.fingerprint),
+    )
 
 
-def shard_entry(job: Job, shard: ShardResult) -> dict[str, Any]:
-    """What the manifest says of a shard."""
-    entry: dict[str, Any] = {
-        "file": job.shard_name(shard.index),
-        "records": shard.records,
-        "bytes": shard.size_bytes,
-        "sha256": shard.sha256,
+def shard_entry(job: Job, shard: ShardResult) -> ShardEntry:
+    """Says what the manifest says of a shard."""
+    entries = {
+        name: FileEntry(
+            file=job.shard_name(shard.index, name), **dataclasses.asdict(shard.files[name])
+        )
+        for name in job.config.output.formats
     }
-    if shard.array_record is not None:
-        name = job.shard_name(shard.index, "array_record")
-        entry["array_record"] = {"file": name, **dataclasses.asdict(shard.array_record)}
-    return entry
+    first, *others = entries
+    return ShardEntry(
+        **entries[first].model_dump(),
+        records=shard.records,
+        other_formats={name: entries[name] for name in others},
+    )

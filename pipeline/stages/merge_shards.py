@@ -1,33 +1,23 @@
 """Shards: one output file each, gathered from a slice of every part."""
 
+import contextlib
 import dataclasses
-import hashlib
 import math
-import os
 from collections.abc import Iterator
-from contextlib import nullcontext
 
 import numpy as np
 
 from fsq.dataset.example.proto import Example
-from fsq.dataset.formats.array_record import open_array_record
-from fsq.dataset.formats.tfrecord import FOOTER_BYTES, HEADER_BYTES, unframe
+from fsq.dataset.formats import FORMATS, PRIMARY, WrittenFile
+from fsq.dataset.formats.base import describe_file
+from fsq.dataset.formats.tfrecord import unframe
 from fsq.errors import DataError, FsqError
 from fsq.storage import filesystem
-from fsq.storage.digest import sha256_of
 from pipeline.job.job import Job
 from pipeline.work.signals import NOT_BEGUN, describe, stop, stopped
 from pipeline.work.unit_files import SliceReader, read_status
 
 RECORDS_IN_MEMORY = 16_384
-
-
-@dataclasses.dataclass(frozen=True)
-class WrittenFile:
-    """A file beside a shard, as the manifest speaks of it."""
-
-    bytes: int
-    sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,64 +27,46 @@ class ShardResult:
     Attributes:
       index: Its number.
       records: How many records it holds.
-      size_bytes: Its size.
-      sha256: Of the whole file.
-      array_record: The same records once more; None if that was not asked for.
+      files: Its files by format; all hold the same records.
       error: None if all went well.
     """
 
     index: int
     records: int = 0
-    size_bytes: int = 0
-    sha256: str = ""
-    array_record: WrittenFile | None = None
+    files: dict[str, WrittenFile] = dataclasses.field(default_factory=dict)
     error: str | None = None
 
 
 def write_shard(index: int, job: Job) -> ShardResult:
     """Gathers, sorts and writes one shard: under another name, read back, then renamed."""
-    target = job.shard(index)
     if stopped(job):
         return ShardResult(index, error=NOT_BEGUN)
     try:
-        waiting = filesystem.join(job.results, job.shard_name(index))
-        digest = hashlib.sha256()
-        count = size_bytes = 0
-        twin = filesystem.join(job.results, job.shard_name(index, "array_record"))
-        with (
-            filesystem.open_write(waiting) as file,
-            open_array_record(twin) if job.array_record else nullcontext() as write_twin,
-        ):
-            for records in gather_shard(index, job):
-                data = b"".join(records)
-                file.write(data)
-                digest.update(data)
-                count, size_bytes = count + len(records), size_bytes + len(data)
-                if write_twin is not None:
-                    for framed in records:
-                        write_twin(framed[HEADER_BYTES:-FOOTER_BYTES])
-        found = sha256_of(waiting)
-        if found != digest.hexdigest():
-            raise DataError(
-                f"{waiting}: expected sha256 {digest.hexdigest()[:12]} as written, got "
-                f"{found[:12]} when read back. The disk is at fault; write to another."
-            )
-        written_twin = _describe(twin) if job.array_record else None
-        filesystem.rename(waiting, target)
-        if job.array_record:
-            filesystem.rename(twin, job.shard(index, "array_record"))
+        return _write_shard(index, job)
     except (OSError, FsqError) as error:
+        target = filesystem.join(job.output, job.shard_name(index, PRIMARY.name))
         message = describe(error, target)
         if isinstance(error, OSError):
             stop(job, message)
         return ShardResult(index, error=message)
-    return ShardResult(index, count, size_bytes, found, written_twin)
 
 
-def _describe(path: str) -> WrittenFile:
-    with filesystem.open_read(path) as file:
-        size_bytes = file.seek(0, os.SEEK_END)
-    return WrittenFile(size_bytes, sha256_of(path))
+def _write_shard(index: int, job: Job) -> ShardResult:
+    names = {name: job.shard_name(index, name) for name in job.config.output.formats}
+    staged = {name: filesystem.join(job.results, file) for name, file in names.items()}
+    count = 0
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(FORMATS[name].open_writer(path)) for name, path in staged.items()
+        ]
+        for frames in gather_shard(index, job):
+            for writer in writers:
+                writer.write(frames)
+            count += len(frames)
+    files = {name: describe_file(path) for name, path in staged.items()}
+    for name, path in staged.items():
+        filesystem.rename(path, filesystem.join(job.output, names[name]))
+    return ShardResult(index, count, files)
 
 
 def gather_shard(index: int, job: Job) -> Iterator[list[bytes]]:

@@ -22,7 +22,9 @@ def collect_stats(job: Job, accounts: Accounts) -> dict[str, Any]:
     return {
         "usage": dataclasses.asdict(usage),
         "token_counts": {str(token): counts[token] for token in sorted(counts)},
-        "by_file": accounts.by_file(len(job.views)),
+        "by_file": {
+            name: entry.model_dump() for name, entry in accounts.by_file(len(job.views)).items()
+        },
     }
 
 

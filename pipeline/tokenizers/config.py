@@ -5,19 +5,20 @@ import pydantic
 from fsq.spec.contract import QuantizerSpec, TokenizerSpec
 from fsq.spec.network_spec import Side
 from fsq.training.config import TrainingSpec
-from fsq.yaml_config import Path_, _Frozen
+from fsq.validation import FrozenModel
+from fsq.yaml_config import PathStr
 from pipeline.sources import SourceConfig
 
 
-class TrainConfig(_Frozen):
+class TrainConfig(FrozenModel):
     """One training run; `tensorboard` is a directory for its curves and pictures."""
 
     source: SourceConfig
     held_out: SourceConfig
     tokenizer: TokenizerSpec
     training: TrainingSpec
-    output: Path_
-    tensorboard: Path_ | None = None
+    output: PathStr
+    tensorboard: PathStr | None = None
 
 
 class ImportConfig(QuantizerSpec):
@@ -27,11 +28,11 @@ class ImportConfig(QuantizerSpec):
     is not for a default to guess.
     """
 
-    encoder: Path_
-    decoder: Path_ | None = None
+    encoder: PathStr
+    decoder: PathStr | None = None
     grid: tuple[Side, Side] | None = None
-    reference: Path_
-    output: Path_
+    reference: PathStr
+    output: PathStr
 
     @pydantic.model_validator(mode="after")
     def _nothing_is_guessed(self) -> "ImportConfig":

@@ -2,8 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any
 
+from fsq.dataset.manifest import SourceFileEntry
 from fsq.errors import DataError
 from pipeline.core.records import hex_of_hashes
 from pipeline.job.job import Job
@@ -89,20 +89,18 @@ class Accounts:
                     f"{rejected:,} rejects. This is a fault of the program; please report it."
                 )
 
-    def by_file(self, num_views: int) -> dict[str, Any]:
+    def by_file(self, num_views: int) -> dict[str, SourceFileEntry]:
         """The accounts in images, by source file in the order of names.
 
         'content' is the sum of the hashes of the images written, whatever the
         order in which they were read.
         """
         return {
-            name: {
-                "listed": self.listed[name],
-                "written": self.written[name] // num_views,
-                "rejected": dict(sorted(self.rejected[name].items()))
-                if name in self.rejected
-                else {},
-                "content": hex_of_hashes(self.content[name]),
-            }
+            name: SourceFileEntry(
+                listed=self.listed[name],
+                written=self.written[name] // num_views,
+                rejected=dict(sorted(self.rejected.get(name, {}).items())),
+                content=hex_of_hashes(self.content[name]),
+            )
             for name in sorted(self.listed)
         }

@@ -1,69 +1,66 @@
-"""The description of an unfinished job, which lies in its work folder and commits it."""
+"""The job file: what an unfinished job says of itself in its work folder, which it commits."""
 
 import json
 import re
-from typing import Any
 
-from fsq.errors import RequestError
+from fsq.dataset.fingerprint import Fingerprint
+from fsq.errors import FsqError, RequestError
 from fsq.storage import filesystem
-from fsq.storage.digest import sign
+from fsq.storage.json_documents import DIGEST, has_its_digest, render
+from fsq.validation import Count, FrozenModel, parse
 from pipeline.core.records import Unit
-from pipeline.job.job import JOB_FILE, WORK_FOLDER, Job
+from pipeline.job.job import WORK_FOLDER
+
+JOB_FILE = "job.json"
 
 
-def read_job(output: str) -> dict[str, Any] | None:
-    """Reads the description of an unfinished job; None if there is no job.
+class JobFile(FrozenModel):
+    """The content of job.json.
 
-    Returns:
-      'fields' of the fingerprint; 'generation'; 'num_units'; 'units' where
-      they do not follow from the input, else None; 'suspects', see `write_job`.
+    Attributes:
+      fingerprint: What decides the bytes.
+      attempt: How often rejects were tried again.
+      num_units: Units of the job.
+      units: They themselves, where they do not follow from the input.
+      suspects: Source files that had rejects, and so may have changed since.
+    """
+
+    fingerprint: Fingerprint
+    attempt: Count = 0
+    num_units: Count = 0
+    units: tuple[Unit, ...] | None = None
+    suspects: tuple[str, ...] = ()
+
+
+def read_job_file(output: str) -> JobFile | None:
+    """Reads the job file of an unfinished job; None if there is no job.
 
     Raises:
       RequestError: It is damaged.
     """
-    path = filesystem.join(output, WORK_FOLDER, JOB_FILE)
+    work = filesystem.join(output, WORK_FOLDER)
+    path = filesystem.join(work, JOB_FILE)
     if not filesystem.exists(path):
         return None
     try:
         content = json.loads(filesystem.read(path))
-        shard_pattern(content["fields"])
-        if content["sha256"] != sign(content)["sha256"]:
+        if not has_its_digest(content):
             raise ValueError("expected what was written, got something else")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        return parse(JobFile, {k: v for k, v in content.items() if k != DIGEST}, path)
+    except (FsqError, ValueError, RecursionError) as error:
         raise RequestError(
             f"{path}: expected the description of a job, got something else. "
-            f"Remove {filesystem.join(output, WORK_FOLDER)} and run again."
+            f"Remove {work} and run again."
         ) from error
-    return content
 
 
-def write_job(
-    job: Job, fields: dict[str, Any], *, units: list[Unit] | None, suspects: list[str]
-) -> None:
-    """Writes the description of a job, which commits its folder.
-
-    Args:
-      job: The job.
-      fields: Of its fingerprint.
-      units: Its units, where they do not follow from the input.
-      suspects: Source files that had rejects, and so may have changed since.
-    """
-    write_description(
-        job.work,
-        fields=fields,
-        generation=job.generation,
-        num_units=job.num_units if units is None else len(units),
-        units=None if units is None else [unit.to_dict() for unit in units],
-        suspects=suspects,
-    )
+def write_job_file(output: str, job_file: JobFile) -> None:
+    """Writes the job file into the work folder, which is there already."""
+    path = filesystem.join(output, WORK_FOLDER, JOB_FILE)
+    filesystem.write(path, render(job_file.model_dump(exclude_none=True)))
 
 
-def write_description(work: str, **content: Any) -> None:
-    """Writes what `read_job` reads."""
-    filesystem.write(filesystem.join(work, JOB_FILE), json.dumps(sign(content), indent=2).encode())
-
-
-def shard_pattern(fields: dict[str, Any]) -> str:
-    """A regular expression for the names of a job's shards."""
-    formats = "|".join(map(re.escape, fields.get("formats", ["tfrecord"])))
-    return rf"{re.escape(fields['name'])}-{re.escape(fields['split'])}\.({formats})-\d+-of-\d+"
+def shard_pattern(fingerprint: Fingerprint) -> str:
+    """Returns a regular expression for the names of a job's shards."""
+    name, split = re.escape(fingerprint.name), re.escape(fingerprint.split)
+    return rf"{name}-{split}\.({'|'.join(map(re.escape, fingerprint.formats))})-\d+-of-\d+"

@@ -55,7 +55,7 @@ def count_rejects(job: Job, unit_name: str, count: int) -> None:
 
     Rejects that are tried again are all tried: those left out would no longer be known as such.
     """
-    if job.generation:
+    if job.attempt:
         return
     with _lock:
         seen = _rejects.setdefault(job.run, {})

@@ -8,12 +8,11 @@ small slices of it, and renames nothing before their checksums. The status
 beside it (JSON) is written last and commits it.
 """
 
-import dataclasses
 import hashlib
 import itertools
 import json
 import os
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -21,7 +20,9 @@ import numpy as np
 from fsq.dataset.formats.tfrecord import frame
 from fsq.errors import DataError
 from fsq.storage import filesystem
-from fsq.storage.digest import sha256_of, sign
+from fsq.storage.digest import sha256_of_file
+from fsq.storage.json_documents import DIGEST, has_its_digest, with_digest
+from fsq.validation import FrozenModel
 from pipeline.core.records import Reject
 from pipeline.job.job import Job
 
@@ -41,8 +42,7 @@ ROW = np.dtype(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class UnitStatus:
+class UnitStatus(FrozenModel):
     """What became of one unit.
 
     Attributes:
@@ -75,31 +75,32 @@ class UnitStatus:
 
     @property
     def num_listed(self) -> int:
+        """Images it should read."""
         return sum(self.listed.values())
 
     @property
     def num_written(self) -> int:
+        """Token records written."""
         return sum(self.written.values())
 
     def to_json(self) -> bytes:
-        content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        content["rejects"] = [reject.to_dict() for reject in self.rejects]
+        """Renders the status file."""
+        # Not in pydantic's JSON mode: that changes names that are not UTF-8.
+        content = self.model_dump()
         content["token_counts"] = {str(k): v for k, v in self.token_counts.items()}
-        return json.dumps(sign(content)).encode()
+        return json.dumps(with_digest(content)).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "UnitStatus":
         """The inverse of `to_json`.
 
         Raises:
-          ValueError, TypeError, KeyError, AttributeError: It is not what was written.
+          ValueError: It is not what was written.
         """
-        content: dict[str, Any] = json.loads(data)
-        if content.pop("sha256") != sign(content)["sha256"]:
+        content = json.loads(data)
+        if not has_its_digest(content):
             raise ValueError("expected the status that was written, got another")
-        content["rejects"] = tuple(Reject(**reject) for reject in content["rejects"])
-        content["token_counts"] = {int(k): v for k, v in content["token_counts"].items()}
-        return cls(**content)
+        return cls.model_validate({k: v for k, v in content.items() if k != DIGEST})
 
 
 class PlacedRecord(NamedTuple):
@@ -248,7 +249,8 @@ def commit_part(job: Job, unit_name: str, records: list[PlacedRecord], status: U
     """Writes a unit's part, then its status."""
     data = pack_part(records, job.num_shards)
     filesystem.write(job.part(unit_name), data)
-    status = dataclasses.replace(status, part_sha256=hashlib.sha256(data).hexdigest())
+    sha256 = hashlib.sha256(data).hexdigest()
+    status = status.model_copy(update={"part_sha256": sha256})
     filesystem.write(job.part_status(unit_name), status.to_json())
 
 
@@ -259,7 +261,7 @@ def read_status(job: Job, unit_name: str) -> UnitStatus | None:
     """
     try:
         return UnitStatus.from_json(filesystem.read(job.part_status(unit_name)))
-    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
 
 
@@ -269,6 +271,6 @@ def read_done(job: Job, unit_name: str) -> UnitStatus | None:
     if status is None:
         return None
     try:
-        return status if sha256_of(job.part(unit_name)) == status.part_sha256 else None
+        return status if sha256_of_file(job.part(unit_name)) == status.part_sha256 else None
     except FileNotFoundError:
         return None

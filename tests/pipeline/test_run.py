@@ -20,7 +20,7 @@ from fsq.errors import DataError, RequestError
 from fsq.images.crop import center_crop, fit_image
 from fsq.images.decode import decode_image
 from fsq.runtimes.batch_encoder import BatchEncoder
-from fsq.storage.digest import sha256_of
+from fsq.storage.digest import sha256_of_file
 from fsq.tokenizer import Tokenizer
 from pipeline.core.records import Span
 from pipeline.job.config import TokenizeConfig
@@ -248,7 +248,7 @@ def test_a_strange_manifest_does_not_make_a_directory_ours(make_config: MakeConf
     directory.mkdir()
     (directory / "manifest.json").write_text('{"app": "somebody else"}')
     (directory / "thesis.txt").write_text("precious")
-    with pytest.raises(DataError, match="expected format version 2, got None"):
+    with pytest.raises(DataError, match="expected format version 3, got None"):
         tokenize(config, overwrite=True)
     assert (directory / "thesis.txt").read_text() == "precious"
 
@@ -383,7 +383,7 @@ def test_weights_that_do_not_fit_are_refused_before_the_job_begins(
     # As older weights are, which do not say what contract they belong to.
     weights = safetensors.numpy.load((misfit / "tokenizer.safetensors").read_bytes())
     (misfit / "tokenizer.safetensors").write_bytes(safetensors.numpy.save(weights))
-    contract["weights_sha256"] = sha256_of(str(misfit / "tokenizer.safetensors"))
+    contract["weights_sha256"] = sha256_of_file(str(misfit / "tokenizer.safetensors"))
     (misfit / "tokenizer.json").write_text(json.dumps(contract))
     config = make_config(tokenizer=str(misfit))
     with pytest.raises(RequestError, match="The weights belong to another network"):

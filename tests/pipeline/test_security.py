@@ -23,7 +23,8 @@ from fsq.dataset import token_dataset
 from fsq.dataset.formats.tfrecord import frame
 from fsq.errors import DataError, FsqError, RequestError
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
-from fsq.storage.digest import sha256_of, sign
+from fsq.storage.digest import sha256_of_file
+from fsq.storage.json_documents import with_digest
 from fsq.tokenizer import Tokenizer
 from pipeline.job.config import TokenizeConfig
 from pipeline.reports.contact_sheet import draw_sheet
@@ -109,7 +110,7 @@ def edit_contract(folder: Path, **changes: object) -> None:
 def put_weights(folder: Path, data: bytes) -> None:
     """Puts weights there that have the sha256 in the contract."""
     (folder / WEIGHTS_FILE).write_bytes(data)
-    edit_contract(folder, weights_sha256=sha256_of(str(folder / WEIGHTS_FILE)))
+    edit_contract(folder, weights_sha256=sha256_of_file(str(folder / WEIGHTS_FILE)))
 
 
 def split_weights(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -390,7 +391,7 @@ def test_a_strangers_manifest_is_not_followed(
     path = Path(directory, "manifest.json")
     manifest = json.loads(path.read_text())
     forge(manifest)
-    path.write_text(json.dumps(sign(manifest)))
+    path.write_text(json.dumps(with_digest(manifest)))
     for use in (
         lambda: list(verify_dataset(directory)),
         lambda: inspect_directory(directory),

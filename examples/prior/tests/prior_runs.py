@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from examples.prior.config import PriorConfig
-from fsq.storage.digest import sign
+from fsq.storage.json_documents import with_digest
 
 TRAINING = {
     "steps": 24,
@@ -71,4 +71,4 @@ def edit_mark(directory: Path, **config: Any) -> None:
     path = directory / "prior.json"
     content = json.loads(path.read_text())
     content["config"] |= config
-    path.write_text(json.dumps(sign(content)))
+    path.write_text(json.dumps(with_digest(content)))

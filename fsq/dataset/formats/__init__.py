@@ -1,5 +1,49 @@
-"""Shard formats: one file per member of the registry."""
+"""Shard formats: one file per member, one line each in the registry."""
 
-from typing import Literal
+from collections.abc import Iterable
 
-FileFormat = Literal["tfrecord", "array_record"]
+from fsq.dataset.formats.array_record import ARRAY_RECORD
+from fsq.dataset.formats.base import RecordReader, ShardFormat, ShardWriter, WrittenFile
+from fsq.dataset.formats.tfrecord import TFRECORD
+
+FORMATS: dict[str, ShardFormat] = {
+    TFRECORD.name: TFRECORD,
+    ARRAY_RECORD.name: ARRAY_RECORD,
+}
+# Every dataset has it: it is what tensorflow-datasets reads unless asked for another.
+PRIMARY = TFRECORD
+
+__all__ = [
+    "FORMATS",
+    "PRIMARY",
+    "RecordReader",
+    "ShardFormat",
+    "ShardWriter",
+    "WrittenFile",
+    "check_formats",
+    "show_formats",
+]
+
+
+def check_formats(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names of formats in the order of the registry, the primary one first.
+
+    Raises:
+      ValueError: One is unknown or comes twice, or the primary one is missing.
+    """
+    wanted = list(names)
+    if PRIMARY.name not in wanted or len(set(wanted)) != len(wanted) or set(wanted) - set(FORMATS):
+        others = ", ".join(name for name in FORMATS if name != PRIMARY.name)
+        raise ValueError(
+            f"expected {PRIMARY.name} and, if wanted, some of {others}, each once, got {wanted}"
+        )
+    return tuple(name for name in FORMATS if name in wanted)
+
+
+def show_formats(names: Iterable[str]) -> str:
+    """Names formats in a message.
+
+    >>> show_formats(["tfrecord", "array_record"])
+    'as TFRecord and as ArrayRecord'
+    """
+    return " and ".join(f"as {FORMATS[name].title}" for name in names)

@@ -1,4 +1,4 @@
-"""ArrayRecord files: the records of a TFRecord shard, each to be had by its number.
+"""ArrayRecord: the records of a TFRecord shard, each to be had by its number.
 
 The library knows local paths only. Elsewhere a file is written here, then copied,
 and copied here to be read. It is imported when it is first used.
@@ -10,10 +10,12 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fsq.dataset.formats.base import ShardFormat
+from fsq.dataset.formats.tfrecord import payload
 from fsq.errors import DataError
 from fsq.storage import filesystem
 
@@ -24,49 +26,45 @@ READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 RECORDS_PER_READ = 1024
 
 
+class _Writer:
+    def __init__(self, library_writer: Any, path: str):
+        self.digest = hashlib.sha256()
+        self._writer, self._path = library_writer, path
+
+    def write(self, frames: Sequence[bytes]) -> None:
+        with _as_os_error(self._path):
+            for framed in frames:
+                data = payload(framed)
+                self.digest.update(data)
+                self._writer.write(data)
+
+    def close(self) -> None:
+        with _as_os_error(self._path):
+            self._writer.close()
+
+
 @contextlib.contextmanager
-def open_array_record(path: str) -> Iterator[Callable[[bytes], None]]:
-    """Opens a file that appears under its name when the block ends, whole, or not at all.
-
-    Yields:
-      A function that writes one record.
-
-    Raises:
-      OSError: It cannot be written.
-      DataError: When it is read back it does not hold what was written.
-    """
+def open_writer(path: str) -> Iterator[_Writer]:
+    """Opens a file for writing; see `ShardFormat`."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    digest = hashlib.sha256()
     with _place_to_write(path) as place:
         with _as_os_error(path):
-            writer = ArrayRecordWriter(place, WRITER_OPTIONS)
-
-        def write(data: bytes) -> None:
-            digest.update(data)
-            with _as_os_error(path):
-                writer.write(data)
-
-        yield write
-        with _as_os_error(path):
-            writer.close()
+            writer = _Writer(ArrayRecordWriter(place, WRITER_OPTIONS), path)
+        yield writer
+        writer.close()
         found = hashlib.sha256()
         for record in _read_local(place, path):
             found.update(record)
-        if found.digest() != digest.digest():
+        if found.digest() != writer.digest.digest():
             raise DataError(
                 f"{path}: expected the records that were written, got others when they were read "
                 "back. The disk is at fault; write to another."
             )
 
 
-def read_array_record(path: str) -> Iterator[bytes]:
-    """Yields the records of a file in order.
-
-    Raises:
-      OSError: It cannot be read.
-      DataError: It is damaged.
-    """
+def read_file(path: str) -> Iterator[bytes]:
+    """Yields the records of a file in order; see `ShardFormat`."""
     with _place_to_read(path) as place:
         yield from _read_local(place, path)
 
@@ -75,13 +73,31 @@ def _read_local(place: str, where: str) -> Iterator[bytes]:
     reader = open_reader(place, where)
     count = reader.num_records()
     for first in range(0, count, RECORDS_PER_READ):
-        with reading(where):
-            records = reader.read(first, min(first + RECORDS_PER_READ, count))
-        yield from records
+        yield from reader.read(first, min(first + RECORDS_PER_READ, count))
 
 
-def open_reader(place: str, where: str) -> Any:
-    """Opens a local file: `reader.num_records()`, `reader.read(first, end)`.
+class _Reader:
+    def __init__(self, place: str, where: str):
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        self._where = where
+        os.stat(place)
+        with _as_data_error(where):
+            self._reader = ArrayRecordReader(place, READER_OPTIONS)
+            # It opens anything, and finds no records in what it cannot read.
+            if not self._reader.ok():
+                raise RuntimeError("a damaged one")
+
+    def num_records(self) -> int:
+        return int(self._reader.num_records())
+
+    def read(self, first: int, end: int) -> Sequence[bytes]:
+        with _as_data_error(self._where):
+            return self._reader.read(first, end)
+
+
+def open_reader(place: str, where: str) -> _Reader:
+    """Opens a local file.
 
     Args:
       place: Its path.
@@ -91,19 +107,11 @@ def open_reader(place: str, where: str) -> Any:
       OSError: There is none.
       DataError: It is no such file, or damaged.
     """
-    from array_record.python.array_record_module import ArrayRecordReader
-
-    os.stat(place)
-    with reading(where):
-        reader = ArrayRecordReader(place, READER_OPTIONS)
-        # It opens anything, and finds no records in what it cannot read.
-        if not reader.ok():
-            raise RuntimeError("a damaged one")
-        return reader
+    return _Reader(place, where)
 
 
 @contextlib.contextmanager
-def reading(where: str) -> Iterator[None]:
+def _as_data_error(where: str) -> Iterator[None]:
     """Turns what the library raises when it reads into a DataError."""
     try:
         yield
@@ -123,18 +131,8 @@ def _place_to_write(path: str) -> Iterator[str]:
             with open(place, "rb") as source, filesystem.open_write(path) as target:
                 shutil.copyfileobj(source, target)
         return
-    place = filesystem.temporary_name(path)
-    try:
+    with filesystem.temporary_file(path) as place:
         yield place
-        with open(place, "rb") as file:
-            os.fsync(file.fileno())
-        filesystem.rename(place, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            filesystem.remove(place)
-        if isinstance(error, OSError) and error.filename == place:
-            raise OSError(error.errno, error.strerror, path) from error
-        raise
 
 
 @contextlib.contextmanager
@@ -159,3 +157,6 @@ def _as_os_error(path: str) -> Iterator[None]:
         names = (errno.ENOSPC, errno.EDQUOT)
         code = next((code for code in names if os.strerror(code) in text), errno.EIO)
         raise OSError(code, os.strerror(code), path) from error
+
+
+ARRAY_RECORD = ShardFormat("array_record", "ArrayRecord", open_writer, read_file, open_reader)

@@ -1,20 +1,24 @@
-"""The framing of TFRecord files: length, checksum of the length, data, checksum of the data.
+"""TFRecord: length, checksum of the length, data, checksum of the data, record after record.
 
 Our own, because units and shards need byte offsets, and because a part's
 records are copied into a shard without being parsed.
 Source: tensorflow/core/lib/io/record_writer.h documents the format.
 """
 
+import contextlib
 import functools
+import hashlib
 import struct
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 import numpy as np
 
+from fsq.dataset.formats.base import ShardFormat, describe_file
 from fsq.errors import DataError
+from fsq.storage import filesystem
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
@@ -40,6 +44,11 @@ def unframe(framed: bytes, where: str) -> bytes:
     if len(framed) < HEADER_BYTES + FOOTER_BYTES or frame(data) != framed:
         raise DataError(f"{where}: expected a TFRecord with a right checksum, got a damaged one.")
     return data
+
+
+def payload(framed: bytes) -> bytes:
+    """Returns the record inside one frame, unchecked."""
+    return framed[HEADER_BYTES:-FOOTER_BYTES]
 
 
 class Scan(NamedTuple):
@@ -207,3 +216,37 @@ def _header(length: int) -> bytes:
 def _masked(data: bytes) -> int:
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+class _Writer:
+    def __init__(self, file: BinaryIO):
+        self.digest = hashlib.sha256()
+        self._file = file
+
+    def write(self, frames: Sequence[bytes]) -> None:
+        data = b"".join(frames)
+        self._file.write(data)
+        self.digest.update(data)
+
+
+@contextlib.contextmanager
+def open_writer(path: str) -> Iterator[_Writer]:
+    """Opens a file for writing; see `ShardFormat`."""
+    with filesystem.open_write(path) as file:
+        writer = _Writer(file)
+        yield writer
+    expected, found = writer.digest.hexdigest(), describe_file(path).sha256
+    if found != expected:
+        raise DataError(
+            f"{path}: expected sha256 {expected[:12]} as written, got {found[:12]} when read "
+            "back. The disk is at fault; write to another."
+        )
+
+
+def read_file(path: str) -> Iterator[bytes]:
+    """Yields the records of a file in order; see `ShardFormat`."""
+    with filesystem.open_read(path) as file:
+        yield from read_records(file, path)
+
+
+TFRECORD = ShardFormat("tfrecord", "TFRecord", open_writer, read_file)

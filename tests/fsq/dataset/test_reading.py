@@ -13,8 +13,11 @@ import tensorflow as tf
 
 from fsq.dataset import Caption, SequenceSpec, TokenBatches, token_dataset
 from fsq.dataset.epoch_order import EpochOrder, mix, permutation, share_of
+from fsq.dataset.fingerprint import Fingerprint
+from fsq.dataset.manifest import seal_fingerprint
 from fsq.errors import DataError, RequestError
-from fsq.storage.digest import sha256_of, sign
+from fsq.storage.digest import sha256_of_file
+from fsq.storage.json_documents import with_digest
 from tools.random_tokens import write_random_tokens
 
 IMAGES = 20_000  # two windows, the second one not full
@@ -435,13 +438,13 @@ def resign(directory: Path, **changes: object) -> None:
     """Changes a manifest and the sha256 of what lies beside it, as a forger would."""
     path = directory / "manifest.json"
     manifest = {**json.loads(path.read_text()), **changes}
-    manifest["files"] = {name: sha256_of(str(directory / name)) for name in manifest["files"]}
-    path.write_text(json.dumps(sign(manifest)))
+    manifest["files"] = {name: sha256_of_file(str(directory / name)) for name in manifest["files"]}
+    path.write_text(json.dumps(with_digest(manifest)))
 
 
 def test_a_directory_that_is_no_dataset_of_ours_is_refused(copied: Path):
-    resign(copied, format_version=3)
-    with pytest.raises(DataError, match=r"manifest\.json: expected format version 2, got 3\. Read"):
+    resign(copied, format_version=4)
+    with pytest.raises(DataError, match=r"manifest\.json: expected format version 3, got 4\. Read"):
         TokenBatches(str(copied), batch_size=8)
     (copied / "manifest.json").unlink()
     message = r"out: expected a finished dataset, found no manifest\.json\. Finish it with 'fsq tok"
@@ -485,8 +488,10 @@ def test_a_token_beyond_the_vocabulary_is_refused(copied: Path):
     contract = json.loads(path.read_text())
     path.write_text(json.dumps({**contract, "levels": [5, 5, 4, 4], "vocab_size": 400}))
     manifest = json.loads((copied / "manifest.json").read_text())
-    manifest["fingerprint"]["fields"]["tokenizer"]["vocab_size"] = 400
-    resign(copied, fingerprint=manifest["fingerprint"])
+    fields = manifest["fingerprint"]["fields"]
+    fields["tokenizer"] |= {"levels": [5, 5, 4, 4], "vocab_size": 400}
+    sealed = seal_fingerprint(Fingerprint.model_validate(fields))
+    resign(copied, fingerprint={"sha256": sealed.sha256, "fields": sealed.fields.to_dict()})
     with pytest.raises(DataError, match=r"out: expected tokens in \[0, 400\), got [0-9]+ to 99"):
         TokenBatches(str(copied), batch_size=8)[0]
 

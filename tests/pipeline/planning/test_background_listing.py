@@ -35,7 +35,7 @@ except FsqError as error:
 other = make_plan(config)
 # The one that lists here too would have asked here.
 assert asked == [], asked
-assert plan.units == other.units and plan.fields == other.fields
+assert plan.units == other.units and plan.fingerprint == other.fingerprint
 assert plan.job.features == other.job.features and plan.listing.groups == other.listing.groups
 if plan.listing.text is not None:
     plan.listing.text.seek(0), other.listing.text.seek(0)

@@ -9,9 +9,9 @@ import pytest
 import safetensors.numpy
 
 from fsq.dataset.formats.tfrecord import frame, read_records
-from fsq.dataset.manifest import render
 from fsq.errors import DataError, RequestError
-from fsq.storage.digest import sha256_of, sign
+from fsq.storage.digest import sha256_of_file
+from fsq.storage.json_documents import render
 from pipeline.job.config import TokenizeConfig
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import tokenize
@@ -102,7 +102,7 @@ def forge_the_vocabulary(dataset: Path) -> None:
     (dataset / "tokenizer.safetensors").write_bytes(safetensors.numpy.save(weights))
     contract = json.loads((dataset / "tokenizer.json").read_text())
     forged = {**contract, "levels": [3, 3, 3], "vocab_size": 27}
-    forged["weights_sha256"] = sha256_of(str(dataset / "tokenizer.safetensors"))
+    forged["weights_sha256"] = sha256_of_file(str(dataset / "tokenizer.safetensors"))
     (dataset / "tokenizer.json").write_text(json.dumps(forged))
     sign_anew(dataset, "tokenizer.json")
     sign_anew(dataset, "tokenizer.safetensors")
@@ -124,12 +124,12 @@ def swap_the_weights(dataset: Path) -> None:
 
 def edit_manifest(dataset: Path, **changes: object) -> None:
     path = dataset / "manifest.json"
-    path.write_bytes(render(sign({**json.loads(path.read_text()), **changes})))
+    path.write_bytes(render({**json.loads(path.read_text()), **changes}))
 
 
 def sign_anew(dataset: Path, name: str) -> None:
     files = json.loads((dataset / "manifest.json").read_text())["files"]
-    edit_manifest(dataset, files={**files, name: sha256_of(str(dataset / name))})
+    edit_manifest(dataset, files={**files, name: sha256_of_file(str(dataset / name))})
 
 
 def test_a_finished_dataset_has_no_problem(dataset: Path):

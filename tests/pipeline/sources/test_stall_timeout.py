@@ -76,7 +76,7 @@ def record_source(folder: Path, damaged: str) -> dict[str, Any]:
 @pytest.fixture
 def after_listing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
     """Does something between the listing of a job and its first read."""
-    import pipeline.run
+    import pipeline.runners.beam_pipeline
 
     build = pipeline.runners.beam_pipeline.build
 
@@ -85,7 +85,7 @@ def after_listing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Non
             deed()
             return build(*arguments)
 
-        monkeypatch.setattr(pipeline.run, "build", built)
+        monkeypatch.setattr(pipeline.runners.beam_pipeline, "build", built)
 
     return arrange
 

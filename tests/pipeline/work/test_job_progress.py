@@ -22,7 +22,18 @@ def test_a_status_that_cannot_be_read_counts_for_nothing(
     }
     job = make_plan(TokenizeConfig.model_validate(config)).job
     Path(job.parts).mkdir(parents=True)
-    status = UnitStatus("file", {"cats": 8}, {"cats": 8}, (), {}, {}, "", "", "", {})
+    status = UnitStatus(
+        source="file",
+        listed={"cats": 8},
+        written={"cats": 8},
+        rejects=(),
+        token_counts={},
+        content={},
+        refused="",
+        stamp="",
+        machine="",
+        seconds={},
+    )
     commit_part(job, "unit-000001", [], status)
     Path(job.part_status("unit-000000")).write_bytes(damage)
     watcher = _Watcher(job, lambda done, note: None)

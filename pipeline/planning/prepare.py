@@ -1,0 +1,166 @@
+"""A plan beside what its output directory holds: new, to be continued, or finished already."""
+
+import dataclasses
+from collections.abc import Callable
+
+from fsq.dataset.formats import show_formats
+from fsq.errors import RequestError
+from pipeline.core.records import Unit, record_numbers
+from pipeline.job.config import TokenizeConfig
+from pipeline.job.job import Job
+from pipeline.planning.changed_input import changed_image
+from pipeline.planning.output_directory import OutputDirectory, read_output, refuse_foreign
+from pipeline.planning.plan import Plan, make_plan
+from pipeline.planning.runtime_request import show_runtime
+from pipeline.planning.runtime_selection import reuse_runtime
+from pipeline.sources import Listing
+from pipeline.sources.units import stamp_of
+from pipeline.work.unit_files import read_done
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedJob:
+    """A plan that fits its output directory.
+
+    Attributes:
+      plan: With the runtime and the units that an unfinished job of its own has.
+      output: What the directory holds.
+      overwrite: Whether that is to be removed first.
+    """
+
+    plan: Plan
+    output: OutputDirectory
+    overwrite: bool = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the output is the finished dataset of this very plan."""
+        return not self.overwrite and self.output.manifest is not None
+
+    def count_done(self) -> int:
+        """Counts the units that need not be done; reads the unit files of an unfinished job."""
+        job = self.plan.job
+        if self.is_finished:
+            return job.num_units
+        if self.overwrite or self.output.job_file is None:
+            return 0
+        return sum(read_done(job, name) is not None for name in job.unit_names())
+
+
+def prepare(
+    config: TokenizeConfig,
+    *,
+    limit: int | None = None,
+    overwrite: bool = False,
+    list_ahead: Callable[[], Listing] | None = None,
+) -> PreparedJob:
+    """Plans a job and looks at its output directory; changes nothing.
+
+    Args:
+      config: The job's config.
+      limit: Take just the first so many images.
+      overwrite: Remove another job's output first.
+      list_ahead: See `make_plan`.
+
+    Raises:
+      RequestError: Tokenizer, source or config do not fit together; or the output
+        holds another job, finished or not, or files of somebody else.
+      DataError: A file of the source is damaged.
+    """
+    plan = make_plan(config, limit=limit, list_ahead=list_ahead)
+    return match_output(plan, read_output(plan.job.output), overwrite=overwrite)
+
+
+def match_output(plan: Plan, output: OutputDirectory, *, overwrite: bool = False) -> PreparedJob:
+    """Fits a plan to what its output directory holds.
+
+    Raises:
+      RequestError: The output holds something else.
+    """
+    if overwrite:
+        refuse_foreign(output)
+        return PreparedJob(plan, output, overwrite)
+    plan = reuse_runtime(plan, output.fingerprint)
+    _refuse_other(plan, output)
+    return PreparedJob(_reuse_units(plan, output), output)
+
+
+def _refuse_other(plan: Plan, output: OutputDirectory) -> None:
+    """Raises a RequestError that names the first field in which the two jobs differ."""
+    if output.fingerprint is not None:
+        what = "parts" if output.manifest is None else "a dataset"
+        difference = output.fingerprint.first_difference(plan.fingerprint)
+        advice = "Choose another directory, or --overwrite"
+        if difference is not None and difference.startswith("input "):
+            difference = changed_image(plan) or difference
+            advice += f"; after mending rejects alone: fsq tokenize --only-rejects {output.path}"
+        if difference is not None:
+            raise RequestError(
+                f"{output.path}: expected {what} of this job, found {what} of another: "
+                f"{difference}. {advice}."
+            )
+    if output.manifest is None and output.foreign_file is not None:
+        raise RequestError(
+            f"{output.path}: expected no files but this job's, found {output.foreign_file!r}. "
+            "Choose another directory."
+        )
+
+
+def _reuse_units(plan: Plan, output: OutputDirectory) -> Plan:
+    """Gives a plan the units of its unfinished job; others where rejects are tried again."""
+    job_file = output.job_file
+    if job_file is None or job_file.units is None:
+        return plan
+    units = [_stamped(unit, plan.listing) for unit in job_file.units]
+    job = dataclasses.replace(plan.job, num_units=len(units), attempt=job_file.attempt)
+    return dataclasses.replace(plan, job=job, units=units)
+
+
+def _stamped(unit: Unit, listing: Listing) -> Unit:
+    """Looks again when the files of a stored unit were written."""
+    for file in listing.files:
+        if unit.spans and (listing.text is not None or file.path == unit.path):
+            stamp = stamp_of(listing, file, list(record_numbers(unit)))
+            return dataclasses.replace(unit, stamp=stamp)
+    return unit
+
+
+def describe_source(job: Job) -> str:
+    """Names the input for a message: its folder, files or dataset."""
+    source = job.config.source.model_dump(exclude_none=True)
+    return next(source[name] for name in ("directory", "files", "name") if name in source)
+
+
+def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
+    """Describes a job as (name, value) pairs, for `--dry-run`."""
+    plan = prepared.plan
+    job, contract, config = plan.job, plan.job.contract, plan.job.config
+    if prepared.overwrite:
+        state = "anew"
+    elif prepared.is_finished:
+        state = "finished already"
+    else:
+        done = prepared.count_done()
+        state = f"to go on, {done} of {job.num_units} units done" if done else "new"
+    left_out = ", ".join(f"{count:,} {name}" for name, count in plan.listing.left_out.items())
+    formats = len(config.output.formats)
+    return [
+        ("source", f"{describe_source(job)}, {job.num_records:,} images"),
+        *([("left out", f"{left_out}: no images by their names")] if left_out else []),
+        ("units", f"{job.num_units}, batches of {config.batch_size}"),
+        (
+            "tokens",
+            f"{contract.grid[0]} x {contract.grid[1]}, each in [0, {contract.vocab_size}), "
+            f"stored as {contract.dtype}",
+        ),
+        ("runtime", show_runtime(plan.fingerprint.runtime)),
+        ("views", ", ".join(job.views)),
+        ("carried", ", ".join(feature.name for feature in job.features) or "nothing"),
+        (
+            "output",
+            f"{job.output}, {job.num_records * len(job.views):,} records "
+            f"in {job.num_shards} shards"
+            f"{', ' + show_formats(config.output.formats) if formats > 1 else ''}",
+        ),
+        ("state", state),
+    ]

@@ -1,0 +1,64 @@
+"""Setting up the work folder of a job."""
+
+import dataclasses
+
+from fsq.dataset.manifest import CONFIG_FILE
+from fsq.errors import RequestError
+from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
+from fsq.storage import filesystem
+from pipeline.core.records import Unit
+from pipeline.job.job import Job
+from pipeline.planning.output_directory import OutputDirectory
+from pipeline.planning.plan import Plan
+from pipeline.sources.base import place_text
+from pipeline.work.job_file import JobFile, write_job_file
+
+
+def begin(plan: Plan, output: OutputDirectory) -> list[Unit]:
+    """Sets the work folder up and returns the units with their final paths.
+
+    Args:
+      plan: The job.
+      output: What its directory holds; an unfinished job in it is this one.
+
+    Raises:
+      RequestError: The output cannot be written.
+    """
+    try:
+        return _begin(plan, output)
+    except OSError as error:
+        raise RequestError(
+            f"{output.path}: expected a directory that can be written, "
+            f"got: {error.strerror or error}. Choose another{filesystem.room_for(error)}."
+        ) from error
+
+
+def _begin(plan: Plan, output: OutputDirectory) -> list[Unit]:
+    job = plan.job
+    if output.job_file is None:
+        filesystem.remove(job.work)  # parts without their job could be anybody's
+    make_folders(job)
+    write_inputs(plan)
+    listing = place_text(plan.listing, job.work)
+    job_file = output.job_file or JobFile(fingerprint=plan.fingerprint, num_units=job.num_units)
+    write_job_file(job.output, job_file.model_copy(update={"fingerprint": plan.fingerprint}))
+    if listing.text is None:
+        return plan.units
+    return [dataclasses.replace(unit, path=listing.files[0].path) for unit in plan.units]
+
+
+def make_folders(job: Job) -> None:
+    """Makes the folders of a job, and clears them of what killed runs and older jobs left."""
+    for folder in (job.output, job.work, job.parts, job.results):
+        filesystem.make_folder(folder)
+        filesystem.remove_temporary(folder)
+
+
+def write_inputs(plan: Plan) -> None:
+    """Writes the tokenizer and the config, which go from the work folder into the dataset."""
+    work = plan.job.work
+    contract = plan.tokenizer.contract.to_json().encode()
+    filesystem.write(filesystem.join(work, CONTRACT_FILE), contract)
+    filesystem.write(filesystem.join(work, WEIGHTS_FILE), plan.tokenizer.weights)
+    # Not part of the fingerprint (a tolerance may change), so the last one counts.
+    filesystem.write(filesystem.join(work, CONFIG_FILE), plan.config_text.encode())
