@@ -1,0 +1,49 @@
+"""The command `fsq`: finds the package `pipeline` and runs its command line.
+
+A module `pipeline.py` of the user's own, somewhere on PYTHONPATH, hides our package of
+that name. The command works all the same: it takes the package that was installed
+beside this one, not the first of its name.
+"""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Runs the command line."""
+    load_pipeline(Path(__file__).parents[1])
+    importlib.import_module("pipeline.cli").main()
+
+
+def load_pipeline(folder: Path) -> None:
+    """Makes `import pipeline` give our package in this process.
+
+    Args:
+      folder: Where it lies.
+
+    Raises:
+      SystemExit: It is not there; exit code 2.
+    """
+    ours = folder / "pipeline" / "__init__.py"
+    found = importlib.util.find_spec("pipeline")
+    if found is not None and found.origin is not None and Path(found.origin) == ours:
+        return
+    spec = importlib.util.spec_from_file_location(
+        "pipeline", ours, submodule_search_locations=[str(ours.parent)]
+    )
+    if not ours.is_file() or spec is None or spec.loader is None:
+        other = "nothing" if found is None else str(found.origin)
+        print(
+            f"fsq: expected the package 'pipeline' of fsq-tokenizer in {folder}, found {other}. "
+            "Install fsq-tokenizer again.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    sys.modules["pipeline"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
+if __name__ == "__main__":
+    main()
