@@ -21,7 +21,7 @@ from pipeline.stages.batching import Batch, Waiting
 from pipeline.stages.decode import Refusal, decode_record
 from pipeline.stages.gil_limiter import Turn
 from pipeline.stages.stage_timer import Clock
-from pipeline.work.signals import NOT_BEGUN, count_rejects, describe, stop, stopped
+from pipeline.work.signals import NOT_BEGUN, count_rejects, describe_error, stop, stop_reason
 from pipeline.work.unit_files import PlacedRecord, UnitStatus, commit_part, read_done
 
 # Read before they are decoded: enough that turning from one to the other costs nothing, and few
@@ -43,7 +43,7 @@ class UnitResult:
 
 def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
     """Does one unit and commits its part, unless that was done before."""
-    if stopped(job):
+    if stop_reason(job):
         return UnitResult(unit.name, error=NOT_BEGUN)
     try:
         if (done := read_done(job, unit.name)) is not None:
@@ -56,13 +56,13 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
             )
         records, status = read_and_encode(unit, job, shared_encoder(job))
     except (OSError, FsqError) as error:
-        return UnitResult(unit.name, error=describe(error, unit.path))
+        return UnitResult(unit.name, error=describe_error(error, unit.path))
     try:
         with Turn():
             commit_part(job, unit.name, records, status)
     except OSError as error:
         # Where one part cannot be written, no other can.
-        message = describe(error, job.output)
+        message = describe_error(error, job.output)
         stop(job, message)
         return UnitResult(unit.name, error=message)
     count_rejects(job, unit.name, len(status.rejects))

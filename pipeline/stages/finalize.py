@@ -27,7 +27,7 @@ from pipeline.stages.merge_shards import ShardResult
 from pipeline.stages.stats import collect_stats, collect_timing
 from pipeline.work.accounting import Accounts
 from pipeline.work.job_file import read_job_file
-from pipeline.work.signals import NOT_BEGUN, describe, fail
+from pipeline.work.signals import NOT_BEGUN, describe_error, report_failure
 from pipeline.work.unit_files import UnitStatus, read_status
 
 
@@ -40,7 +40,7 @@ def settle_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
     try:
         _settle(errors, job)
     except (OSError, FsqError) as error:
-        fail(job, describe(error, job.output))
+        report_failure(job, describe_error(error, job.output))
         return
     yield from range(job.num_shards)
 
@@ -51,7 +51,7 @@ def close_dataset(results: Iterable[ShardResult], job: Job) -> None:
     try:
         _close(shards, job)
     except (OSError, FsqError) as error:
-        fail(job, describe(error, job.output))
+        report_failure(job, describe_error(error, job.output))
 
 
 def _settle(errors: dict[str, str], job: Job) -> None:

@@ -14,7 +14,7 @@ from fsq.dataset.formats.tfrecord import unframe
 from fsq.errors import DataError, FsqError
 from fsq.storage import filesystem
 from pipeline.job.job import Job
-from pipeline.work.signals import NOT_BEGUN, describe, stop, stopped
+from pipeline.work.signals import NOT_BEGUN, describe_error, stop, stop_reason
 from pipeline.work.unit_files import SliceReader, read_status
 
 RECORDS_IN_MEMORY = 16_384
@@ -39,13 +39,13 @@ class ShardResult:
 
 def write_shard(index: int, job: Job) -> ShardResult:
     """Gathers, sorts and writes one shard: under another name, read back, then renamed."""
-    if stopped(job):
+    if stop_reason(job):
         return ShardResult(index, error=NOT_BEGUN)
     try:
         return _write_shard(index, job)
     except (OSError, FsqError) as error:
         target = filesystem.join(job.output, job.shard_name(index, PRIMARY.name))
-        message = describe(error, target)
+        message = describe_error(error, target)
         if isinstance(error, OSError):
             stop(job, message)
         return ShardResult(index, error=message)

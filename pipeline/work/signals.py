@@ -1,7 +1,9 @@
-"""Stopping a job from within: what is not begun yet is left, on whatever machine.
+"""Signals between the processes of a job: stop what has not begun; this is why it failed.
 
-A full disk or too many rejects are no reason to encode for days more. Who
-notices it says so in its own process at once, and to the others by a file.
+A full disk or too many rejects are no reason to encode for days more. Whoever
+notices it says so in its own process at once, and to the others by a file in the
+work folder. The process that started the job reads the reason from such a file,
+because every engine wraps a worker's error in words of its own.
 """
 
 import contextlib
@@ -15,6 +17,7 @@ from fsq.storage import filesystem
 from pipeline.job.job import Job
 
 STOP_FILE = "stop.json"
+FAILURE_FILE = "failure.json"
 NOT_BEGUN = "not begun"
 
 _HINTS = {
@@ -25,29 +28,27 @@ _HINTS = {
     errno.EROFS: "Choose another directory, or mount it for writing.",
     errno.EACCES: "Make it accessible, then run the same command again.",
 }
+# As every engine quotes the error of a worker, whatever it puts around it.
+_QUOTED = re.compile(r"fsq\.errors\.\w+Error: (.*?)(?: \[while running|\\n|\n|$)")
 
 _lock = threading.Lock()
-_stopped_runs: dict[str, str] = {}
+_stop_reasons: dict[str, str] = {}
 _rejects: dict[str, dict[str, int]] = {}
 
 
-def stop(job: Job, message: str) -> None:
-    """Lets no further unit or shard begin; the first message is kept."""
-    if _stopped_runs.setdefault(job.run, message) == message:
+def stop(job: Job, reason: str) -> None:
+    """Lets no further unit or shard begin; the first reason is kept."""
+    if _stop_reasons.setdefault(job.run, reason) == reason:
         # On a full disk this fails too; each process then finds out by itself.
         with contextlib.suppress(OSError):
-            content = json.dumps({"run": job.run, "message": message})
-            filesystem.write(filesystem.join(job.work, STOP_FILE), content.encode())
+            _send(job, STOP_FILE, reason)
 
 
-def stopped(job: Job) -> str | None:
+def stop_reason(job: Job) -> str | None:
     """Returns why this run of the job stops; None while it goes on."""
-    if job.run not in _stopped_runs:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            content = json.loads(filesystem.read(filesystem.join(job.work, STOP_FILE)))
-            if content["run"] == job.run:
-                _stopped_runs[job.run] = content["message"]
-    return _stopped_runs.get(job.run)
+    if job.run not in _stop_reasons and (reason := _receive(job, STOP_FILE)) is not None:
+        _stop_reasons[job.run] = reason
+    return _stop_reasons.get(job.run)
 
 
 def count_rejects(job: Job, unit_name: str, count: int) -> None:
@@ -65,42 +66,30 @@ def count_rejects(job: Job, unit_name: str, count: int) -> None:
         stop(job, f"{job.output}: too many images rejected")
 
 
-def describe(error: Exception, where: str) -> str:
-    """Renders what the world did to us as one line."""
-    if isinstance(error, FsqError):
-        return str(error)
-    name = getattr(error, "filename", None) or where
-    hint = _HINTS.get(getattr(error, "errno", None) or 0, "")
-    return f"{name}: {getattr(error, 'strerror', None) or error}. {hint}".rstrip()
-
-
-FAILURE_FILE = "failure.json"
-
-
-# As every engine quotes the error of a worker, whatever it puts around it.
-_QUOTED = re.compile(r"fsq\.errors\.\w+Error: (.*?)(?: \[while running|\\n|\n|$)")
-
-
-def fail(job: Job, message: str) -> None:
+def report_failure(job: Job, message: str) -> None:
     """Leaves a message for the process that started the job.
 
     Raises:
       DataError: It cannot be left; then the engine has to carry it.
     """
     try:
-        content = json.dumps({"run": job.run, "message": message}).encode()
-        filesystem.write(filesystem.join(job.work, FAILURE_FILE), content)
+        _send(job, FAILURE_FILE, message)
     except OSError as error:
         raise DataError(message) from error
 
 
 def read_failure(job: Job) -> str | None:
     """Returns what this run of the job left; None if all went well."""
-    try:
-        content = json.loads(filesystem.read(filesystem.join(job.work, FAILURE_FILE)))
-    except (OSError, ValueError):
-        return None
-    return content["message"] if content["run"] == job.run else None
+    return _receive(job, FAILURE_FILE)
+
+
+def describe_error(error: Exception, where: str) -> str:
+    """Renders an error of the data, a disk or a network as one line."""
+    if isinstance(error, FsqError):
+        return str(error)
+    name = getattr(error, "filename", None) or where
+    hint = _HINTS.get(getattr(error, "errno", None) or 0, "")
+    return f"{name}: {getattr(error, 'strerror', None) or error}. {hint}".rstrip()
 
 
 def message_in(error: Exception) -> str | None:
@@ -116,3 +105,17 @@ def is_interrupt(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
+
+
+def _send(job: Job, name: str, message: str) -> None:
+    content = json.dumps({"run": job.run, "message": message})
+    filesystem.write(filesystem.join(job.work, name), content.encode())
+
+
+def _receive(job: Job, name: str) -> str | None:
+    """Returns the message of this run; None if there is none that can be read."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        content = json.loads(filesystem.read(filesystem.join(job.work, name)))
+        if content["run"] == job.run:
+            return str(content["message"])
+    return None

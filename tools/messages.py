@@ -1,0 +1,124 @@
+"""Everything that the code says to people, in one list: modules' first lines, errors, help.
+
+    python -m tools.messages            # all of it, file by file
+    python -m tools.messages pipeline   # one folder or file
+
+Values in a message stand in braces, as in the code.
+"""
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("fsq", "pipeline", "examples", "tools", "benchmarks")
+# Words by which a text is known as a message wherever it is made.
+MARKS = ("expected ", "Choose another", "tokenize it again")
+
+
+class Message(NamedTuple):
+    """Something that people read.
+
+    Attributes:
+      path: Of the module, relative to the checkout.
+      line: Where it begins.
+      kind: 'module', 'error' or 'help'.
+      text: Values in braces.
+    """
+
+    path: str
+    line: int
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.kind}: {self.text}"
+
+
+def messages_of(path: Path) -> Iterator[Message]:
+    """Yields what a module says, in the order of its lines."""
+    tree = ast.parse(path.read_text())
+    where = path.relative_to(ROOT).as_posix()
+    docstring = ast.get_docstring(tree) or ""
+    yield Message(where, 1, "module", docstring.partition("\n")[0])
+    found = [*_errors(tree), *_helps(tree)]
+    for line, kind, text in sorted(set(found)):
+        yield Message(where, line, kind, text)
+
+
+def _errors(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+    docstrings = {id(node) for node in _docstrings(tree)}
+    inner = {id(value) for node in ast.walk(tree) for value in _parts(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _name(node.func).endswith("Error") and node.args:
+            if text := _text(node.args[0]):
+                yield node.args[0].lineno, "error", text
+        elif isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in docstrings | inner:
+            text = _text(node)
+            if any(mark in text for mark in MARKS):
+                yield node.lineno, "error", text
+
+
+def _helps(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            for keyword in node.keywords:
+                if keyword.arg in ("help", "short_help") and (text := _text(keyword.value)):
+                    yield keyword.value.lineno, "help", text
+
+
+def _docstrings(tree: ast.Module) -> Iterator[ast.AST]:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            yield body[0].value
+
+
+def _parts(node: ast.AST) -> Iterator[ast.AST]:
+    """The texts inside of another: pieces of f-strings and of sums."""
+    if isinstance(node, ast.JoinedStr):
+        yield from node.values
+    elif isinstance(node, ast.FormattedValue) and node.format_spec is not None:
+        yield node.format_spec
+
+
+def _name(function: ast.expr) -> str:
+    return getattr(function, "id", None) or getattr(function, "attr", "")
+
+
+def _text(node: ast.expr) -> str:
+    """Renders a text with the expressions in it in braces; nothing for other expressions."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(_text(value) for value in values)
+        case ast.FormattedValue(value=value):
+            return "{" + ast.unparse(value) + "}"
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _text(left) + _text(right)
+    return ""
+
+
+def find_messages(place: Path) -> Iterator[Message]:
+    """Yields what the modules in a folder, or one module, say; tests are left out."""
+    paths = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    for path in paths:
+        if "tests" not in path.relative_to(ROOT).parts:
+            yield from messages_of(path)
+
+
+def main() -> None:
+    """Prints the list."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("places", nargs="*", default=FOLDERS, metavar="FOLDER_OR_FILE")
+    for place in parser.parse_args().places:
+        for message in find_messages((ROOT / place).resolve()):
+            sys.stdout.write(f"{message}\n")
+
+
+if __name__ == "__main__":
+    main()
