@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import operator
 from collections.abc import Callable, Sequence
-from typing import SupportsIndex
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -245,47 +245,72 @@ class Layout:
                 "Give it."
             )
         begin = spec.token_offset
-        ranges = [("token_offset", "tokens of images", begin, begin + self._dataset.vocab_size)]
+        ranges = [
+            _Range("token_offset", "tokens of images", begin, begin + self._dataset.vocab_size)
+        ]
         if spec.class_offset is not None:
             begin = spec.class_offset
-            ranges.append(("class_offset", "classes", begin, begin + self._num_classes))
-        # Texts often have tokens of their own for begin, end and padding.
+            ranges.append(_Range("class_offset", "classes", begin, begin + self._num_classes))
         single = {"bos": spec.bos, "end": spec.end, "pad": spec.pad}
-        for one, other in itertools.combinations(single, 2):
-            if single[one] is not None and single[one] == single[other]:
-                raise RequestError(
-                    f"sequence.{other}: expected another token than that of '{one}', "
-                    f"got {single[other]} for both. Choose another."
-                )
+        _check_distinct(single)
         if caption is not None:
             single["caption.pad"] = caption.pad
-        for name, token in single.items():
-            if token is not None:
-                for _, what, begin, end in ranges:
-                    if begin <= token < end or token < 0:
-                        raise RequestError(
-                            f"sequence.{name}: expected a token outside of [{begin}, {end}), the "
-                            f"{what}, got {token}. Choose another, or move token_offset."
-                        )
+        _check_outside(single, ranges)
+        # Texts often have tokens of their own for begin, end and padding.
         if caption is not None:
-            ranges.append(("caption", "tokens of captions", 0, caption.vocab_size))
-        for number, (name, what, begin, end) in enumerate(ranges):
-            if begin < 0:
-                raise RequestError(f"sequence.{name}: expected 0 or more, got {begin}. Raise it.")
-            for other, others, first, last in ranges[:number]:
-                if begin < last and first < end:
-                    raise RequestError(
-                        f"sequence.{other}: expected {others} apart from [{begin}, {end}), the "
-                        f"{what}, got [{first}, {last}). Move it."
-                    )
-        ends = [end for *_, end in ranges]
-        size = max([*ends, *(token + 1 for token in single.values() if token is not None)])
+            ranges.append(_Range("caption", "tokens of captions", 0, caption.vocab_size))
+        _check_disjoint(ranges)
+        tokens = [token for token in single.values() if token is not None]
+        size = max([*(each.end for each in ranges), *(token + 1 for token in tokens)])
         if size > _MOST_TOKENS:
             raise RequestError(
                 f"sequence: expected tokens below {_MOST_TOKENS:,}, which an int64 can hold, got "
                 f"{size - 1:,}. Lower the offsets."
             )
         return size
+
+
+class _Range(NamedTuple):
+    """Tokens in [begin, end) that mean one thing, and the option that moves them."""
+
+    option: str
+    what: str
+    begin: int
+    end: int
+
+
+def _check_distinct(single: dict[str, int | None]) -> None:
+    for one, other in itertools.combinations(single, 2):
+        if single[one] is not None and single[one] == single[other]:
+            raise RequestError(
+                f"sequence.{other}: expected another token than that of '{one}', "
+                f"got {single[other]} for both. Choose another."
+            )
+
+
+def _check_outside(single: dict[str, int | None], ranges: list[_Range]) -> None:
+    for option, token in single.items():
+        for each in ranges:
+            if token is not None and (each.begin <= token < each.end or token < 0):
+                raise RequestError(
+                    f"sequence.{option}: expected a token outside of [{each.begin}, {each.end}), "
+                    f"the {each.what}, got {token}. Choose another, or move token_offset."
+                )
+
+
+def _check_disjoint(ranges: list[_Range]) -> None:
+    for number, each in enumerate(ranges):
+        if each.begin < 0:
+            raise RequestError(
+                f"sequence.{each.option}: expected 0 or more, got {each.begin}. Raise it."
+            )
+        for other in ranges[:number]:
+            if each.begin < other.end and other.begin < each.end:
+                raise RequestError(
+                    f"sequence.{other.option}: expected {other.what} apart from "
+                    f"[{each.begin}, {each.end}), the {each.what}, got "
+                    f"[{other.begin}, {other.end}). Move it."
+                )
 
 
 def _is_below(token: object, size: int) -> bool:

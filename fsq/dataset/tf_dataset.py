@@ -31,26 +31,12 @@ def token_dataset(
 ) -> Any:
     """Reads one epoch of a finished dataset, or a host's share of it, as batches.
 
-    The order follows from (seed, epoch, shard) alone: blocks of 1,024 records change
-    places, and sixteen of them at a time are shuffled record by record, which is
-    enough because shards are shuffled when they are written. Each batch is a pure
-    function of its number, so a position in the middle of an epoch is that number:
-    give the batches taken as `start`, or save the iterator in a tf.train.Checkpoint.
-    Either way nothing before it is read again but the window of 16,384 records in
-    which it lies. (With several views per image, and not all of them wanted, keys
-    and views are read once more when a process begins.)
+    Each batch is a pure function of its number, so a position in the middle of an epoch
+    is that number: give the batches taken as `start`, or save the iterator in a
+    tf.train.Checkpoint. Either way nothing before it is read again but the window of
+    16,384 records in which it lies.
 
-    Args:
-      directory: The dataset.
-      split: Its split, None for whichever it is.
-      batch_size: See `TokenBatches`, as of those that follow.
-      sequence: None for records as they are stored.
-      shuffle_seed: None for the order of the shards.
-      epoch: Another epoch is another order.
-      shard: (index, count) of this host.
-      views: 'all', 'first' or 'one_per_epoch'.
-      with_labels: With a sequence: also return 'label'.
-      drop_remainder: Leave out what does not fill a batch on every host.
+    Args: those of `TokenBatches`, which says what the order follows from, and
       start: The number of the first batch to read.
       prefetch: How many batches to have ready; -1 (tf.data.AUTOTUNE) lets tf.data decide.
 
@@ -82,6 +68,12 @@ def token_dataset(
             f"start: expected 0 to {len(batches):,}, the batches of an epoch, got {start:,}. "
             "Beyond its end, begin the next epoch."
         )
+    dataset = _read(batches, start, batch_size, drop_remainder=drop_remainder)
+    return dataset.prefetch(prefetch)
+
+
+def _read(batches: TokenBatches, start: int, batch_size: int, *, drop_remainder: bool) -> Any:
+    """Reads batches from number `start` on, several at a time."""
     import tensorflow as tf
 
     spec = batches.element_spec()
@@ -101,5 +93,5 @@ def token_dataset(
         }
 
     joined = tf.data.Dataset.range(start, len(batches), at_once).map(fetch).prefetch(1)
-    dataset = joined.rebatch(batch_size, drop_remainder=drop_remainder).prefetch(prefetch)
+    dataset = joined.rebatch(batch_size, drop_remainder=drop_remainder)
     return dataset.apply(tf.data.experimental.assert_cardinality(len(batches) - start))

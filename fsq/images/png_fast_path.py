@@ -132,6 +132,32 @@ def read_png(data: bytes) -> ReadPng:
     Raises:
       BadImageError: It is damaged, or means what Pillow would not give.
     """
+    chunks = _read_chunks(data)
+    depth, colour = data[24], data[25]
+    if colour == 3 and b"PLTE" not in chunks:
+        raise BadImageError("expected a PNG with its palette, got none")
+    grey = None
+    if transparent := chunks.get(b"tRNS"):
+        if depth == 16:
+            raise BadImageError("expected 16 bits without a transparent colour, got one")
+        if colour == 0:
+            grey = int.from_bytes(transparent[0]) * 255 // (2**depth - 1)
+    wanted = [
+        (name, b"".join(chunks[name]) if name == b"IDAT" else chunks[name][0])
+        for name in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
+        if name in chunks
+    ]
+    return ReadPng(
+        data[:8] + b"".join(_chunk(name, content) for name, content in wanted),
+        animated=b"acTL" in chunks and b"fdAT" in chunks,
+        transparent_grey=grey,
+        num_colours=len(chunks[b"PLTE"][0]) // 3 if colour == 3 else None,
+        pixels=chunks.get(b"IDAT", []),
+    )
+
+
+def _read_chunks(data: bytes) -> dict[bytes, list[memoryview]]:
+    """Returns the contents of all chunks by their name, each checked."""
     chunks: dict[bytes, list[memoryview]] = {}
     view, at, name = memoryview(data), 8, b""
     while name != b"IEND":
@@ -146,27 +172,7 @@ def read_png(data: bytes) -> ReadPng:
     if unknown := [name for name in chunks if name[:1].isupper() and name not in _CRITICAL]:
         label = unknown[0].decode("ascii", "replace")
         raise BadImageError(f"expected a PNG of known chunks, got {label!r}, which is critical")
-    depth, colour = data[24], data[25]
-    if colour == 3 and b"PLTE" not in chunks:
-        raise BadImageError("expected a PNG with its palette, got none")
-    grey = None
-    if transparent := chunks.get(b"tRNS"):
-        if depth == 16:
-            raise BadImageError("expected 16 bits without a transparent colour, got one")
-        if colour == 0:
-            grey = int.from_bytes(transparent[0]) * 255 // (2**depth - 1)
-    kept = [
-        (name, b"".join(chunks[name]) if name == b"IDAT" else chunks[name][0])
-        for name in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
-        if name in chunks
-    ]
-    return ReadPng(
-        data[:8] + b"".join(_chunk(name, content) for name, content in kept),
-        animated=b"acTL" in chunks and b"fdAT" in chunks,
-        transparent_grey=grey,
-        num_colours=len(chunks[b"PLTE"][0]) // 3 if colour == 3 else None,
-        pixels=chunks.get(b"IDAT", []),
-    )
+    return chunks
 
 
 def check_pixels(png: ReadPng, decoded: np.ndarray) -> None:
