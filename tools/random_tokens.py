@@ -156,6 +156,7 @@ def _job(
         split="train",
         contract=contract,
         features=features,
+        view_policies=(),
         decode=DecodeRules(),
         batch_size=8,
         runtime="tensorflow",

@@ -9,6 +9,7 @@ from fsq.images.spec import DecodeRules
 from fsq.runtimes import Precision, RuntimeName
 from fsq.yaml_config import Name, Path_, _Frozen
 from pipeline.sources import SourceConfig
+from pipeline.views import DEFAULT_VIEWS, ViewPolicy, ViewPolicyConfig
 
 
 class OutputConfig(_Frozen):
@@ -54,9 +55,7 @@ class TokenizeConfig(_Frozen):
     source: SourceConfig
     tokenizer: Path_
     output: OutputConfig
-    views: Annotated[
-        tuple[Literal["center", "center_flipped"], ...], pydantic.Field(min_length=1)
-    ] = ("center",)
+    views: Annotated[tuple[ViewPolicyConfig, ...], pydantic.Field(min_length=1)] = DEFAULT_VIEWS
     decode: DecodeRules = DecodeRules()
     # 8 at least: with one image per batch a result can depend on the number of threads.
     batch_size: Annotated[int, pydantic.Field(ge=8, le=65_536)] = 256
@@ -71,7 +70,13 @@ class TokenizeConfig(_Frozen):
 
     @pydantic.field_validator("views")
     @classmethod
-    def _views_differ(cls, views: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(views)) != len(views):
-            raise ValueError(f"expected each view once, got {list(views)}")
+    def _views_differ(cls, views: tuple[ViewPolicy, ...]) -> tuple[ViewPolicy, ...]:
+        names = [name for policy in views for name in policy.names]
+        if len(set(names)) != len(names):
+            raise ValueError(f"expected each view once, got {names}")
         return views
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The names of the views of every image, in the order of their policies."""
+        return tuple(name for policy in self.views for name in policy.names)

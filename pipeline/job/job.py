@@ -17,6 +17,7 @@ from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
 from pipeline.core.records import unit_name
 from pipeline.sources import SourceConfig
+from pipeline.views import ViewPolicy
 
 WORK_FOLDER = ".work"
 JOB_FILE = "job.json"
@@ -33,6 +34,7 @@ class Job:
       split: Its split.
       contract: The token contract with this dataset's views and dtype.
       features: What is carried along.
+      view_policies: They place the views on each image.
       decode: Which image files are decoded.
       batch_size: Images per run of the encoder.
       runtime: How the encoder is run; 'auto' until that is settled.
@@ -55,6 +57,7 @@ class Job:
     split: str
     contract: TokenContract
     features: tuple[CarriedFeature, ...]
+    view_policies: tuple[ViewPolicy, ...]
     decode: DecodeRules
     batch_size: int
     runtime: RuntimeName | Literal["auto"]
@@ -77,6 +80,7 @@ class Job:
 
     @property
     def views(self) -> tuple[str, ...]:
+        """The names of the views of every image."""
         return self.contract.views or ()
 
     @property

@@ -75,7 +75,7 @@ def make_plan(
     weights_data = _read_file(where, WEIGHTS_FILE)
     check_weights(weights_data, contract, f"{where}/{WEIGHTS_FILE}")
     contract = contract.model_copy(
-        update={"views": config.views, "dtype": _storage_name(contract, config)}
+        update={"views": config.view_names, "dtype": _storage_name(contract, config)}
     )
     listing = (
         list_ahead() if list_ahead else list_source(config, stride=stride or config.batch_size)
@@ -84,7 +84,7 @@ def make_plan(
         limit = None  # the same job as without
     units = cut_units(listing, config.batch_size, limit)
     num_records = sum(unit.num_records for unit in units)
-    num_written = num_records * len(config.views)
+    num_written = num_records * len(config.view_names)
     num_shards = config.output.num_shards or math.ceil(num_written / RECORDS_PER_SHARD)
     contract_data = contract.to_json().encode()
     runtime = request_runtime(config, contract, num_written)
@@ -106,6 +106,9 @@ def make_plan(
     }
     if "array_record" in config.output.formats:
         fields["formats"] = sorted(config.output.formats)
+    policies = [policy.model_dump(mode="json") for policy in config.views]
+    if policies != list(config.view_names):  # what the names in the contract do not say
+        fields["views"] = policies
     job = Job(
         source=config.source,
         output=config.output.directory.rstrip("/"),
@@ -113,6 +116,7 @@ def make_plan(
         split=config.output.split,
         contract=contract,
         features=listing.features,
+        view_policies=config.views,
         decode=config.decode,
         batch_size=config.batch_size,
         runtime=runtime["name"],

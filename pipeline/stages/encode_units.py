@@ -147,7 +147,7 @@ def encode_unit(
                 content[group] += hashes[number]
             clock.stop("read")
             for (number, record), group in zip(some, groups, strict=True):
-                decoded = decode_record(record, job.contract.image, job.views, job.decode)
+                decoded = decode_record(record, job.contract.image, job.view_policies, job.decode)
                 if isinstance(decoded, Refusal):
                     reject = Reject(record.key, decoded.stage, decoded.reason, group, number)
                     rejects.append(reject)

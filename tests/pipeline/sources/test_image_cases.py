@@ -24,6 +24,7 @@ from pipeline.sources import SourceConfig, open_source
 from pipeline.sources.base import materialize
 from pipeline.sources.units import cut_units
 from pipeline.stages.decode import DecodedImage, Refusal, decode_record
+from pipeline.views import DEFAULT_VIEWS
 
 RGB = ImageSpec(size_pixels=16, channels=3)
 
@@ -111,7 +112,7 @@ def decode_all(
     with materialize(opened.list()) as listing:
         for unit in cut_units(listing, 64):
             for record in opened.read(unit, listing.features):
-                yield record.key, decode_record(record, RGB, ("center",), rules)
+                yield record.key, decode_record(record, RGB, DEFAULT_VIEWS, rules)
 
 
 def read_keys(directory: Path) -> list[str]:
