@@ -190,7 +190,7 @@ def example() -> Iterator[Target]:
 @contextlib.contextmanager
 def tfds() -> Iterator[Target]:
     """The metadata of tensorflow-datasets: every record of the split, or one line."""
-    from pipeline.sources.tfds import Tfds, TfdsSource
+    from pipeline.sources.tfds import TfdsConfig, TfdsSource
 
     sample = ROOT / "samples" / "fashion_mnist"
     shard = "fashion_mnist-test.tfrecord-00000-of-00001"
@@ -204,7 +204,7 @@ def tfds() -> Iterator[Target]:
         for name, data in files.items():
             Path(folder, name).write_bytes(data)
         config = {"kind": "tfds", "directory": folder, "split": "test", "carry": ["label"]}
-        source = Tfds(TfdsSource.model_validate(config))
+        source = TfdsSource(TfdsConfig.model_validate(config))
 
         def attempt(changes: Changes) -> bool:
             name = changes.random.choice(list(files))
@@ -419,7 +419,7 @@ def dataset() -> Iterator[Target]:
 def listing() -> Iterator[Target]:
     """The listing of an image folder: the lines that were written, or one line."""
     from pipeline.sources.base import place_text
-    from pipeline.sources.image_folder import ImageFolder, ImageFolderSource
+    from pipeline.sources.image_folder import ImageFolderConfig, ImageFolderSource
     from pipeline.sources.units import cut_units
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -429,7 +429,7 @@ def listing() -> Iterator[Target]:
             path = folder / f"class {number % 3}" / f"line\n{number}\\n.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"%d" % number)
-        source = ImageFolder(ImageFolderSource(kind="image_folder", directory=str(folder)))
+        source = ImageFolderSource(ImageFolderConfig(kind="image_folder", directory=str(folder)))
         listed = place_text(source.list(8), str(work))
         units = cut_units(listed, 8)
         path = Path(listed.files[0].path)

@@ -25,7 +25,7 @@ from fsq.spec.contract import CONTRACT_FILE, TokenContract, TokenizerSpec
 from fsq.spec.network_spec import ConvNetwork
 from fsq.storage.digest import sha256_of
 from pipeline.job.job import Job
-from pipeline.sources.image_folder import ImageFolderSource
+from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.stages.finalize import shard_entry
 from pipeline.stages.merge_shards import ShardResult, WrittenFile
 
@@ -150,7 +150,7 @@ def _job(
 ) -> Job:
     directory.mkdir(parents=True, exist_ok=True)
     return Job(
-        source=ImageFolderSource(kind="image_folder", directory="nowhere"),
+        source=ImageFolderConfig(kind="image_folder", directory="nowhere"),
         output=str(directory),
         name="random",
         split="train",

@@ -22,7 +22,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LISTING_NAME = "listing.txt"
 
 
-class ImageFolderSource(_Frozen):
+class ImageFolderConfig(_Frozen):
     """A folder of images; with `labels`, each image's folder is its class.
 
     Links that lead out of the folder are refused unless `follow_links` is set.
@@ -34,14 +34,14 @@ class ImageFolderSource(_Frozen):
     follow_links: bool = False
 
 
-class ImageFolder:
+class ImageFolderSource:
     """Keys are paths relative to the folder; files and folders with a leading dot are left out.
 
     The listing is a file of one line per image (`ListedImage`), so that
     memory does not grow with the number of images.
     """
 
-    def __init__(self, config: ImageFolderSource):
+    def __init__(self, config: ImageFolderConfig):
         self.config = config
 
     def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:

@@ -26,7 +26,7 @@ from pipeline.sources.record_files import (
 MAX_CLASSES = 1_000_000
 
 
-class TfdsSource(_Frozen):
+class TfdsConfig(_Frozen):
     """A prepared tensorflow-datasets dataset: a directory, or a name inside a data_dir."""
 
     kind: Literal["tfds"]
@@ -46,7 +46,7 @@ class TfdsSource(_Frozen):
         return carry
 
     @pydantic.model_validator(mode="after")
-    def _one_place(self) -> "TfdsSource":
+    def _one_place(self) -> "TfdsConfig":
         if (self.directory is None) == (self.name is None):
             raise ValueError("expected either 'directory' or 'name', got both or neither")
         if self.data_dir is not None and self.name is None:
@@ -54,7 +54,7 @@ class TfdsSource(_Frozen):
         return self
 
 
-class Tfds:
+class TfdsSource:
     """Keys are those of tensorflow-datasets' `tfds_id`: '<shard file>__<number>'.
 
     The metadata comes through tensorflow-datasets. The records are read
@@ -62,7 +62,7 @@ class Tfds:
     of the encoded file.
     """
 
-    def __init__(self, config: TfdsSource):
+    def __init__(self, config: TfdsConfig):
         self.config = config
 
     def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:

@@ -23,7 +23,7 @@ from pipeline.sources.record_files import (
 )
 
 
-class TfrecordSource(_Frozen):
+class TfrecordConfig(_Frozen):
     """TFRecord files of tf.train.Example with named fields."""
 
     kind: Literal["tfrecord"]
@@ -34,10 +34,10 @@ class TfrecordSource(_Frozen):
     damaged: Damaged = "refuse"
 
 
-class Tfrecord:
+class TfrecordSource:
     """Keys are a field of the record, or '<file>__<number>'."""
 
-    def __init__(self, config: TfrecordSource):
+    def __init__(self, config: TfrecordConfig):
         self.config = config
 
     def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:

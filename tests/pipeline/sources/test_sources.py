@@ -19,9 +19,9 @@ from fsq.errors import DataError, RequestError
 from pipeline.core.records import BadRecord, ImageRecord
 from pipeline.sources import SourceConfig, open_source
 from pipeline.sources.base import materialize
-from pipeline.sources.image_folder import ImageFolderSource
-from pipeline.sources.tfds import TfdsSource
-from pipeline.sources.tfrecord import TfrecordSource
+from pipeline.sources.image_folder import ImageFolderConfig
+from pipeline.sources.tfds import TfdsConfig
+from pipeline.sources.tfrecord import TfrecordConfig
 from pipeline.sources.units import cut_units, unit_records
 
 COUNT = 30
@@ -116,7 +116,7 @@ def test_awkward_file_names_keep_their_bytes(tmp_path: Path, small_images: list[
             file.write(small_images[0])
     (tmp_path / ".hidden.png").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("no image")
-    config = ImageFolderSource(kind="image_folder", directory=str(tmp_path), labels=False)
+    config = ImageFolderConfig(kind="image_folder", directory=str(tmp_path), labels=False)
     records = read_all(config)
     assert {record.key.encode("utf-8", "surrogateescape") for record in records} == set(names)
     assert {record.data for record in records} == {small_images[0]}
@@ -186,16 +186,16 @@ def check_refused(config: SourceConfig, message: str, kind: type[Exception] = Re
 
 
 def test_what_a_folder_lacks_is_said(tmp_path: Path, small_images: list[bytes]):
-    nowhere = ImageFolderSource(kind="image_folder", directory=str(tmp_path / "nowhere"))
+    nowhere = ImageFolderConfig(kind="image_folder", directory=str(tmp_path / "nowhere"))
     check_refused(nowhere, "source.directory: expected images (.jpg .jpeg")
     (tmp_path / "loose.png").write_bytes(small_images[0])
-    labelled = ImageFolderSource(kind="image_folder", directory=str(tmp_path))
+    labelled = ImageFolderConfig(kind="image_folder", directory=str(tmp_path))
     check_refused(labelled, "loose.png: expected each image in the folder of its class, found 1")
 
 
 def test_what_tfrecords_lack_is_said(tmp_path: Path, small_images: list[bytes]):
     config = build_tfrecord(tmp_path, named(small_images))
-    assert isinstance(config, TfrecordSource)
+    assert isinstance(config, TfrecordConfig)
     change = lambda **update: config.model_copy(update=update)
     check_refused(change(files=f"{tmp_path}/none-*"), "found none that fit")
     check_refused(change(image="image"), "expected a field 'image', got image/encoded, image/lab")
@@ -209,14 +209,14 @@ def test_what_tfrecords_lack_is_said(tmp_path: Path, small_images: list[bytes]):
 
 def test_what_a_tfds_directory_lacks_is_said(tmp_path: Path, small_images: list[bytes]):
     config = build_tfds_directory(tmp_path, named(small_images))
-    assert isinstance(config, TfdsSource)
+    assert isinstance(config, TfdsConfig)
     change = lambda **update: config.model_copy(update=update)
     check_refused(change(split="test"), "source.split: expected one of train, got 'test'.")
     check_refused(change(image="picture"), "expected an image feature (image/encoded), got 'pict")
     check_refused(change(carry=("name",)), "expected features out of image/encoded, image/label")
     check_refused(change(directory=str(tmp_path / "x")), "source.directory: expected a dataset pre")
     check_refused(
-        TfdsSource(kind="tfds", name="mnist", data_dir=str(tmp_path), split="train"),
+        TfdsConfig(kind="tfds", name="mnist", data_dir=str(tmp_path), split="train"),
         f"Prepare it with 'tfds build mnist --data_dir {tmp_path}'.",
     )
     info = tmp_path / "dataset_info.json"
@@ -227,7 +227,7 @@ def test_what_a_tfds_directory_lacks_is_said(tmp_path: Path, small_images: list[
 
 
 def test_the_sample_has_the_labels_of_fashion_mnist(root: Path):
-    config = TfdsSource(
+    config = TfdsConfig(
         kind="tfds",
         directory=str(root / "samples" / "fashion_mnist"),
         split="test",
