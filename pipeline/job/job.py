@@ -125,9 +125,3 @@ class Job:
 def parts_folder(output: str, fingerprint: str, generation: int) -> str:
     """Returns the folder in which a job keeps its parts."""
     return filesystem.join(output, WORK_FOLDER, f"parts-{fingerprint[:16]}-{generation}")
-
-
-def describe_source(job: Job) -> str:
-    """Names the input for a message: its folder, files or dataset."""
-    source = job.source.model_dump(exclude_none=True)
-    return next(source[name] for name in ("directory", "files", "name") if name in source)

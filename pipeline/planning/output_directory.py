@@ -19,12 +19,11 @@ from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.storage import filesystem
 from fsq.storage.directory_lock import LOCK_FILE
 from pipeline.core.records import Unit, record_numbers
-from pipeline.job.job import WORK_FOLDER, Job, describe_source
+from pipeline.job.job import WORK_FOLDER, Job
 from pipeline.planning.changed_input import refuse_other
 from pipeline.planning.plan import Plan
 from pipeline.planning.runtime_request import show_runtime
 from pipeline.sources import Listing
-from pipeline.sources.base import place_text
 from pipeline.sources.units import stamp_of
 from pipeline.work.job_file import read_job, shard_pattern, write_description, write_job
 from pipeline.work.unit_files import read_done
@@ -82,11 +81,9 @@ def continued(plan: Plan) -> Plan:
 
 def _stamped(unit: Unit, listing: Listing) -> Unit:
     """Looks again when the files of a stored unit were written."""
-    for file in listing.files:
-        if unit.spans and (listing.text is not None or file.path == unit.path):
-            stamp = stamp_of(listing, file, list(record_numbers(unit)))
-            return dataclasses.replace(unit, stamp=stamp)
-    return unit
+    if not unit.spans or (file := listing.file_of(unit)) is None:
+        return unit
+    return dataclasses.replace(unit, stamp=stamp_of(listing, file, list(record_numbers(unit))))
 
 
 def count_done(plan: Plan) -> int:
@@ -124,7 +121,7 @@ def describe_plan(plan: Plan, *, overwrite: bool) -> list[tuple[str, str]]:
         state = f"to go on, {done} of {job.num_units} units done" if done else "new"
     left_out = ", ".join(f"{count:,} {name}" for name, count in plan.listing.left_out.items())
     return [
-        ("source", f"{describe_source(job)}, {job.num_records:,} images"),
+        ("source", f"{job.source.open().describe()}, {job.num_records:,} images"),
         *([("left out", f"{left_out}: no images by their names")] if left_out else []),
         ("units", f"{job.num_units}, batches of {job.batch_size}"),
         (
@@ -170,14 +167,12 @@ def _begin(plan: Plan) -> list[Unit]:
     filesystem.write(filesystem.join(job.work, WEIGHTS_FILE), plan.weights_data)
     # Not part of the fingerprint (a tolerance may change), so the last one counts.
     filesystem.write(filesystem.join(job.work, CONFIG_FILE), plan.config_text.encode())
-    listing = place_text(plan.listing, job.work)
+    listing = plan.listing.write_to(job.work)
     if description and description["units"]:
         write_job(plan.job, plan.fields, units=plan.units, suspects=description["suspects"])
     else:
         write_job(plan.job, plan.fields, units=None, suspects=[])
-    if listing.text is None:
-        return plan.units
-    return [dataclasses.replace(unit, path=listing.files[0].path) for unit in plan.units]
+    return [listing.locate(unit) for unit in plan.units]
 
 
 def lay_folders(job: Job) -> None:

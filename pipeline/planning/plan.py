@@ -19,7 +19,7 @@ from pipeline.job.config import TokenizeConfig
 from pipeline.job.job import Job
 from pipeline.planning.fingerprint import PACKAGES, fingerprint_of
 from pipeline.planning.runtime_request import request_runtime
-from pipeline.sources import Listing, open_source
+from pipeline.sources import Listing
 from pipeline.sources.stall_timeout import Heart, patiently
 from pipeline.sources.units import cut_units
 
@@ -142,7 +142,7 @@ def list_source(config: TokenizeConfig, *, stride: int) -> Listing:
     Raises:
       RequestError, DataError: See `Source.list`.
     """
-    source = open_source(config.source)
+    source = config.source.open()
 
     def work(heart: Heart) -> Listing:
         listing = source.list(stride, heart.ask)

@@ -39,7 +39,6 @@ from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.reuse_outputs import keep_parts, keep_shards
 from pipeline.planning.runtime_selection import recall_from
 from pipeline.sources import Listing
-from pipeline.sources.base import place_text
 from pipeline.sources.units import cut_units, spans_of, stamp_of, unit_records
 from pipeline.work.job_file import read_job, write_job
 from pipeline.work.unit_files import read_done
@@ -165,7 +164,7 @@ def begin_retry(retry: Retry) -> None:
 def _lay_units(retry: Retry) -> list[Unit]:
     """Writes the parts of what is kept; returns all units, the finished ones first."""
     job = retry.plan.job
-    listing = place_text(retry.plan.listing, job.work)
+    listing = retry.plan.listing.write_to(job.work)
     not_begun: list[Unit] = []
     if retry.finished:
         kept = keep_shards(job, retry.rejects, listing)

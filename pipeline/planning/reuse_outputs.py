@@ -24,7 +24,7 @@ from pipeline.core.records import (
     unit_name,
 )
 from pipeline.job.job import Job
-from pipeline.sources import Listing, open_source
+from pipeline.sources import Listing
 from pipeline.sources.units import MAX_UNIT_RECORDS, spans_of, stamp_of
 from pipeline.work.unit_files import PlacedRecord, UnitStatus, commit_part, read_done
 
@@ -47,7 +47,7 @@ def keep_parts(
       RequestError: An image that was written before is another now.
     """
     files = {file.path: file for file in listing.files}
-    source = open_source(job.source)
+    source = job.source.open()
     kept: list[Unit] = []
     not_begun: list[Unit] = []
     for unit in units:
@@ -158,7 +158,7 @@ def _check_files_with_rejects(
     """Reads what lies in one file with rejects again: the rest of it must be as it was."""
     rejected = {(reject.file, reject.record) for reject in rejects}
     suspects = {reject.file for reject in rejects}
-    source = open_source(job.source)
+    source = job.source.open()
     found: Counter[str] = Counter()
     for unit in source.units_of(listing, suspects):
         records = source.read(unit, job.features)

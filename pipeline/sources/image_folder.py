@@ -11,18 +11,25 @@ from typing import BinaryIO, Literal, NamedTuple
 from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
-from fsq.yaml_config import Path_, _Frozen
+from fsq.yaml_config import Path_
 from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
-from pipeline.sources.base import NOTHING, Beat, ListedFile, Listing, no_beat
+from pipeline.sources.base import NOTHING, BaseSourceConfig, Beat, Source, no_beat
 from pipeline.sources.directory_walk import walk
-from pipeline.sources.image_listing import ListedImage, _finish, group_of
+from pipeline.sources.image_listing import (
+    ListedImage,
+    finish_listing,
+    first_change,
+    first_rewritten,
+    folder_of,
+)
+from pipeline.sources.listing import ListedFile, Listing
 from pipeline.sources.units import spans_of
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LISTING_NAME = "listing.txt"
 
 
-class ImageFolderConfig(_Frozen):
+class ImageFolderConfig(BaseSourceConfig):
     """A folder of images; with `labels`, each image's folder is its class.
 
     Links that lead out of the folder are refused unless `follow_links` is set.
@@ -33,8 +40,11 @@ class ImageFolderConfig(_Frozen):
     labels: bool = True
     follow_links: bool = False
 
+    def open(self) -> "ImageFolderSource":
+        return ImageFolderSource(self)
 
-class ImageFolderSource:
+
+class ImageFolderSource(Source):
     """Keys are paths relative to the folder; files and folders with a leading dot are left out.
 
     The listing is a file of one line per image (`ListedImage`), so that
@@ -44,6 +54,9 @@ class ImageFolderSource:
     def __init__(self, config: ImageFolderConfig):
         self.config = config
 
+    def describe(self) -> str:
+        return self.config.directory
+
     def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
         with tempfile.TemporaryFile() as rough:
             tally = self._walk_into(rough, beat)
@@ -52,7 +65,7 @@ class ImageFolderSource:
             ranks = {name: rank for rank, name in enumerate(classes)}
             numbers = [ranks.get(name, -1) for name in tally.records]
             rough.seek(0)
-            text, digest, offsets = _finish(rough, numbers, stride)
+            text, digest, offsets = finish_listing(rough, numbers, stride)
         file = ListedFile(
             path=LISTING_NAME,
             name=LISTING_NAME,
@@ -106,12 +119,22 @@ class ImageFolderSource:
         numbers = [
             number
             for number, line in enumerate(listing.text)
-            if group_of(ListedImage.from_line(line).key) in groups
+            if folder_of(ListedImage.from_line(line).key) in groups
         ]
         yield Unit("", file.path, spans_of(file, numbers))
 
     def group_of(self, unit: Unit, key: str) -> str:
-        return group_of(key)
+        return folder_of(key)
+
+    def first_change(self, before: str, after: Listing, unit: Unit | None = None) -> str | None:
+        assert after.text is not None
+        path = filesystem.join(before, LISTING_NAME)
+        if not filesystem.exists(path):
+            return None
+        with filesystem.open_read(path) as file:
+            if unit is None:
+                return first_change(file, after.text)
+            return first_rewritten(file, after.text, record_numbers(unit))
 
     def _read(self, image: "ListedImage", *, labelled: bool) -> ImageRecord | BadRecord:
         if image.refused is not None:
@@ -139,7 +162,7 @@ class ImageFolderSource:
             if not (found.name.lower().endswith(EXTENSIONS) or found.name.endswith("/")):
                 tally.left_out[os.path.splitext(found.name)[1].lower() or "no extension"] += 1
                 continue
-            group = group_of(found.name)
+            group = folder_of(found.name)
             number = numbers.setdefault(group, len(numbers))
             tally.first.setdefault(group, found.name)
             tally.records[group] = tally.records.get(group, 0) + 1
@@ -156,8 +179,8 @@ class ImageFolderSource:
         folder = self.config.directory
         if "." in tally.records:
             raise RequestError(
-                f"{filesystem.join(folder, tally.first['.'])}: expected each image in the folder of "
-                f"its class, found {tally.records['.']:,} outside. Move them, or set "
+                f"{filesystem.join(folder, tally.first['.'])}: expected each image in the folder "
+                f"of its class, found {tally.records['.']:,} outside. Move them, or set "
                 "source.labels to false."
             )
         for name in tally.records:

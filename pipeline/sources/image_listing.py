@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from array import array
+from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ class ListedImage(NamedTuple):
             raise DataError(f"expected a line of a listing, got {line[:100]!r}.") from error
 
 
-def group_of(key: str) -> str:
+def folder_of(key: str) -> str:
     """The folder an image lies in, relative to the root; that of ImageNet's 'n01440764/x.JPEG'.
 
     A folder that is refused as a whole accounts for itself, so that classes keep their numbers.
@@ -83,11 +84,24 @@ def first_change(before: BinaryIO, after: BinaryIO) -> str | None:
             return f"{new.key} was {missing}, is {_describe(new)}"
 
 
+def first_rewritten(before: BinaryIO, after: BinaryIO, numbers: Iterable[int]) -> str | None:
+    """Names the first of the images with these numbers whose line, time included, is another."""
+    wanted = set(numbers)
+    before.seek(0)
+    after.seek(0)
+    for number, (old, new) in enumerate(zip(before, after, strict=False)):
+        if number in wanted and old != new:
+            return f"{ListedImage.from_line(new).key} was written anew"
+    return None
+
+
 def _describe(image: ListedImage) -> str:
     return image.refused or f"{image.size_bytes:,} bytes"
 
 
-def _finish(rough: BinaryIO, labels: list[int], stride: int) -> tuple[BinaryIO, str, np.ndarray]:
+def finish_listing(
+    rough: BinaryIO, labels: list[int], stride: int
+) -> tuple[BinaryIO, str, np.ndarray]:
     """Copies the lines with their final labels.
 
     Returns:

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +17,8 @@ from fsq.dataset.records import RESERVED_FEATURES, CarriedFeature, FeatureKind
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
-from pipeline.sources.base import Beat, ListedFile, Listing
+from pipeline.sources.base import Beat
+from pipeline.sources.listing import ListedFile, Listing, file_name
 
 # What becomes of a damaged or missing record file: the job refuses it, or every record that is
 # known to be lost is a reject.
@@ -41,22 +42,10 @@ def check_names(names: Any) -> None:
             )
 
 
-def file_name(path: str) -> str:
-    """Returns the last part of a path: the name of a source file in keys and accounts."""
-    return path.rpartition("/")[2]
-
-
 def list_groups(files: tuple[ListedFile, ...], features: tuple[CarriedFeature, ...]) -> Listing:
     """Makes the listing of record files, each of which is a group of its own."""
     groups = {file.name: (file.num_records, file.size_bytes) for file in files}
     return Listing(files, features, groups)
-
-
-def units_of_files(listing: Listing, names: Collection[str]) -> Iterator[Unit]:
-    """Yields a unit for each of the named files."""
-    for file in listing.files:
-        if file.name in names:
-            yield Unit("", file.path, file.spans(0, file.num_records))
 
 
 def missing_shards(paths: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Datasets that tensorflow-datasets has prepared, read from their TFRecord shards."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -9,24 +9,23 @@ import pydantic
 
 from fsq.dataset.records import CarriedFeature
 from fsq.errors import RequestError
-from fsq.yaml_config import Path_, _Frozen
+from fsq.yaml_config import Path_
 from pipeline.core.records import BadRecord, ImageRecord, Unit
-from pipeline.sources.base import NOTHING, Beat, Listing, no_beat
+from pipeline.sources.base import NOTHING, BaseSourceConfig, Beat, Source, no_beat
+from pipeline.sources.listing import Listing
 from pipeline.sources.record_files import (
     Damaged,
     Fields,
     check_names,
-    file_name,
     list_groups,
     list_record_files,
     read_examples,
-    units_of_files,
 )
 
 MAX_CLASSES = 1_000_000
 
 
-class TfdsConfig(_Frozen):
+class TfdsConfig(BaseSourceConfig):
     """A prepared tensorflow-datasets dataset: a directory, or a name inside a data_dir."""
 
     kind: Literal["tfds"]
@@ -53,8 +52,11 @@ class TfdsConfig(_Frozen):
             raise ValueError("expected 'data_dir' together with 'name', got it with 'directory'")
         return self
 
+    def open(self) -> "TfdsSource":
+        return TfdsSource(self)
 
-class TfdsSource:
+
+class TfdsSource(Source):
     """Keys are those of tensorflow-datasets' `tfds_id`: '<shard file>__<number>'.
 
     The metadata comes through tensorflow-datasets. The records are read
@@ -64,6 +66,9 @@ class TfdsSource:
 
     def __init__(self, config: TfdsConfig):
         self.config = config
+
+    def describe(self) -> str:
+        return self.config.directory or str(self.config.name)
 
     def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
         builder = self._builder()
@@ -92,12 +97,6 @@ class TfdsSource:
     ) -> Iterator[ImageRecord | BadRecord]:
         fields = Fields(self.config.image, None, features)
         return read_examples(unit, fields, self.config.damaged, given_up)
-
-    def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
-        return units_of_files(listing, groups)
-
-    def group_of(self, unit: Unit, key: str) -> str:
-        return file_name(unit.path)
 
     def _builder(self) -> Any:
         import tensorflow_datasets as tfds

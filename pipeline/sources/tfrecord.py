@@ -1,44 +1,51 @@
 """TFRecord files of tf.train.Example with named fields."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
+
+import pydantic
 
 from fsq.dataset.records import CarriedFeature
 from fsq.errors import RequestError
 from fsq.storage import filesystem
-from fsq.yaml_config import Name, Path_, _Frozen
+from fsq.yaml_config import Name, Path_
 from pipeline.core.records import BadRecord, ImageRecord, Unit
-from pipeline.sources.base import NOTHING, Beat, Listing, no_beat
+from pipeline.sources.base import NOTHING, BaseSourceConfig, Beat, Source, no_beat
+from pipeline.sources.listing import Listing
 from pipeline.sources.record_files import (
     Damaged,
     Fields,
     check_names,
-    file_name,
     first_record_kinds,
     list_groups,
     list_record_files,
     missing_shards,
     read_examples,
-    units_of_files,
 )
 
 
-class TfrecordConfig(_Frozen):
+class TfrecordConfig(BaseSourceConfig):
     """TFRecord files of tf.train.Example with named fields."""
 
     kind: Literal["tfrecord"]
     files: Path_
     image: str
     key: str | None = None
-    carry: dict[Name, str] = {}
+    carry: dict[Name, str] = pydantic.Field(default_factory=dict)
     damaged: Damaged = "refuse"
 
+    def open(self) -> "TfrecordSource":
+        return TfrecordSource(self)
 
-class TfrecordSource:
+
+class TfrecordSource(Source):
     """Keys are a field of the record, or '<file>__<number>'."""
 
     def __init__(self, config: TfrecordConfig):
         self.config = config
+
+    def describe(self) -> str:
+        return self.config.files
 
     def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
         paths = filesystem.glob(self.config.files)
@@ -77,9 +84,3 @@ class TfrecordSource:
     ) -> Iterator[ImageRecord | BadRecord]:
         fields = Fields(self.config.image, self.config.key, features)
         return read_examples(unit, fields, self.config.damaged, given_up)
-
-    def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
-        return units_of_files(listing, groups)
-
-    def group_of(self, unit: Unit, key: str) -> str:
-        return file_name(unit.path)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from pipeline.core.records import Span, Unit, unit_name
-from pipeline.sources.base import ListedFile, Listing
+from pipeline.sources.listing import ListedFile, Listing
 
 # Units are alike on every machine: their size follows from the input alone.
 UNITS_WANTED = 64

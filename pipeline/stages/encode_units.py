@@ -15,7 +15,6 @@ from pipeline.core.hardware import machine_kind
 from pipeline.core.records import Reject, Unit, hash_record, hex_of_hashes, record_numbers
 from pipeline.job.job import Job
 from pipeline.planning.runtime_selection import kept_encoder
-from pipeline.sources import open_source
 from pipeline.sources.stall_timeout import Heart, StalledError, heard, patiently, stall_reason
 from pipeline.stages.batching import Batch, Waiting
 from pipeline.stages.decode import Refusal, decode_record
@@ -134,7 +133,7 @@ def encode_unit(
     listed: Counter[str] = Counter()
     content: Counter[str] = Counter()
     hashes: dict[int, int] = {}
-    source = open_source(job.source)
+    source = job.source.open()
     with turn:
         batch = Batch(job, encoder, clock, turn)
         records = heard(source.read(unit, job.features, given_up), heart)

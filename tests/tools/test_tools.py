@@ -39,13 +39,12 @@ def test_a_dataset_is_written_the_same_way_twice(tmp_path: Path, small_images: l
 
 
 def test_the_spoilt_copy_differs_in_the_spoilt_records_only(root: Path):
-    from pipeline.sources import open_source
     from pipeline.sources.tfds import TfdsConfig
     from pipeline.sources.units import one_unit_per_file
 
     records = []
     for folder in ("samples/fashion_mnist", "tests/data/fashion_mnist_spoilt"):
-        source = open_source(TfdsConfig(kind="tfds", directory=str(root / folder), split="test"))
+        source = TfdsConfig(kind="tfds", directory=str(root / folder), split="test").open()
         (unit,) = one_unit_per_file(source.list())
         records.append(list(source.read(unit, ())))
     differ = [n for n, pair in enumerate(zip(*records, strict=True)) if pair[0] != pair[1]]

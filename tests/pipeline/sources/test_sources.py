@@ -17,8 +17,7 @@ from builders.sources import (
 
 from fsq.errors import DataError, RequestError
 from pipeline.core.records import BadRecord, ImageRecord
-from pipeline.sources import SourceConfig, open_source
-from pipeline.sources.base import materialize
+from pipeline.sources import SourceConfig
 from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
@@ -34,8 +33,8 @@ def named(images: list[bytes]) -> Images:
 
 
 def read_all(config: SourceConfig, batch_size: int = 8) -> list[ImageRecord | BadRecord]:
-    source = open_source(config)
-    with materialize(source.list()) as listing:
+    source = config.open()
+    with source.list().on_disk() as listing:
         return [
             record
             for unit in cut_units(listing, batch_size)
@@ -64,19 +63,19 @@ def test_every_source_has_a_digest_that_follows_its_files(
     source: SourceBuilder, tmp_path: Path, small_images: list[bytes]
 ):
     config = source.build(tmp_path, named(small_images))
-    digest = open_source(config).list().digest()
-    assert open_source(config).list().digest() == digest
+    digest = config.open().list().digest()
+    assert config.open().list().digest() == digest
     changed = source.build(
         tmp_path / "changed", named([small_images[0] + b"\0", *small_images[1:]])
     )
-    assert open_source(changed).list().digest() != digest
+    assert changed.open().list().digest() != digest
 
 
 def test_a_limit_takes_the_first_records(
     source: SourceBuilder, tmp_path: Path, small_images: list[bytes]
 ):
-    opened = open_source(source.build(tmp_path, named(small_images)))
-    with materialize(opened.list()) as listing:
+    opened = source.build(tmp_path, named(small_images)).open()
+    with opened.list().on_disk() as listing:
         units = cut_units(listing, 8, limit=7)
         records = [record for unit in units for record in opened.read(unit, listing.features)]
     assert [record.data for record in records] == small_images[:7]
@@ -126,8 +125,8 @@ def test_a_file_that_changes_or_goes_after_the_listing_is_a_bad_record(
     tmp_path: Path, small_images: list[bytes]
 ):
     config = build_image_folder(tmp_path, named(small_images))
-    source = open_source(config)
-    with materialize(source.list()) as listing:
+    source = config.open()
+    with source.list().on_disk() as listing:
         (tmp_path / NAMES[0]).unlink()
         (tmp_path / NAMES[1]).write_bytes(b"short")
         (unit,) = cut_units(listing, 64)
@@ -142,8 +141,8 @@ def test_a_file_that_changes_or_goes_after_the_listing_is_a_bad_record(
 def test_a_listing_that_is_damaged_on_the_way_is_not_read(
     tmp_path: Path, small_images: list[bytes]
 ):
-    source = open_source(build_image_folder(tmp_path / "images", named(small_images)))
-    with materialize(source.list()) as listing:
+    source = build_image_folder(tmp_path / "images", named(small_images)).open()
+    with source.list().on_disk() as listing:
         (unit,) = cut_units(listing, 64)
         path = Path(listing.files[0].path)
         # Another label, in a line that can be read as well as before.
@@ -180,7 +179,7 @@ def test_a_record_without_its_field_is_a_bad_record(tmp_path: Path, small_images
 
 def check_refused(config: SourceConfig, message: str, kind: type[Exception] = RequestError):
     with pytest.raises(kind) as error:
-        open_source(config).list()
+        config.open().list()
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -233,7 +232,7 @@ def test_the_sample_has_the_labels_of_fashion_mnist(root: Path):
         split="test",
         carry=("label",),
     )
-    listing = open_source(config).list()
+    listing = config.open().list()
     (feature,) = listing.features
     assert feature.class_names is not None and feature.class_names[9] == "Ankle boot"
     labels = np.array([record.carried for record in read_all(config)])
