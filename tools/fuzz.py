@@ -293,7 +293,7 @@ def status() -> Iterator[Target]:
         token_counts={1: 20, 59: 3},
         content={"file": "0123"},
         refused="4567",
-        stamp="9 bytes of 9",
+        etag="9 bytes of 9",
         machine="x86_64",
         seconds={"read": 0.25},
         part_sha256="4567",

@@ -58,7 +58,7 @@ def refuse_changed_content(plan: Plan) -> None:
     with plan.listing.on_disk() as listing:
         for unit in plan.units:
             status = read_status(job, unit.name)
-            if status is None or status.stamp == unit.stamp or not unit.spans:
+            if status is None or status.etag == unit.etag or not unit.spans:
                 continue
             before = sum(int(total, 16) for total in [*status.content.values(), status.refused])
             after = sum_of_hashes(source.read(listing.locate(unit), job.features))

@@ -24,7 +24,7 @@ from pipeline.planning.changed_input import refuse_other
 from pipeline.planning.plan import Plan
 from pipeline.planning.runtime_request import show_runtime
 from pipeline.sources import Listing
-from pipeline.sources.units import stamp_of
+from pipeline.sources.units import etag_of
 from pipeline.work.job_file import read_job, shard_pattern, write_description, write_job
 from pipeline.work.unit_files import read_done
 
@@ -73,17 +73,17 @@ def continued(plan: Plan) -> Plan:
     description = read_job(plan.job.output)
     if description is None or description["units"] is None:
         return plan
-    units = [_stamped(Unit.from_dict(unit), plan.listing) for unit in description["units"]]
+    units = [_with_etag(Unit.from_dict(unit), plan.listing) for unit in description["units"]]
     generation = description["generation"]
     job = dataclasses.replace(plan.job, num_units=len(units), generation=generation)
     return dataclasses.replace(plan, job=job, units=units)
 
 
-def _stamped(unit: Unit, listing: Listing) -> Unit:
-    """Looks again when the files of a stored unit were written."""
+def _with_etag(unit: Unit, listing: Listing) -> Unit:
+    """Takes the etag of a stored unit's input as it is now."""
     if not unit.spans or (file := listing.file_of(unit)) is None:
         return unit
-    return dataclasses.replace(unit, stamp=stamp_of(listing, file, list(record_numbers(unit))))
+    return dataclasses.replace(unit, etag=etag_of(listing, file, list(record_numbers(unit))))
 
 
 def count_done(plan: Plan) -> int:

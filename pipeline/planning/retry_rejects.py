@@ -39,7 +39,7 @@ from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.reuse_outputs import keep_parts, keep_shards
 from pipeline.planning.runtime_selection import recall_from
 from pipeline.sources import Listing
-from pipeline.sources.units import cut_units, spans_of, stamp_of, unit_records
+from pipeline.sources.units import cut_units, etag_of, spans_of, unit_records
 from pipeline.work.job_file import read_job, write_job
 from pipeline.work.unit_files import read_done
 
@@ -226,4 +226,4 @@ def _open_units(retry: Retry, listing: Listing, not_begun: list[Unit]) -> Iterat
         numbers = [record for _, record, _ in group]
         for start in range(0, len(numbers), size):
             some = numbers[start : start + size]
-            yield Unit("", file.path, spans_of(file, some), stamp_of(listing, file, some))
+            yield Unit("", file.path, spans_of(file, some), etag_of(listing, file, some))

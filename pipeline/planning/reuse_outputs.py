@@ -25,7 +25,7 @@ from pipeline.core.records import (
 )
 from pipeline.job.job import Job
 from pipeline.sources import Listing
-from pipeline.sources.units import MAX_UNIT_RECORDS, spans_of, stamp_of
+from pipeline.sources.units import MAX_UNIT_RECORDS, etag_of, spans_of
 from pipeline.work.unit_files import PlacedRecord, UnitStatus, commit_part, read_done
 
 
@@ -56,8 +56,8 @@ def keep_parts(
         if status is None:
             if file is not None:  # the input may have been mended since, and then lies elsewhere
                 numbers = list(record_numbers(unit))
-                stamp = stamp_of(listing, file, numbers)
-                unit = dataclasses.replace(unit, spans=spans_of(file, numbers), stamp=stamp)
+                etag = etag_of(listing, file, numbers)
+                unit = dataclasses.replace(unit, spans=spans_of(file, numbers), etag=etag)
             not_begun.append(unit)
             continue
         if file is not None:
@@ -66,8 +66,8 @@ def keep_parts(
             if not numbers:  # a unit of rejects alone holds nothing to keep
                 continue
             spans = spans_of(file, numbers)
-            unit = dataclasses.replace(unit, spans=spans, stamp=stamp_of(listing, file, numbers))
-            if unit.stamp != status.stamp:
+            unit = dataclasses.replace(unit, spans=spans, etag=etag_of(listing, file, numbers))
+            if unit.etag != status.etag:
                 content = sum_of_hashes(source.read(unit, job.features))
                 before_content = sum(int(total, 16) for total in status.content.values())
                 _refuse_other_content(job, unit.path, before_content, content)
@@ -78,7 +78,7 @@ def keep_parts(
             listed={group: n - rejects_by_file[group] for group, n in status.listed.items()},
             rejects=(),
             refused=hex_of_hashes(0),
-            stamp=unit.stamp,
+            etag=unit.etag,
         )
         filesystem.copy(before.part(unit.name), job.part(name))
         filesystem.write(job.part_status(name), status.to_json())
@@ -132,7 +132,7 @@ def _accounts_of(
         token_counts={int(token): count for token, count in token_counts.items()},
         content={name: entry["content"] for name, entry in by_file.items()},
         refused=hex_of_hashes(0),
-        stamp="",
+        etag="",
         machine="",
         seconds={},
     )

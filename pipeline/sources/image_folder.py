@@ -99,8 +99,8 @@ class ImageFolderSource(Source):
             for span in unit.spans:
                 listing.seek(span.offset)
                 lines += itertools.islice(listing, span.num_records)
-        # A listing that is read where it was made bears no stamp.
-        if unit.stamp and hashlib.sha256(b"".join(lines)).hexdigest() != unit.stamp:
+        # Units of a listing that is read at once bear no etag.
+        if unit.etag and hashlib.sha256(b"".join(lines)).hexdigest() != unit.etag:
             raise DataError(
                 f"{unit.path}: expected the {unit.num_records:,} images that were listed, got "
                 "others. The folder of the job is damaged; run the same command again."

@@ -174,7 +174,7 @@ def encode_unit(
         token_counts=batch.token_counts(),
         content={group: hex_of_hashes(total) for group, total in content.items()},
         refused=hex_of_hashes(refused),
-        stamp=unit.stamp,
+        etag=unit.etag,
         machine=machine_kind(),
         seconds=clock.seconds(),
     )
