@@ -20,7 +20,7 @@ from pipeline.job.job import Job
 from pipeline.planning.fingerprint import PACKAGES, fingerprint_of
 from pipeline.planning.runtime_request import request_runtime
 from pipeline.sources import Listing
-from pipeline.sources.stall_timeout import Heart, patiently
+from pipeline.sources.stall_timeout import Heartbeat, run_with_stall_timeout
 from pipeline.sources.units import cut_units
 
 RECORDS_PER_SHARD = 10_000
@@ -144,12 +144,12 @@ def list_source(config: TokenizeConfig, *, stride: int) -> Listing:
     """
     source = config.source.open()
 
-    def work(heart: Heart) -> Listing:
-        listing = source.list(stride, heart.ask)
-        heart.rest()
+    def work(heartbeat: Heartbeat) -> Listing:
+        listing = source.list(stride, heartbeat.start_read)
+        heartbeat.idle()
         return listing
 
-    return patiently(
+    return run_with_stall_timeout(
         work,
         timeout_seconds=config.read_timeout_seconds,
         tries=config.read_tries,

@@ -9,14 +9,11 @@ from fsq.yaml_config import _Frozen
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.listing import Listing, file_name
 
-Beat = Callable[[], None]
+NO_TIMEOUTS: Mapping[int, str] = types.MappingProxyType({})
 
 
-NOTHING: Mapping[int, str] = types.MappingProxyType({})
-
-
-def no_beat() -> None:
-    """Tells nobody that the reading goes on."""
+def no_heartbeat() -> None:
+    """The heartbeat of a listing that nobody watches."""
 
 
 class BaseSourceConfig(_Frozen, abc.ABC):
@@ -38,12 +35,12 @@ class Source(abc.ABC):
         """Names the input for a message: its folder, files or dataset."""
 
     @abc.abstractmethod
-    def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
+    def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input.
 
         Args:
           stride: Note the place of every so many records only.
-          beat: Called now and then, for whoever watches that nothing hangs.
+          heartbeat: Called before each read, so that a read that hangs is noticed.
 
         Raises:
           RequestError: There is none, or it lacks what the config names.
@@ -55,15 +52,15 @@ class Source(abc.ABC):
         self,
         unit: Unit,
         features: tuple[CarriedFeature, ...],
-        given_up: Mapping[int, str] = NOTHING,
+        timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
         """Yields exactly `unit.num_records` records, in order.
 
         Args:
           unit: What to read.
           features: What to carry along.
-          given_up: Records that stalled too often, by number, and why: not to
-            be asked for again.
+          timed_out: Records whose read stalled in every try, by number, with the
+            reason: they are not read again.
 
         Raises:
           OSError: The unit's file cannot be read.

@@ -5,7 +5,7 @@ import itertools
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import BinaryIO, Literal, NamedTuple
 
 from fsq.dataset.records import CarriedFeature, encode_key
@@ -13,7 +13,7 @@ from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from fsq.yaml_config import Path_
 from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
-from pipeline.sources.base import NOTHING, BaseSourceConfig, Beat, Source, no_beat
+from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
 from pipeline.sources.directory_walk import walk
 from pipeline.sources.image_listing import (
     ListedImage,
@@ -57,9 +57,9 @@ class ImageFolderSource(Source):
     def describe(self) -> str:
         return self.config.directory
 
-    def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
+    def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         with tempfile.TemporaryFile() as rough:
-            tally = self._walk_into(rough, beat)
+            tally = self._walk_into(rough, heartbeat)
             classes = self._classes(tally) if self.config.labels else ()
             # Folders were numbered as they came; classes are numbered by name.
             ranks = {name: rank for rank, name in enumerate(classes)}
@@ -91,7 +91,7 @@ class ImageFolderSource(Source):
         self,
         unit: Unit,
         features: tuple[CarriedFeature, ...],
-        given_up: Mapping[int, str] = NOTHING,
+        timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
         lines: list[bytes] = []
         # All lines before the first image: it may take long to come.
@@ -107,8 +107,8 @@ class ImageFolderSource(Source):
             )
         for number, line in zip(record_numbers(unit), lines, strict=True):
             image = ListedImage.from_line(line)
-            if number in given_up:
-                yield BadRecord(image.key, given_up[number])
+            if number in timed_out:
+                yield BadRecord(image.key, timed_out[number])
             else:
                 yield self._read(image, labelled=bool(features))
 
@@ -153,12 +153,12 @@ class ImageFolderSource(Source):
             )
         return ImageRecord(image.key, data, (image.label,) if labelled else ())
 
-    def _walk_into(self, target: BinaryIO, beat: Beat) -> "_Tally":
+    def _walk_into(self, target: BinaryIO, heartbeat: Callable[[], None]) -> "_Tally":
         """Writes a line for every image, with the number of its folder for a label."""
         folder = self.config.directory
         tally = _Tally({}, {}, Counter(), Counter())
         numbers: dict[str, int] = {}
-        for found in walk(folder, follow_links=self.config.follow_links, beat=beat):
+        for found in walk(folder, follow_links=self.config.follow_links, heartbeat=heartbeat):
             if not (found.name.lower().endswith(EXTENSIONS) or found.name.endswith("/")):
                 tally.left_out[os.path.splitext(found.name)[1].lower() or "no extension"] += 1
                 continue

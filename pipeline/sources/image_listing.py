@@ -10,7 +10,7 @@ import numpy as np
 
 from fsq.dataset.records import encode_key
 from fsq.errors import DataError
-from pipeline.sources.directory_walk import REFUSALS, Found
+from pipeline.sources.directory_walk import REFUSALS, FoundFile
 
 NO_TIME = b"%020d" % 0
 
@@ -25,7 +25,7 @@ class ListedImage(NamedTuple):
     refused: str | None
 
     @classmethod
-    def of(cls, found: Found, label: int) -> "ListedImage":
+    def of(cls, found: FoundFile, label: int) -> "ListedImage":
         return cls(found.name, found.size_bytes, label, found.modified_ns, found.refused)
 
     def to_line(self) -> bytes:

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +17,6 @@ from fsq.dataset.records import RESERVED_FEATURES, CarriedFeature, FeatureKind
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
-from pipeline.sources.base import Beat
 from pipeline.sources.listing import ListedFile, Listing, file_name
 
 # What becomes of a damaged or missing record file: the job refuses it, or every record that is
@@ -63,7 +62,10 @@ _SHARD = re.compile(r"(?P<head>.*-)(?P<number>\d{5})-of-(?P<total>\d{5})(?P<tail
 
 
 def list_record_files(
-    expected: Sequence[tuple[str, int | None]], damaged: Damaged, stride: int, beat: Beat
+    expected: Sequence[tuple[str, int | None]],
+    damaged: Damaged,
+    stride: int,
+    heartbeat: Callable[[], None],
 ) -> tuple[ListedFile, ...]:
     """Scans TFRecord files for the offsets of their records.
 
@@ -72,12 +74,12 @@ def list_record_files(
       damaged: Refuse what is damaged, missing or of another length, or list
         the records that are lost by it.
       stride: See `Source.list`.
-      beat: See `Source.list`.
+      heartbeat: See `Source.list`.
 
     Raises:
       DataError: A file is damaged, or cannot be opened.
     """
-    files = [_list_file(path, count, stride, beat) for path, count in expected]
+    files = [_list_file(path, count, stride, heartbeat) for path, count in expected]
     for file in files:
         if file.lost is not None and damaged == "refuse":
             raise DataError(
@@ -89,8 +91,10 @@ def list_record_files(
     return tuple(files)
 
 
-def _list_file(path: str, expected: int | None, stride: int, beat: Beat) -> ListedFile:
-    beat()
+def _list_file(
+    path: str, expected: int | None, stride: int, heartbeat: Callable[[], None]
+) -> ListedFile:
+    heartbeat()
     size_bytes = modified_ns = 0
     damage: str | None = None
     found = Scan(0, np.zeros(0, np.int64), None)
@@ -102,7 +106,7 @@ def _list_file(path: str, expected: int | None, stride: int, beat: Beat) -> List
                     f"{path}: expected an uncompressed TFRecord, got GZIP. Unpack it first."
                 )
             size_bytes = file.seek(0, os.SEEK_END)
-            found = scan(file, size_bytes, stride=stride, beat=beat)
+            found = scan(file, size_bytes, stride=stride, heartbeat=heartbeat)
             damage = found.damage
             if size_bytes == 0 and expected != 0:
                 damage = "expected records, got an empty file"
@@ -133,14 +137,14 @@ def _list_file(path: str, expected: int | None, stride: int, beat: Beat) -> List
 
 
 def first_record_kinds(
-    files: Sequence[ListedFile], wanted: list[str], beat: Beat
+    files: Sequence[ListedFile], wanted: list[str], heartbeat: Callable[[], None]
 ) -> dict[str, FeatureKind]:
     """Looks at the first record that can be read for the types of the wanted fields.
 
     Raises:
       RequestError: It lacks one of them, or there is no such record.
     """
-    path, feature = _first_features(files, beat)
+    path, feature = _first_features(files, heartbeat)
     kinds: dict[str, FeatureKind] = {}
     for name in wanted:
         kind = feature[name].WhichOneof("kind") if name in feature else None
@@ -153,13 +157,13 @@ def first_record_kinds(
     return kinds
 
 
-def _first_features(files: Sequence[ListedFile], beat: Beat) -> tuple[str, Any]:
+def _first_features(files: Sequence[ListedFile], heartbeat: Callable[[], None]) -> tuple[str, Any]:
     # What is damaged here is refused or counted when its turn comes.
     whole = [file for file in files if file.num_readable]
     for listed in whole:
         with filesystem.open_read(listed.path) as file:
             for data in islice(read_frames(file, listed.path), listed.num_readable):
-                beat()
+                heartbeat()
                 with contextlib.suppress(DecodeError):
                     if data is not None:
                         return listed.path, Example.FromString(data).features.feature
@@ -178,7 +182,7 @@ class Fields(NamedTuple):
 
 
 def read_examples(
-    unit: Unit, fields: Fields, damaged: Damaged, given_up: Mapping[int, str]
+    unit: Unit, fields: Fields, damaged: Damaged, timed_out: Mapping[int, str]
 ) -> Iterator[ImageRecord | BadRecord]:
     """Yields the records of a unit from a TFRecord file.
 
@@ -187,8 +191,8 @@ def read_examples(
     """
     for span in unit.spans:
         numbers = iter(range(span.first, span.first + span.num_records))
-        reason = next(iter(given_up.values()), span.lost)
-        if given_up and damaged == "refuse":
+        reason = next(iter(timed_out.values()), span.lost)
+        if timed_out and damaged == "refuse":
             raise TimeoutError(errno.ETIMEDOUT, reason, unit.path)
         if reason is None:
             try:

@@ -1,7 +1,7 @@
 """Datasets that tensorflow-datasets has prepared, read from their TFRecord shards."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from fsq.dataset.records import CarriedFeature
 from fsq.errors import RequestError
 from fsq.yaml_config import Path_
 from pipeline.core.records import BadRecord, ImageRecord, Unit
-from pipeline.sources.base import NOTHING, BaseSourceConfig, Beat, Source, no_beat
+from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
 from pipeline.sources.listing import Listing
 from pipeline.sources.record_files import (
     Damaged,
@@ -70,7 +70,7 @@ class TfdsSource(Source):
     def describe(self) -> str:
         return self.config.directory or str(self.config.name)
 
-    def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
+    def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         builder = self._builder()
         splits = builder.info.splits
         if self.config.split not in splits:
@@ -86,17 +86,17 @@ class TfdsSource(Source):
         check_names(self.config.carry)
         features = self._features(builder)
         expected = _shards(builder, self.config.split)
-        files = list_record_files(expected, self.config.damaged, stride, beat)
+        files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         return list_groups(files, features)
 
     def read(
         self,
         unit: Unit,
         features: tuple[CarriedFeature, ...],
-        given_up: Mapping[int, str] = NOTHING,
+        timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
         fields = Fields(self.config.image, None, features)
-        return read_examples(unit, fields, self.config.damaged, given_up)
+        return read_examples(unit, fields, self.config.damaged, timed_out)
 
     def _builder(self) -> Any:
         import tensorflow_datasets as tfds

@@ -1,6 +1,6 @@
 """TFRecord files of tf.train.Example with named fields."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import pydantic
@@ -10,7 +10,7 @@ from fsq.errors import RequestError
 from fsq.storage import filesystem
 from fsq.yaml_config import Name, Path_
 from pipeline.core.records import BadRecord, ImageRecord, Unit
-from pipeline.sources.base import NOTHING, BaseSourceConfig, Beat, Source, no_beat
+from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
 from pipeline.sources.listing import Listing
 from pipeline.sources.record_files import (
     Damaged,
@@ -47,7 +47,7 @@ class TfrecordSource(Source):
     def describe(self) -> str:
         return self.config.files
 
-    def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
+    def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         paths = filesystem.glob(self.config.files)
         if not paths:
             raise RequestError(
@@ -56,10 +56,10 @@ class TfrecordSource(Source):
             )
         # Nobody says how many records each ought to hold.
         expected = [(path, None) for path in sorted([*paths, *missing_shards(paths)])]
-        files = list_record_files(expected, self.config.damaged, stride, beat)
+        files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         wanted = [self.config.image, *self.config.carry.values()]
         wanted += [self.config.key] if self.config.key else []
-        kinds = first_record_kinds(files, wanted, beat)
+        kinds = first_record_kinds(files, wanted, heartbeat)
         if kinds[self.config.image] != "bytes":
             raise RequestError(
                 f"source.image: expected a field of bytes, got {kinds[self.config.image]} "
@@ -80,7 +80,7 @@ class TfrecordSource(Source):
         self,
         unit: Unit,
         features: tuple[CarriedFeature, ...],
-        given_up: Mapping[int, str] = NOTHING,
+        timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
         fields = Fields(self.config.image, self.config.key, features)
-        return read_examples(unit, fields, self.config.damaged, given_up)
+        return read_examples(unit, fields, self.config.damaged, timed_out)

@@ -15,7 +15,13 @@ from pipeline.core.hardware import machine_kind
 from pipeline.core.records import Reject, Unit, hash_record, hex_of_hashes, record_numbers
 from pipeline.job.job import Job
 from pipeline.planning.runtime_selection import kept_encoder
-from pipeline.sources.stall_timeout import Heart, StalledError, heard, patiently, stall_reason
+from pipeline.sources.stall_timeout import (
+    Heartbeat,
+    StalledError,
+    run_with_stall_timeout,
+    stall_reason,
+    with_heartbeat,
+)
 from pipeline.stages.batching import Batch, Waiting
 from pipeline.stages.decode import Refusal, decode_record
 from pipeline.stages.gil_limiter import Turn
@@ -77,18 +83,18 @@ def read_and_encode(
       OSError, DataError: The unit's file cannot be read, or too much of it stalls.
     """
     numbers = list(record_numbers(unit))
-    given_up: Mapping[int, str] = {}
+    timed_out: Mapping[int, str] = {}
     reason = stall_reason(job.read_timeout_seconds, job.read_tries)
 
-    def work(heart: Heart) -> tuple[list[PlacedRecord], UnitStatus]:
+    def work(heartbeat: Heartbeat) -> tuple[list[PlacedRecord], UnitStatus]:
         turn = Turn()
         # A thread that hangs must not hold the others up.
-        heart.on_abandon = turn.give_up
-        return encode_unit(unit, job, encoder, heart=heart, turn=turn, given_up=given_up)
+        heartbeat.on_cancel = turn.give_up
+        return encode_unit(unit, job, encoder, heartbeat=heartbeat, turn=turn, timed_out=timed_out)
 
     while True:
         try:
-            return patiently(
+            return run_with_stall_timeout(
                 work,
                 timeout_seconds=job.read_timeout_seconds,
                 tries=job.read_tries,
@@ -98,9 +104,9 @@ def read_and_encode(
             if stall.count >= len(numbers):
                 raise
             number = numbers[stall.count]
-            if number in given_up or len(given_up) >= job.max_rejects:
+            if number in timed_out or len(timed_out) >= job.max_rejects:
                 raise
-            given_up = {**given_up, number: reason}
+            timed_out = {**timed_out, number: reason}
 
 
 def encode_unit(
@@ -108,9 +114,9 @@ def encode_unit(
     job: Job,
     encoder: BatchEncoder,
     *,
-    heart: Heart,
+    heartbeat: Heartbeat,
     turn: Turn,
-    given_up: Mapping[int, str],
+    timed_out: Mapping[int, str],
 ) -> tuple[list[PlacedRecord], UnitStatus]:
     """Reads, decodes and encodes one unit.
 
@@ -118,9 +124,9 @@ def encode_unit(
       unit: What to read.
       job: How.
       encoder: The job's.
-      heart: Told of every record.
+      heartbeat: Told of every read.
       turn: Taken while the interpreter is busy.
-      given_up: Records that are not waited for any more, by number, and why.
+      timed_out: Records whose read stalled in every try, by number, with the reason.
 
     Returns:
       The token records, and the unit's accounting.
@@ -136,7 +142,7 @@ def encode_unit(
     source = job.source.open()
     with turn:
         batch = Batch(job, encoder, clock, turn)
-        records = heard(source.read(unit, job.features, given_up), heart)
+        records = with_heartbeat(source.read(unit, job.features, timed_out), heartbeat)
         numbered = zip(record_numbers(unit), records, strict=True)
         while some := list(itertools.islice(numbered, RECORDS_AT_A_TIME)):
             groups = [source.group_of(unit, record.key) for _, record in some]
