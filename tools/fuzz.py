@@ -158,7 +158,7 @@ def example() -> Iterator[Target]:
 
     from fsq.dataset.records import CarriedFeature
     from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
-    from pipeline.sources.record_files import Fields, read_examples
+    from pipeline.sources.example_reader import Fields, read_examples
 
     message = example_pb2.Example()
     message.features.feature["image"].bytes_list.value.append(b"an image")

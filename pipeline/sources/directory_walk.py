@@ -1,4 +1,4 @@
-"""The files of a folder and all folders in it, in the order of their whole names.
+"""Walking a directory tree: the files of a folder and all below it, sorted by whole names.
 
 One folder's names are in memory at a time. Links are followed inside the
 folder only, unless asked: what a link points at outside is not the dataset
@@ -18,12 +18,12 @@ LINK_OUT = (
 LINK_TO_NOTHING = "expected a file, got a link to nothing"
 NO_FILE = "expected a file, got a pipe, a socket or a device"
 CLOSED_FOLDER = "expected a folder that can be read, got one that cannot"
-# Listings keep their numbers: add at the end.
+# Listings refer to them by their numbers: add at the end.
 REFUSALS = (LINK_OUT, LINK_TO_NOTHING, NO_FILE, CLOSED_FOLDER)
 
 
 class FoundFile(NamedTuple):
-    """A file, or what stands where one should, with the reason why it is not read.
+    """A file, or an entry that cannot be read as one, with the reason.
 
     Attributes:
       name: Relative to the folder; a folder's ends with '/'.
@@ -39,7 +39,7 @@ class FoundFile(NamedTuple):
 
 
 def walk(root: str, *, follow_links: bool, heartbeat: Callable[[], None]) -> Iterator[FoundFile]:
-    """Yields what is in a folder; nothing if there is no such folder.
+    """Yields the files in a folder and below; nothing if there is no such folder.
 
     Files and folders with a leading dot are left out.
     """

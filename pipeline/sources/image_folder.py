@@ -58,14 +58,14 @@ class ImageFolderSource(Source):
         return self.config.directory
 
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
-        with tempfile.TemporaryFile() as rough:
-            tally = self._walk_into(rough, heartbeat)
+        with tempfile.TemporaryFile() as draft:
+            tally = self._walk_into(draft, heartbeat)
             classes = self._classes(tally) if self.config.labels else ()
-            # Folders were numbered as they came; classes are numbered by name.
+            # The walk has numbered the folders in its order; classes are numbered by name.
             ranks = {name: rank for rank, name in enumerate(classes)}
             numbers = [ranks.get(name, -1) for name in tally.records]
-            rough.seek(0)
-            text, digest, offsets = finish_listing(rough, numbers, stride)
+            draft.seek(0)
+            text, digest, offsets = finish_listing(draft, numbers, stride)
         file = ListedFile(
             path=LISTING_NAME,
             name=LISTING_NAME,
@@ -94,7 +94,7 @@ class ImageFolderSource(Source):
         timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
         lines: list[bytes] = []
-        # All lines before the first image: it may take long to come.
+        # All lines are read before the first image, which may take long to come.
         with filesystem.open_read(unit.path) as listing:
             for span in unit.spans:
                 listing.seek(span.offset)
@@ -194,7 +194,7 @@ class ImageFolderSource(Source):
 
 
 class _Tally(NamedTuple):
-    """Images, bytes and the first image of each folder, as they came; other files."""
+    """Images, bytes and the first image of each folder, in the order of the walk; other files."""
 
     records: dict[str, int]
     first: dict[str, str]

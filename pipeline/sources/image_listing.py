@@ -57,15 +57,15 @@ class ListedImage(NamedTuple):
 
 
 def folder_of(key: str) -> str:
-    """The folder an image lies in, relative to the root; that of ImageNet's 'n01440764/x.JPEG'.
+    """Returns the folder of an image, relative to the root: 'n01440764' of 'n01440764/x.JPEG'.
 
-    A folder that is refused as a whole accounts for itself, so that classes keep their numbers.
+    A folder that is refused as a whole counts as its own, so that classes keep their numbers.
     """
     return key.rpartition("/")[0] or "."
 
 
 def first_change(before: BinaryIO, after: BinaryIO) -> str | None:
-    """Names the first image in which two listings differ, with what it was and is."""
+    """Names the first image in which two listings differ, times aside: what it was and is."""
     missing = "absent"
     before.seek(0)
     after.seek(0)
@@ -100,21 +100,26 @@ def _describe(image: ListedImage) -> str:
 
 
 def finish_listing(
-    rough: BinaryIO, labels: list[int], stride: int
+    draft: BinaryIO, labels: list[int], stride: int
 ) -> tuple[BinaryIO, str, np.ndarray]:
-    """Copies the lines with their final labels.
+    """Copies the lines of a draft, whose labels are numbers of folders, with their final labels.
+
+    Args:
+      draft: The lines as the directory walk wrote them.
+      labels: By number of the folder, the label of its images.
+      stride: Note the offset of every so many lines only.
 
     Returns:
       The text, at its end; its sha256 without the times; the offsets of every
       stride-th line.
     """
-    # Its life is that of the listing; the system removes it with the process at the latest.
+    # It lives as long as the listing; the system removes it with the process at the latest.
     text = tempfile.TemporaryFile()  # noqa: SIM115
     digest = hashlib.sha256()
     offsets = array("q")
     offset = 0
     names = [b"%d" % label for label in labels]
-    for number, line in enumerate(rough):
+    for number, line in enumerate(draft):
         size, folder, modified_ns, key = line.split(b" ", 3)
         head = b"%b %b " % (size, names[int(folder)])
         if number % stride == 0:

@@ -12,14 +12,13 @@ from fsq.errors import RequestError
 from fsq.yaml_config import Path_
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
+from pipeline.sources.example_reader import Fields, read_examples
 from pipeline.sources.listing import Listing
 from pipeline.sources.record_files import (
     Damaged,
-    Fields,
-    check_names,
-    list_groups,
+    check_carried_names,
     list_record_files,
-    read_examples,
+    listing_of,
 )
 
 MAX_CLASSES = 1_000_000
@@ -83,11 +82,11 @@ class TfdsSource(Source):
                 f"{builder.data_dir}: expected the file format tfrecord, "
                 f"got {builder.info.file_format.value}. Prepare it as tfrecord."
             )
-        check_names(self.config.carry)
+        check_carried_names(self.config.carry)
         features = self._features(builder)
         expected = _shards(builder, self.config.split)
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
-        return list_groups(files, features)
+        return listing_of(files, features)
 
     def read(
         self,

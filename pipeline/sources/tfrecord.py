@@ -11,16 +11,14 @@ from fsq.storage import filesystem
 from fsq.yaml_config import Name, Path_
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
+from pipeline.sources.example_reader import Fields, first_record_kinds, read_examples
 from pipeline.sources.listing import Listing
 from pipeline.sources.record_files import (
     Damaged,
-    Fields,
-    check_names,
-    first_record_kinds,
-    list_groups,
+    check_carried_names,
     list_record_files,
+    listing_of,
     missing_shards,
-    read_examples,
 )
 
 
@@ -54,7 +52,7 @@ class TfrecordSource(Source):
                 f"source.files: expected TFRecord files, found none that fit "
                 f"{self.config.files!r}. Check the path."
             )
-        # Nobody says how many records each ought to hold.
+        # How many records each should hold is not known.
         expected = [(path, None) for path in sorted([*paths, *missing_shards(paths)])]
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         wanted = [self.config.image, *self.config.carry.values()]
@@ -70,11 +68,11 @@ class TfrecordSource(Source):
                 f"source.key: expected a field of bytes, got {kinds[self.config.key]} "
                 f"in {self.config.key!r}. Name another, or leave the key out."
             )
-        check_names(self.config.carry)
+        check_carried_names(self.config.carry)
         features = tuple(
             CarriedFeature(name, field, kinds[field]) for name, field in self.config.carry.items()
         )
-        return list_groups(files, features)
+        return listing_of(files, features)
 
     def read(
         self,
