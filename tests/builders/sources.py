@@ -1,7 +1,7 @@
 """Datasets in every input format, made of the same images.
 
 A new source adds one entry to SOURCES; the contracts of test_sources.py and
-test_image_cases.py then hold for it too.
+test_image_cases.py are then tested for it too.
 """
 
 import dataclasses

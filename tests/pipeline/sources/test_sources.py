@@ -1,5 +1,7 @@
 """One contract for all sources: the same images, the same bytes, stable keys."""
 
+import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from builders.sources import (
     build_tfds_directory,
     build_tfrecord,
 )
+from builders.zip_source import ZIP
 
 from fsq.errors import DataError, RequestError
 from pipeline.core.records import BadRecord, ImageRecord
@@ -23,9 +26,16 @@ from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
 from pipeline.sources.units import cut_units, unit_records
 
+# One that a plug-in would bring has to obey the contract too.
+EVERY_SOURCE = SOURCES | {"zip": ZIP}
 COUNT = 30
 LABELS = [0] * (COUNT // 2) + [1] * (COUNT // 2)
 NAMES = [f"{'dogs' if label else 'cats'}/{n:02d}.png" for n, label in enumerate(LABELS)]
+
+
+@pytest.fixture(params=EVERY_SOURCE)
+def source(request: pytest.FixtureRequest) -> SourceBuilder:
+    return EVERY_SOURCE[request.param]
 
 
 def named(images: list[bytes]) -> Images:
@@ -81,14 +91,76 @@ def test_a_limit_takes_the_first_records(
     assert [record.data for record in records] == small_images[:7]
 
 
+def test_every_source_accounts_for_each_record_in_a_group(
+    source: SourceBuilder, tmp_path: Path, small_images: list[bytes]
+):
+    opened = source.build(tmp_path, named(small_images)).open()
+    with opened.list().on_disk() as listing:
+        counts = Counter(
+            opened.group_of(unit, record.key)
+            for unit in cut_units(listing, 8)
+            for record in opened.read(unit, listing.features)
+        )
+        assert counts == {name: records for name, (records, _) in listing.groups.items()}
+        group = min(listing.groups)
+        units = list(opened.units_of(listing, [group]))
+        records = [(unit, record) for unit in units for record in opened.read(unit, ())]
+    assert [opened.group_of(unit, record.key) for unit, record in records] == [group] * counts[
+        group
+    ]
+
+
+def test_every_source_names_its_input(
+    source: SourceBuilder, tmp_path: Path, small_images: list[bytes]
+):
+    assert source.build(tmp_path, named(small_images)).open().describe().startswith(str(tmp_path))
+
+
+def test_what_did_not_change_is_no_change(
+    source: SourceBuilder, tmp_path: Path, small_images: list[bytes]
+):
+    opened = source.build(tmp_path / "in", named(small_images)).open()
+    (tmp_path / "work").mkdir()
+    before = opened.list(8).write_to(str(tmp_path / "work"))
+    after = opened.list(8)
+    assert opened.first_change(str(tmp_path / "work"), after) is None
+    assert opened.first_change(str(tmp_path / "nowhere"), after) is None
+    for unit in cut_units(before, 8):
+        assert opened.first_change(str(tmp_path / "work"), after, unit) is None
+
+
+def test_a_folder_names_the_first_image_that_changed(tmp_path: Path, small_images: list[bytes]):
+    folder, work = tmp_path / "in", tmp_path / "work"
+    source = build_image_folder(folder, named(small_images)).open()
+    work.mkdir()
+    source.list(8).write_to(str(work))
+    first_change = lambda unit=None: source.first_change(str(work), source.list(8), unit)
+
+    os.utime(folder / NAMES[3], ns=(1, 1))
+    os.utime(folder / NAMES[9], ns=(1, 1))
+    assert first_change() is None  # sizes and names are what they were
+    first, second, third, *_ = cut_units(source.list(8), 8)
+    assert first_change(first) == f"{NAMES[3]} was written anew"
+    assert first_change(second) == f"{NAMES[9]} was written anew"
+    assert first_change(third) is None
+
+    size = len(small_images[9])
+    (folder / NAMES[9]).write_bytes(small_images[9] + b"\0")
+    assert first_change() == f"{NAMES[9]} was {size:,} bytes, is {size + 1:,} bytes"
+    (folder / NAMES[5]).unlink()
+    assert first_change() == f"{NAMES[5]} was {len(small_images[5]):,} bytes, is absent"
+    (folder / "cats" / "0.png").write_bytes(b"new")
+    assert first_change() == "cats/0.png was absent, is 3 bytes"
+
+
 def test_keys_are_paths_fields_or_tfds_ids(tmp_path: Path, small_images: list[bytes]):
     keys = {
         name: [
             record.key for record in read_all(source.build(tmp_path / name, named(small_images)))
         ]
-        for name, source in SOURCES.items()
+        for name, source in EVERY_SOURCE.items()
     }
-    assert keys == {name: source.keys(NAMES) for name, source in SOURCES.items()}
+    assert keys == {name: source.keys(NAMES) for name, source in EVERY_SOURCE.items()}
     assert keys["image_folder"] == NAMES
     assert keys["tfrecord"] == NAMES
     assert keys["tfds_directory"][0] == "pets-train.tfrecord-00000-of-00002__0"
