@@ -13,7 +13,7 @@ NO_TIMEOUTS: Mapping[int, str] = types.MappingProxyType({})
 
 
 def no_heartbeat() -> None:
-    """The heartbeat of a listing that nobody watches."""
+    """Does nothing: the heartbeat of a listing without a stall timeout."""
 
 
 class BaseSourceConfig(_Frozen, abc.ABC):
@@ -81,19 +81,17 @@ class Source(abc.ABC):
         return file_name(unit.path)
 
     def first_change(self, before: str, after: Listing, unit: Unit | None = None) -> str | None:
-        """Names the first image that is another than when the input was listed before.
+        """Names the first image that has changed since the input was listed before.
 
-        Of record files more is known than that one of them differs only when
-        they are read, so for them there is no answer.
+        Listings of record files know nothing of single images, hence None.
 
         Args:
-          before: The folder that the listing was written to then.
+          before: The folder that the earlier listing was written to.
           after: The listing now.
-          unit: Look among its images only, for one that was written anew, though
-            its size may be what it was.
+          unit: Compare its images only, by their modification times too.
 
         Returns:
-          '<image> was <before>, is <after>' or '<image> was written anew'; None
-          if nothing of that kind is known.
+          '<image> was <before>, is <after>', or with a unit '<image> was written
+          anew'; None if no such image is known.
         """
         return None

@@ -99,7 +99,7 @@ class ImageFolderSource(Source):
             for span in unit.spans:
                 listing.seek(span.offset)
                 lines += itertools.islice(listing, span.num_records)
-        # Units of a listing that is read at once bear no etag.
+        # Units that are read right after the listing have no etag.
         if unit.etag and hashlib.sha256(b"".join(lines)).hexdigest() != unit.etag:
             raise DataError(
                 f"{unit.path}: expected the {unit.num_records:,} images that were listed, got "

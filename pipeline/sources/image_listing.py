@@ -85,7 +85,7 @@ def first_change(before: BinaryIO, after: BinaryIO) -> str | None:
 
 
 def first_rewritten(before: BinaryIO, after: BinaryIO, numbers: Iterable[int]) -> str | None:
-    """Names the first of the images with these numbers whose line, time included, is another."""
+    """Names the first of the images with these numbers whose lines differ, times included."""
     wanted = set(numbers)
     before.seek(0)
     after.seek(0)
