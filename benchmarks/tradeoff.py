@@ -35,7 +35,7 @@ from fsq.training.config import TrainingSpec
 from fsq.training.data import ImagesInMemory, TrainingImages
 from fsq.training.devices import devices_of_training
 from fsq.training.loop import count_steps, train
-from pipeline.sources.image_folder import ImageFolderSource
+from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.tokenizers.training_images import read_batches
 
 # The paper's levels for each number of bits; VQ gets as many codes as FSQ has.
@@ -63,8 +63,8 @@ class Images:
 
     @classmethod
     def load(cls, directory: str) -> "Images":
-        def source(split: str) -> ImageFolderSource:
-            return ImageFolderSource(kind="image_folder", directory=f"{directory}/{split}")
+        def source(split: str) -> ImageFolderConfig:
+            return ImageFolderConfig(kind="image_folder", directory=f"{directory}/{split}")
 
         train_images = np.concatenate(list(read_batches(source("train"), IMAGE)))
         return cls(ImagesInMemory(train_images), list(read_batches(source("test"), IMAGE)))

@@ -158,7 +158,7 @@ def example() -> Iterator[Target]:
 
     from fsq.dataset.records import CarriedFeature
     from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
-    from pipeline.sources.record_files import Fields, read_examples
+    from pipeline.sources.example_reader import Fields, read_examples
 
     message = example_pb2.Example()
     message.features.feature["image"].bytes_list.value.append(b"an image")
@@ -190,7 +190,7 @@ def example() -> Iterator[Target]:
 @contextlib.contextmanager
 def tfds() -> Iterator[Target]:
     """The metadata of tensorflow-datasets: every record of the split, or one line."""
-    from pipeline.sources.tfds import Tfds, TfdsSource
+    from pipeline.sources.tfds import TfdsConfig
 
     sample = ROOT / "samples" / "fashion_mnist"
     shard = "fashion_mnist-test.tfrecord-00000-of-00001"
@@ -204,7 +204,7 @@ def tfds() -> Iterator[Target]:
         for name, data in files.items():
             Path(folder, name).write_bytes(data)
         config = {"kind": "tfds", "directory": folder, "split": "test", "carry": ["label"]}
-        source = Tfds(TfdsSource.model_validate(config))
+        source = TfdsConfig.model_validate(config).open()
 
         def attempt(changes: Changes) -> bool:
             name = changes.random.choice(list(files))
@@ -293,7 +293,7 @@ def status() -> Iterator[Target]:
         token_counts={1: 20, 59: 3},
         content={"file": "0123"},
         refused="4567",
-        stamp="9 bytes of 9",
+        etag="9 bytes of 9",
         machine="x86_64",
         seconds={"read": 0.25},
         part_sha256="4567",
@@ -420,8 +420,7 @@ def dataset() -> Iterator[Target]:
 @contextlib.contextmanager
 def listing() -> Iterator[Target]:
     """The listing of an image folder: the lines that were written, or one line."""
-    from pipeline.sources.base import place_text
-    from pipeline.sources.image_folder import ImageFolder, ImageFolderSource
+    from pipeline.sources.image_folder import ImageFolderConfig
     from pipeline.sources.units import cut_units
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -431,8 +430,8 @@ def listing() -> Iterator[Target]:
             path = folder / f"class {number % 3}" / f"line\n{number}\\n.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"%d" % number)
-        source = ImageFolder(ImageFolderSource(kind="image_folder", directory=str(folder)))
-        listed = place_text(source.list(8), str(work))
+        source = ImageFolderConfig(kind="image_folder", directory=str(folder)).open()
+        listed = source.list(8).write_to(str(work))
         units = cut_units(listed, 8)
         path = Path(listed.files[0].path)
         seed = path.read_bytes()

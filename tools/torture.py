@@ -29,8 +29,6 @@ from pipeline.core.hardware import machine_kind
 from pipeline.core.records import ImageRecord
 from pipeline.job.config import TokenizeConfig
 from pipeline.planning.plan import make_plan
-from pipeline.sources import open_source
-from pipeline.sources.base import materialize
 from tools.fuzz import READERS, fuzz
 from tools.kills import Resumption, Victim, count_keys, pairs
 from tools.memory import memory_figures
@@ -216,9 +214,9 @@ def source_keys(victim: Victim) -> Counter[str]:
         ),
         limit=NUM_RECORDS,
     )
-    source = open_source(plan.job.source)
+    source = plan.job.source.open()
     keys: Counter[str] = Counter()
-    with materialize(plan.listing):
+    with plan.listing.on_disk():
         for unit in plan.units:
             for record in source.read(unit, plan.job.features):
                 assert isinstance(record, ImageRecord), record

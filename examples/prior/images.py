@@ -18,8 +18,6 @@ from fsq.storage import filesystem
 from fsq.validation import parse
 from pipeline.core.records import BadRecord, ImageRecord
 from pipeline.job.config import TokenizeConfig
-from pipeline.sources import open_source
-from pipeline.sources.base import materialize
 from pipeline.sources.units import one_unit_per_file
 
 READ_AT_ONCE = 1024
@@ -84,8 +82,8 @@ def read_records(
     directory: str, config: TokenizeConfig, *, carry: str | None = None
 ) -> Iterator[ImageRecord]:
     """Yields the images of a source, undecoded, with one feature if it is asked for."""
-    source = open_source(config.source)
-    with materialize(source.list()) as listing:
+    source = config.source.open()
+    with source.list().on_disk() as listing:
         features: tuple[CarriedFeature, ...] = tuple(
             feature for feature in listing.features if feature.name == carry
         )

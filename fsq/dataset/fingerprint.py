@@ -60,6 +60,7 @@ class Fingerprint(FrozenModel):
       formats: Shard formats.
       batch_size: Images per run of the encoder.
       runtime: How the encoder was run.
+      views: The view policies, where they have parameters: the contract has the names alone.
       decode: Which image files were decoded.
       versions: Of the packages that decide pixels, latents or bytes.
     """
@@ -74,6 +75,7 @@ class Fingerprint(FrozenModel):
     formats: tuple[str, ...]
     batch_size: Count
     runtime: RuntimeChoice
+    views: list[Any] | None = None
     decode: DecodeRules
     versions: dict[str, str]
 

@@ -39,13 +39,14 @@ class Unit:
       path: The file to read.
       spans: What to read of it, in order; empty where the part was made from a
         finished dataset and cannot be made again.
-      stamp: Size and time of what is read; while it is the same, so is the content.
+      etag: Stands for the state of what is read, see `pipeline.sources.units.etag_of`;
+        while it is the same, so is the content.
     """
 
     name: str
     path: str
     spans: tuple[Span, ...]
-    stamp: str = ""
+    etag: str = ""
 
     @property
     def num_records(self) -> int:

@@ -10,6 +10,7 @@ from fsq.runtimes import Precision, RuntimeName
 from fsq.validation import FrozenModel
 from fsq.yaml_config import Name, PathStr
 from pipeline.sources import SourceConfig
+from pipeline.views import DEFAULT_VIEWS, ViewPolicy, ViewPolicyConfig
 
 
 class OutputConfig(FrozenModel):
@@ -51,9 +52,7 @@ class TokenizeConfig(FrozenModel):
     source: SourceConfig
     tokenizer: PathStr
     output: OutputConfig
-    views: Annotated[
-        tuple[Literal["center", "center_flipped"], ...], pydantic.Field(min_length=1)
-    ] = ("center",)
+    views: Annotated[tuple[ViewPolicyConfig, ...], pydantic.Field(min_length=1)] = DEFAULT_VIEWS
     decode: DecodeRules = DecodeRules()
     # 8 at least: with one image per batch a result can depend on the number of threads.
     batch_size: Annotated[int, pydantic.Field(ge=8, le=65_536)] = 256
@@ -68,7 +67,13 @@ class TokenizeConfig(FrozenModel):
 
     @pydantic.field_validator("views")
     @classmethod
-    def _views_differ(cls, views: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(views)) != len(views):
-            raise ValueError(f"expected each view once, got {list(views)}")
+    def _views_differ(cls, views: tuple[ViewPolicy, ...]) -> tuple[ViewPolicy, ...]:
+        names = [name for policy in views for name in policy.names]
+        if len(set(names)) != len(names):
+            raise ValueError(f"expected each view once, got {names}")
         return views
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The names of the views of every image, in the order of their policies."""
+        return tuple(name for policy in self.views for name in policy.names)

@@ -21,7 +21,7 @@ from fsq.dataset.records import CarriedFeature
 from fsq.errors import DataError, FsqError, RequestError
 from pipeline.job.config import TokenizeConfig
 from pipeline.planning.plan import list_source
-from pipeline.sources.base import ListedFile, Listing
+from pipeline.sources.listing import ListedFile, Listing
 
 # Libraries with threads that Python does not know of.
 HAVE_THREADS = {"grpc", "openvino", "tensorflow"}

@@ -20,8 +20,8 @@ from pipeline.core.records import Unit
 from pipeline.job.config import TokenizeConfig
 from pipeline.job.job import Job
 from pipeline.planning.runtime_request import request_runtime
-from pipeline.sources import Listing, open_source
-from pipeline.sources.stall_timeout import Heart, patiently
+from pipeline.sources import Listing
+from pipeline.sources.stall_timeout import Heartbeat, run_with_stall_timeout
 from pipeline.sources.units import cut_units
 
 RECORDS_PER_SHARD = 10_000
@@ -100,7 +100,8 @@ def make_plan(
         limit = None  # the same job as without
     units = cut_units(listing, config.batch_size, limit)
     num_records = sum(unit.num_records for unit in units)
-    num_written = num_records * len(config.views)
+    num_written = num_records * len(config.view_names)
+    policies = [policy.model_dump(mode="json") for policy in config.views]
     fingerprint = Fingerprint(
         tokenizer=tokenizer.contract,
         source=config.source.model_dump(mode="json", exclude_none=True),
@@ -112,6 +113,7 @@ def make_plan(
         formats=config.output.formats,
         batch_size=config.batch_size,
         runtime=request_runtime(config, tokenizer.contract, num_written),
+        views=None if policies == list(config.view_names) else policies,
         decode=config.decode,
         versions={
             "fsq-tokenizer": __version__,
@@ -145,7 +147,7 @@ def read_tokenizer(config: TokenizeConfig) -> SavedTokenizer:
     dtype = lattice.storage_dtype(contract.vocab_size)
     if config.output.tokens == "int64_list":
         dtype = "int64_list"
-    update = {"views": config.views, "dtype": dtype}
+    update = {"views": config.view_names, "dtype": dtype}
     return SavedTokenizer(where, contract.model_copy(update=update), weights)
 
 
@@ -155,14 +157,14 @@ def list_source(config: TokenizeConfig, *, stride: int) -> Listing:
     Raises:
       RequestError, DataError: See `Source.list`.
     """
-    source = open_source(config.source)
+    source = config.source.open()
 
-    def work(heart: Heart) -> Listing:
-        listing = source.list(stride, heart.ask)
-        heart.rest()
+    def work(heartbeat: Heartbeat) -> Listing:
+        listing = source.list(stride, heartbeat.start_read)
+        heartbeat.idle()
         return listing
 
-    return patiently(
+    return run_with_stall_timeout(
         work,
         timeout_seconds=config.read_timeout_seconds,
         tries=config.read_tries,

@@ -7,14 +7,13 @@ from fsq.dataset.formats import show_formats
 from fsq.errors import RequestError
 from pipeline.core.records import Unit, record_numbers
 from pipeline.job.config import TokenizeConfig
-from pipeline.job.job import Job
 from pipeline.planning.changed_input import changed_image
 from pipeline.planning.output_directory import OutputDirectory, read_output, refuse_foreign
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.runtime_request import show_runtime
 from pipeline.planning.runtime_selection import reuse_runtime
 from pipeline.sources import Listing
-from pipeline.sources.units import stamp_of
+from pipeline.sources.units import etag_of
 from pipeline.work.unit_files import read_done
 
 
@@ -109,26 +108,20 @@ def _refuse_other(plan: Plan, output: OutputDirectory) -> None:
 def _reuse_units(plan: Plan, output: OutputDirectory) -> Plan:
     """Gives a plan the units of its unfinished job; others where rejects are tried again."""
     job_file = output.job_file
-    if job_file is None or job_file.units is None:
+    if job_file is None:
         return plan
-    units = [_stamped(unit, plan.listing) for unit in job_file.units]
+    units = plan.units
+    if job_file.units is not None:
+        units = [_with_etag(unit, plan.listing) for unit in job_file.units]
     job = dataclasses.replace(plan.job, num_units=len(units), attempt=job_file.attempt)
     return dataclasses.replace(plan, job=job, units=units)
 
 
-def _stamped(unit: Unit, listing: Listing) -> Unit:
-    """Looks again when the files of a stored unit were written."""
-    for file in listing.files:
-        if unit.spans and (listing.text is not None or file.path == unit.path):
-            stamp = stamp_of(listing, file, list(record_numbers(unit)))
-            return dataclasses.replace(unit, stamp=stamp)
-    return unit
-
-
-def describe_source(job: Job) -> str:
-    """Names the input for a message: its folder, files or dataset."""
-    source = job.config.source.model_dump(exclude_none=True)
-    return next(source[name] for name in ("directory", "files", "name") if name in source)
+def _with_etag(unit: Unit, listing: Listing) -> Unit:
+    """Takes the etag of a stored unit's input as it is now."""
+    if not unit.spans or (file := listing.file_of(unit)) is None:
+        return unit
+    return dataclasses.replace(unit, etag=etag_of(listing, file, list(record_numbers(unit))))
 
 
 def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
@@ -145,7 +138,7 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
     left_out = ", ".join(f"{count:,} {name}" for name, count in plan.listing.left_out.items())
     formats = len(config.output.formats)
     return [
-        ("source", f"{describe_source(job)}, {job.num_records:,} images"),
+        ("source", f"{config.source.open().describe()}, {job.num_records:,} images"),
         *([("left out", f"{left_out}: no images by their names")] if left_out else []),
         ("units", f"{job.num_units}, batches of {config.batch_size}"),
         (

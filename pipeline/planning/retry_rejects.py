@@ -29,8 +29,7 @@ from pipeline.planning.reuse_outputs import reuse_parts, reuse_shards
 from pipeline.planning.runtime_selection import reuse_runtime
 from pipeline.planning.work_folder import make_folders, write_inputs
 from pipeline.sources import Listing
-from pipeline.sources.base import place_text
-from pipeline.sources.units import cut_units, spans_of, stamp_of, unit_records
+from pipeline.sources.units import cut_units, etag_of, spans_of, unit_records
 from pipeline.work.job_file import JobFile, write_job_file
 from pipeline.work.unit_files import read_done
 
@@ -144,7 +143,7 @@ def _stored_config(output: OutputDirectory) -> TokenizeConfig:
 def _write_units(retry: Retry) -> list[Unit]:
     """Writes the parts of what is reused; returns all units, the finished ones first."""
     job, limit = retry.plan.job, retry.plan.fingerprint.limit
-    listing = place_text(retry.plan.listing, job.work)
+    listing = retry.plan.listing.write_to(job.work)
     not_begun: list[Unit] = []
     if retry.output.manifest is not None:
         done = reuse_shards(job, retry.output.manifest, retry.rejects, listing)
@@ -209,4 +208,4 @@ def _open_units(retry: Retry, listing: Listing, not_begun: list[Unit]) -> Iterat
         numbers = [record for _, record, _ in group]
         for start in range(0, len(numbers), size):
             some = numbers[start : start + size]
-            yield Unit("", file.path, spans_of(file, some), stamp_of(listing, file, some))
+            yield Unit("", file.path, spans_of(file, some), etag_of(listing, file, some))

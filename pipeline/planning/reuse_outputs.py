@@ -23,9 +23,9 @@ from pipeline.core.records import (
     unit_name,
 )
 from pipeline.job.job import Job
-from pipeline.sources import Listing, Source, open_source
-from pipeline.sources.base import ListedFile
-from pipeline.sources.units import MAX_UNIT_RECORDS, spans_of, stamp_of
+from pipeline.sources import Listing, Source
+from pipeline.sources.listing import ListedFile
+from pipeline.sources.units import MAX_UNIT_RECORDS, etag_of, spans_of
 from pipeline.work.unit_files import PlacedRecord, UnitStatus, commit_part, read_done
 
 
@@ -47,7 +47,7 @@ def reuse_parts(
       RequestError: An image that was written before is another now.
     """
     files = {file.path: file for file in listing.files}
-    source = open_source(job.config.source)
+    source = job.config.source.open()
     done: list[Unit] = []
     not_begun: list[Unit] = []
     for unit in units:
@@ -71,13 +71,13 @@ def reuse_parts(
 def _with_numbers(unit: Unit, but: set[int], file: ListedFile, listing: Listing) -> Unit:
     """Looks up where the records of a unit lie now, as far as they are wanted."""
     numbers = [number for number in record_numbers(unit) if number not in but]
-    stamp = stamp_of(listing, file, numbers)
-    return dataclasses.replace(unit, spans=spans_of(file, numbers), stamp=stamp)
+    etag = etag_of(listing, file, numbers)
+    return dataclasses.replace(unit, spans=spans_of(file, numbers), etag=etag)
 
 
 def _check_content(job: Job, source: Source, unit: Unit, status: UnitStatus) -> None:
     """Reads a unit again if its file was written since; it must be what it was."""
-    if unit.stamp != status.stamp:
+    if unit.etag != status.etag:
         content = sum_of_hashes(source.read(unit, job.features))
         before = sum(int(total, 16) for total in status.content.values())
         _refuse_other_content(job, unit.path, before, content)
@@ -90,7 +90,7 @@ def _without_rejects(status: UnitStatus, unit: Unit) -> UnitStatus:
         "listed": listed,
         "rejects": (),
         "refused": hex_of_hashes(0),
-        "stamp": unit.stamp,
+        "etag": unit.etag,
     }
     return status.model_copy(update=update)
 
@@ -143,7 +143,7 @@ def _status_of(
         token_counts={int(token): count for token, count in token_counts.items()},
         content={name: entry.content for name, entry in by_file.items()},
         refused=hex_of_hashes(0),
-        stamp="",
+        etag="",
         machine="",
         seconds={},
     )
@@ -170,7 +170,7 @@ def _check_files_with_rejects(
     """Reads what lies in one file with rejects again: the rest of it must be as it was."""
     rejected = {(reject.file, reject.record) for reject in rejects}
     suspects = {reject.file for reject in rejects}
-    source = open_source(job.config.source)
+    source = job.config.source.open()
     found: Counter[str] = Counter()
     for unit in source.units_of(listing, suspects):
         records = source.read(unit, job.features)

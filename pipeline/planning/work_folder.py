@@ -1,7 +1,5 @@
 """Setting up the work folder of a job."""
 
-import dataclasses
-
 from fsq.dataset.manifest import CONFIG_FILE
 from fsq.errors import RequestError
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
@@ -10,7 +8,6 @@ from pipeline.core.records import Unit
 from pipeline.job.job import Job
 from pipeline.planning.output_directory import OutputDirectory
 from pipeline.planning.plan import Plan
-from pipeline.sources.base import place_text
 from pipeline.work.job_file import JobFile, write_job_file
 
 
@@ -39,12 +36,10 @@ def _begin(plan: Plan, output: OutputDirectory) -> list[Unit]:
         filesystem.remove(job.work)  # parts without their job could be anybody's
     make_folders(job)
     write_inputs(plan)
-    listing = place_text(plan.listing, job.work)
+    listing = plan.listing.write_to(job.work)
     job_file = output.job_file or JobFile(fingerprint=plan.fingerprint, num_units=job.num_units)
     write_job_file(job.output, job_file.model_copy(update={"fingerprint": plan.fingerprint}))
-    if listing.text is None:
-        return plan.units
-    return [dataclasses.replace(unit, path=listing.files[0].path) for unit in plan.units]
+    return [listing.locate(unit) for unit in plan.units]
 
 
 def make_folders(job: Job) -> None:

@@ -21,8 +21,6 @@ from fsq.tokenizer import Tokenizer
 from fsq.validation import parse
 from pipeline.core.records import ImageRecord
 from pipeline.job.config import TokenizeConfig
-from pipeline.sources import open_source
-from pipeline.sources.base import materialize
 from pipeline.sources.units import one_unit_per_file
 
 
@@ -119,8 +117,8 @@ def find_originals(
     config = parse(TokenizeConfig, yaml.safe_load(data), path)
     wanted = {record.key for record in records}
     found: dict[str, bytes] = {}
-    source = open_source(config.source)
-    with materialize(source.list()) as listing:
+    source = config.source.open()
+    with source.list().on_disk() as listing:
         for unit in one_unit_per_file(listing):
             for image in source.read(unit, ()):
                 if isinstance(image, ImageRecord) and image.key in wanted:

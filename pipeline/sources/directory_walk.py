@@ -1,4 +1,4 @@
-"""The files of a folder and all folders in it, in the order of their whole names.
+"""Walking a directory tree: the files of a folder and all below it, sorted by whole names.
 
 One folder's names are in memory at a time. Links are followed inside the
 folder only, unless asked: what a link points at outside is not the dataset
@@ -7,11 +7,10 @@ that somebody named.
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from fsq.storage import filesystem
-from pipeline.sources.base import Beat
 
 LINK_OUT = (
     "expected a file in the folder, got a link out of it (source.follow_links: true follows it)"
@@ -19,12 +18,12 @@ LINK_OUT = (
 LINK_TO_NOTHING = "expected a file, got a link to nothing"
 NO_FILE = "expected a file, got a pipe, a socket or a device"
 CLOSED_FOLDER = "expected a folder that can be read, got one that cannot"
-# Listings keep their numbers: add at the end.
+# Listings refer to them by their numbers: add at the end.
 REFUSALS = (LINK_OUT, LINK_TO_NOTHING, NO_FILE, CLOSED_FOLDER)
 
 
-class Found(NamedTuple):
-    """A file, or what stands where one should, with the reason why it is not read.
+class FoundFile(NamedTuple):
+    """A file, or an entry that cannot be read as one, with the reason.
 
     Attributes:
       name: Relative to the folder; a folder's ends with '/'.
@@ -39,56 +38,58 @@ class Found(NamedTuple):
     refused: str | None = None
 
 
-def walk(root: str, *, follow_links: bool, beat: Beat) -> Iterator[Found]:
-    """Yields what is in a folder; nothing if there is no such folder.
+def walk(root: str, *, follow_links: bool, heartbeat: Callable[[], None]) -> Iterator[FoundFile]:
+    """Yields the files in a folder and below; nothing if there is no such folder.
 
     Files and folders with a leading dot are left out.
     """
     if filesystem.is_local(root):
         if os.path.isdir(root):
-            yield from _Walk(root, follow_links, beat).enter(root, "", ())
+            yield from _Walk(root, follow_links, heartbeat).enter(root, "", ())
         return
     for entry in filesystem.list_files(root, recursive=True):
-        beat()
+        heartbeat()
         if not any(part.startswith(".") for part in entry.name.split("/")):
-            yield Found(*entry)
+            yield FoundFile(*entry)
 
 
 class _Walk:
-    def __init__(self, root: str, follow_links: bool, beat: Beat):
+    def __init__(self, root: str, follow_links: bool, heartbeat: Callable[[], None]):
         self.root = os.path.realpath(root)
         self.follow_links = follow_links
-        self.beat = beat
+        self.heartbeat = heartbeat
 
-    def enter(self, folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[Found]:
+    def enter(self, folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[FoundFile]:
         """Yields what is in one folder; `above` are the real paths of those it lies in."""
-        self.beat()
+        self.heartbeat()
         try:
             with os.scandir(folder) as entries:
                 visible = [entry for entry in entries if not entry.name.startswith(".")]
         except OSError:
-            yield Found(prefix or "./", 0, 0, CLOSED_FOLDER)
+            yield FoundFile(prefix or "./", 0, 0, CLOSED_FOLDER)
             return
         here = (*above, os.path.realpath(folder))
         # A folder sorts as its files do: by name and slash.
         for name, entry in sorted((_sort_name(entry), entry) for entry in visible):
-            self.beat()
+            self.heartbeat()
             if entry.is_symlink():
                 yield from self._link(entry, prefix + name, here)
             elif name.endswith("/"):
                 yield from self.enter(entry.path, prefix + name, here)
             else:
-                yield _found(entry, prefix + name)
+                yield _found_file(entry, prefix + name)
 
-    def _link(self, entry: "os.DirEntry[str]", name: str, here: tuple[str, ...]) -> Iterator[Found]:
+    def _link(
+        self, entry: "os.DirEntry[str]", name: str, here: tuple[str, ...]
+    ) -> Iterator[FoundFile]:
         real = os.path.realpath(entry.path)
         inside = f"{real}/".startswith(self.root.rstrip("/") + "/")
         if not os.path.exists(real):
-            yield Found(name, 0, 0, LINK_TO_NOTHING)
+            yield FoundFile(name, 0, 0, LINK_TO_NOTHING)
         elif not inside and not self.follow_links:
-            yield Found(name, 0, 0, LINK_OUT)
+            yield FoundFile(name, 0, 0, LINK_OUT)
         elif not name.endswith("/"):
-            yield _found(entry, name)
+            yield _found_file(entry, name)
         # What a link to a folder inside shows is listed where it really lies; one to a folder
         # above would never end.
         elif self.follow_links and not inside and real not in here:
@@ -102,8 +103,8 @@ def _sort_name(entry: "os.DirEntry[str]") -> str:
     return entry.name
 
 
-def _found(entry: "os.DirEntry[str]", name: str) -> Found:
+def _found_file(entry: "os.DirEntry[str]", name: str) -> FoundFile:
     if not entry.is_file():
-        return Found(name, 0, 0, NO_FILE)
+        return FoundFile(name, 0, 0, NO_FILE)
     stat = entry.stat()
-    return Found(name, stat.st_size, stat.st_mtime_ns)
+    return FoundFile(name, stat.st_size, stat.st_mtime_ns)

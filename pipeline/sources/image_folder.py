@@ -5,25 +5,31 @@ import itertools
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import BinaryIO, Literal, NamedTuple
 
 from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
-from fsq.validation import FrozenModel
 from fsq.yaml_config import PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
-from pipeline.sources.base import NOTHING, Beat, ListedFile, Listing, no_beat
+from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
 from pipeline.sources.directory_walk import walk
-from pipeline.sources.image_listing import ListedImage, _finish, group_of
+from pipeline.sources.image_listing import (
+    ListedImage,
+    finish_listing,
+    first_change,
+    first_rewritten,
+    folder_of,
+)
+from pipeline.sources.listing import ListedFile, Listing
 from pipeline.sources.units import spans_of
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 LISTING_NAME = "listing.txt"
 
 
-class ImageFolderSource(FrozenModel):
+class ImageFolderConfig(BaseSourceConfig):
     """A folder of images; with `labels`, each image's folder is its class.
 
     Links that lead out of the folder are refused unless `follow_links` is set.
@@ -34,26 +40,32 @@ class ImageFolderSource(FrozenModel):
     labels: bool = True
     follow_links: bool = False
 
+    def open(self) -> "ImageFolderSource":
+        return ImageFolderSource(self)
 
-class ImageFolder:
+
+class ImageFolderSource(Source):
     """Keys are paths relative to the folder; files and folders with a leading dot are left out.
 
     The listing is a file of one line per image (`ListedImage`), so that
     memory does not grow with the number of images.
     """
 
-    def __init__(self, config: ImageFolderSource):
+    def __init__(self, config: ImageFolderConfig):
         self.config = config
 
-    def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
-        with tempfile.TemporaryFile() as rough:
-            tally = self._walk_into(rough, beat)
+    def describe(self) -> str:
+        return self.config.directory
+
+    def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
+        with tempfile.TemporaryFile() as draft:
+            tally = self._walk_into(draft, heartbeat)
             classes = self._classes(tally) if self.config.labels else ()
-            # Folders were numbered as they came; classes are numbered by name.
+            # The walk has numbered the folders in its order; classes are numbered by name.
             ranks = {name: rank for rank, name in enumerate(classes)}
             numbers = [ranks.get(name, -1) for name in tally.records]
-            rough.seek(0)
-            text, digest, offsets = _finish(rough, numbers, stride)
+            draft.seek(0)
+            text, digest, offsets = finish_listing(draft, numbers, stride)
         file = ListedFile(
             path=LISTING_NAME,
             name=LISTING_NAME,
@@ -79,24 +91,24 @@ class ImageFolder:
         self,
         unit: Unit,
         features: tuple[CarriedFeature, ...],
-        given_up: Mapping[int, str] = NOTHING,
+        timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
         lines: list[bytes] = []
-        # All lines before the first image: it may take long to come.
+        # All lines are read before the first image, which may take long to come.
         with filesystem.open_read(unit.path) as listing:
             for span in unit.spans:
                 listing.seek(span.offset)
                 lines += itertools.islice(listing, span.num_records)
-        # A listing that is read where it was made bears no stamp.
-        if unit.stamp and hashlib.sha256(b"".join(lines)).hexdigest() != unit.stamp:
+        # Units that are read right after the listing have no etag.
+        if unit.etag and hashlib.sha256(b"".join(lines)).hexdigest() != unit.etag:
             raise DataError(
                 f"{unit.path}: expected the {unit.num_records:,} images that were listed, got "
                 "others. The folder of the job is damaged; run the same command again."
             )
         for number, line in zip(record_numbers(unit), lines, strict=True):
             image = ListedImage.from_line(line)
-            if number in given_up:
-                yield BadRecord(image.key, given_up[number])
+            if number in timed_out:
+                yield BadRecord(image.key, timed_out[number])
             else:
                 yield self._read(image, labelled=bool(features))
 
@@ -107,12 +119,22 @@ class ImageFolder:
         numbers = [
             number
             for number, line in enumerate(listing.text)
-            if group_of(ListedImage.from_line(line).key) in groups
+            if folder_of(ListedImage.from_line(line).key) in groups
         ]
         yield Unit("", file.path, spans_of(file, numbers))
 
     def group_of(self, unit: Unit, key: str) -> str:
-        return group_of(key)
+        return folder_of(key)
+
+    def first_change(self, before: str, after: Listing, unit: Unit | None = None) -> str | None:
+        assert after.text is not None
+        path = filesystem.join(before, LISTING_NAME)
+        if not filesystem.exists(path):
+            return None
+        with filesystem.open_read(path) as file:
+            if unit is None:
+                return first_change(file, after.text)
+            return first_rewritten(file, after.text, record_numbers(unit))
 
     def _read(self, image: "ListedImage", *, labelled: bool) -> ImageRecord | BadRecord:
         if image.refused is not None:
@@ -131,16 +153,16 @@ class ImageFolder:
             )
         return ImageRecord(image.key, data, (image.label,) if labelled else ())
 
-    def _walk_into(self, target: BinaryIO, beat: Beat) -> "_Tally":
+    def _walk_into(self, target: BinaryIO, heartbeat: Callable[[], None]) -> "_Tally":
         """Writes a line for every image, with the number of its folder for a label."""
         folder = self.config.directory
         tally = _Tally({}, {}, Counter(), Counter())
         numbers: dict[str, int] = {}
-        for found in walk(folder, follow_links=self.config.follow_links, beat=beat):
+        for found in walk(folder, follow_links=self.config.follow_links, heartbeat=heartbeat):
             if not (found.name.lower().endswith(EXTENSIONS) or found.name.endswith("/")):
                 tally.left_out[os.path.splitext(found.name)[1].lower() or "no extension"] += 1
                 continue
-            group = group_of(found.name)
+            group = folder_of(found.name)
             number = numbers.setdefault(group, len(numbers))
             tally.first.setdefault(group, found.name)
             tally.records[group] = tally.records.get(group, 0) + 1
@@ -172,7 +194,7 @@ class ImageFolder:
 
 
 class _Tally(NamedTuple):
-    """Images, bytes and the first image of each folder, as they came; other files."""
+    """Images, bytes and the first image of each folder, in the order of the walk; other files."""
 
     records: dict[str, int]
     first: dict[str, str]

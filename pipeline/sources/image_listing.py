@@ -3,13 +3,14 @@
 import hashlib
 import tempfile
 from array import array
+from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from fsq.dataset.records import encode_key
 from fsq.errors import DataError
-from pipeline.sources.directory_walk import REFUSALS, Found
+from pipeline.sources.directory_walk import REFUSALS, FoundFile
 
 NO_TIME = b"%020d" % 0
 
@@ -24,7 +25,7 @@ class ListedImage(NamedTuple):
     refused: str | None
 
     @classmethod
-    def of(cls, found: Found, label: int) -> "ListedImage":
+    def of(cls, found: FoundFile, label: int) -> "ListedImage":
         return cls(found.name, found.size_bytes, label, found.modified_ns, found.refused)
 
     def to_line(self) -> bytes:
@@ -55,16 +56,16 @@ class ListedImage(NamedTuple):
             raise DataError(f"expected a line of a listing, got {line[:100]!r}.") from error
 
 
-def group_of(key: str) -> str:
-    """The folder an image lies in, relative to the root; that of ImageNet's 'n01440764/x.JPEG'.
+def folder_of(key: str) -> str:
+    """Returns the folder of an image, relative to the root: 'n01440764' of 'n01440764/x.JPEG'.
 
-    A folder that is refused as a whole accounts for itself, so that classes keep their numbers.
+    A folder that is refused as a whole counts as its own, so that classes keep their numbers.
     """
     return key.rpartition("/")[0] or "."
 
 
 def first_change(before: BinaryIO, after: BinaryIO) -> str | None:
-    """Names the first image in which two listings differ, with what it was and is."""
+    """Names the first image in which two listings differ, times aside: what it was and is."""
     missing = "absent"
     before.seek(0)
     after.seek(0)
@@ -83,24 +84,42 @@ def first_change(before: BinaryIO, after: BinaryIO) -> str | None:
             return f"{new.key} was {missing}, is {_describe(new)}"
 
 
+def first_rewritten(before: BinaryIO, after: BinaryIO, numbers: Iterable[int]) -> str | None:
+    """Names the first of the images with these numbers whose lines differ, times included."""
+    wanted = set(numbers)
+    before.seek(0)
+    after.seek(0)
+    for number, (old, new) in enumerate(zip(before, after, strict=False)):
+        if number in wanted and old != new:
+            return f"{ListedImage.from_line(new).key} was written anew"
+    return None
+
+
 def _describe(image: ListedImage) -> str:
     return image.refused or f"{image.size_bytes:,} bytes"
 
 
-def _finish(rough: BinaryIO, labels: list[int], stride: int) -> tuple[BinaryIO, str, np.ndarray]:
-    """Copies the lines with their final labels.
+def finish_listing(
+    draft: BinaryIO, labels: list[int], stride: int
+) -> tuple[BinaryIO, str, np.ndarray]:
+    """Copies the lines of a draft, whose labels are numbers of folders, with their final labels.
+
+    Args:
+      draft: The lines as the directory walk wrote them.
+      labels: By number of the folder, the label of its images.
+      stride: Note the offset of every so many lines only.
 
     Returns:
       The text, at its end; its sha256 without the times; the offsets of every
       stride-th line.
     """
-    # Its life is that of the listing; the system removes it with the process at the latest.
+    # It lives as long as the listing; the system removes it with the process at the latest.
     text = tempfile.TemporaryFile()  # noqa: SIM115
     digest = hashlib.sha256()
     offsets = array("q")
     offset = 0
     names = [b"%d" % label for label in labels]
-    for number, line in enumerate(rough):
+    for number, line in enumerate(draft):
         size, folder, modified_ns, key = line.split(b" ", 3)
         head = b"%b %b " % (size, names[int(folder)])
         if number % stride == 0:

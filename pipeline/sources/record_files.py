@@ -1,38 +1,25 @@
-"""TFRecord files of tf.train.Example: listed by their headers, read unit by unit."""
+"""Listing TFRecord files: the offsets of their records, by the headers alone."""
 
-import contextlib
-import errno
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
-from fsq.dataset.example.proto import Example
-from fsq.dataset.formats.tfrecord import WRONG_DATA, Scan, read_frames, scan
-from fsq.dataset.records import RESERVED_FEATURES, CarriedFeature, FeatureKind
+from fsq.dataset.formats.tfrecord import Scan, scan
+from fsq.dataset.records import RESERVED_FEATURES, CarriedFeature
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
-from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
-from pipeline.sources.base import Beat, ListedFile, Listing
+from pipeline.sources.listing import ListedFile, Listing, file_name
 
-# What becomes of a damaged or missing record file: the job refuses it, or every record that is
-# known to be lost is a reject.
+# What to do about a damaged or missing file: refuse the job, or reject each record that is known
+# to be lost.
 Damaged = Literal["refuse", "reject"]
 
 
-_LISTS: dict[str, FeatureKind] = {
-    "int64_list": "int64",
-    "float_list": "float32",
-    "bytes_list": "bytes",
-}
-
-
-def check_names(names: Any) -> None:
-    """Raises a RequestError if a carried name is one of the record's own."""
+def check_carried_names(names: Iterable[str]) -> None:
+    """Raises a RequestError if a carried feature has the name of one of the token record's own."""
     for name in names:
         if name in RESERVED_FEATURES:
             raise RequestError(
@@ -41,26 +28,14 @@ def check_names(names: Any) -> None:
             )
 
 
-def file_name(path: str) -> str:
-    """Returns the last part of a path: the name of a source file in keys and accounts."""
-    return path.rpartition("/")[2]
-
-
-def list_groups(files: tuple[ListedFile, ...], features: tuple[CarriedFeature, ...]) -> Listing:
-    """Makes the listing of record files, each of which is a group of its own."""
+def listing_of(files: tuple[ListedFile, ...], features: tuple[CarriedFeature, ...]) -> Listing:
+    """Returns the listing of record files; each of them is a group of its own."""
     groups = {file.name: (file.num_records, file.size_bytes) for file in files}
     return Listing(files, features, groups)
 
 
-def units_of_files(listing: Listing, names: Collection[str]) -> Iterator[Unit]:
-    """Yields a unit for each of the named files."""
-    for file in listing.files:
-        if file.name in names:
-            yield Unit("", file.path, file.spans(0, file.num_records))
-
-
 def missing_shards(paths: list[str]) -> list[str]:
-    """Returns the files that others speak of as '<name>-00001-of-00004'."""
+    """Returns the shards that are not there, though names such as 'x-00001-of-00004' imply them."""
     counted = [match for path in paths if (match := _SHARD.fullmatch(path))]
     wanted = {
         f"{match['head']}{number:0{len(match['number'])}d}-of-{match['total']}{match['tail']}"
@@ -74,21 +49,24 @@ _SHARD = re.compile(r"(?P<head>.*-)(?P<number>\d{5})-of-(?P<total>\d{5})(?P<tail
 
 
 def list_record_files(
-    expected: Sequence[tuple[str, int | None]], damaged: Damaged, stride: int, beat: Beat
+    expected: Sequence[tuple[str, int | None]],
+    damaged: Damaged,
+    stride: int,
+    heartbeat: Callable[[], None],
 ) -> tuple[ListedFile, ...]:
     """Scans TFRecord files for the offsets of their records.
 
     Args:
-      expected: Their paths, and how many records they ought to hold if that is known.
-      damaged: Refuse what is damaged, missing or of another length, or list
-        the records that are lost by it.
+      expected: Path of each, and how many records it should hold if that is known.
+      damaged: Whether to refuse a file that is damaged, missing or of another
+        length, or to list the records that are lost.
       stride: See `Source.list`.
-      beat: See `Source.list`.
+      heartbeat: See `Source.list`.
 
     Raises:
       DataError: A file is damaged, or cannot be opened.
     """
-    files = [_list_file(path, count, stride, beat) for path, count in expected]
+    files = [_list_file(path, count, stride, heartbeat) for path, count in expected]
     for file in files:
         if file.lost is not None and damaged == "refuse":
             raise DataError(
@@ -100,8 +78,10 @@ def list_record_files(
     return tuple(files)
 
 
-def _list_file(path: str, expected: int | None, stride: int, beat: Beat) -> ListedFile:
-    beat()
+def _list_file(
+    path: str, expected: int | None, stride: int, heartbeat: Callable[[], None]
+) -> ListedFile:
+    heartbeat()
     size_bytes = modified_ns = 0
     damage: str | None = None
     found = Scan(0, np.zeros(0, np.int64), None)
@@ -113,7 +93,7 @@ def _list_file(path: str, expected: int | None, stride: int, beat: Beat) -> List
                     f"{path}: expected an uncompressed TFRecord, got GZIP. Unpack it first."
                 )
             size_bytes = file.seek(0, os.SEEK_END)
-            found = scan(file, size_bytes, stride=stride, beat=beat)
+            found = scan(file, size_bytes, stride=stride, heartbeat=heartbeat)
             damage = found.damage
             if size_bytes == 0 and expected != 0:
                 damage = "expected records, got an empty file"
@@ -141,141 +121,3 @@ def _list_file(path: str, expected: int | None, stride: int, beat: Beat) -> List
         num_lost=lost,
         lost=damage,
     )
-
-
-def first_record_kinds(
-    files: Sequence[ListedFile], wanted: list[str], beat: Beat
-) -> dict[str, FeatureKind]:
-    """Looks at the first record that can be read for the types of the wanted fields.
-
-    Raises:
-      RequestError: It lacks one of them, or there is no such record.
-    """
-    path, feature = _first_features(files, beat)
-    kinds: dict[str, FeatureKind] = {}
-    for name in wanted:
-        kind = feature[name].WhichOneof("kind") if name in feature else None
-        if kind is None:
-            raise RequestError(
-                f"{path}: expected a field {name!r}, "
-                f"got {', '.join(sorted(feature))}. Correct the name in the config."
-            )
-        kinds[name] = _LISTS[kind]
-    return kinds
-
-
-def _first_features(files: Sequence[ListedFile], beat: Beat) -> tuple[str, Any]:
-    # What is damaged here is refused or counted when its turn comes.
-    whole = [file for file in files if file.num_readable]
-    for listed in whole:
-        with filesystem.open_read(listed.path) as file:
-            for data in islice(read_frames(file, listed.path), listed.num_readable):
-                beat()
-                with contextlib.suppress(DecodeError):
-                    if data is not None:
-                        return listed.path, Example.FromString(data).features.feature
-    raise RequestError(
-        f"{whole[0].path}: record 0: expected a tf.train.Example, got other bytes, "
-        "and none in any other record."
-    )
-
-
-class Fields(NamedTuple):
-    """The fields of an Example that are wanted; without a `key` the number is one."""
-
-    image: str
-    key: str | None
-    carried: tuple[CarriedFeature, ...]
-
-
-def read_examples(
-    unit: Unit, fields: Fields, damaged: Damaged, given_up: Mapping[int, str]
-) -> Iterator[ImageRecord | BadRecord]:
-    """Yields the records of a unit from a TFRecord file.
-
-    A record that is no Example, or lacks a field, comes out as a BadRecord; so
-    does a damaged one unless damage is refused.
-    """
-    for span in unit.spans:
-        numbers = iter(range(span.first, span.first + span.num_records))
-        reason = next(iter(given_up.values()), span.lost)
-        if given_up and damaged == "refuse":
-            raise TimeoutError(errno.ETIMEDOUT, reason, unit.path)
-        if reason is None:
-            try:
-                yield from _read_span(unit.path, span, fields, damaged, numbers)
-            except OSError as error:
-                if damaged == "refuse":
-                    raise
-                reason = f"expected a file that can be read, got: {error.strerror or error}"
-            except DataError as error:
-                if damaged == "refuse":
-                    raise
-                reason = str(error).removeprefix(f"{unit.path}: ")
-        # What the span still lacks.
-        for number in numbers:
-            yield BadRecord(_numbered(unit.path, number), reason or "")
-
-
-def _read_span(
-    path: str, span: Span, fields: Fields, damaged: Damaged, numbers: Iterator[int]
-) -> Iterator[ImageRecord | BadRecord]:
-    with filesystem.open_read(path) as file:
-        file.seek(span.offset)
-        left = span.num_records
-        prefix = _numbered(path, "")
-        for data in islice(read_frames(file, path, span.first), span.num_records):
-            number = next(numbers)
-            left -= 1
-            key = f"{prefix}{number}"
-            if data is None:
-                if damaged == "refuse":
-                    raise DataError(
-                        f"{path}: record {number}: {WRONG_DATA}. Copy the file anew, or set "
-                        "source.damaged to 'reject'."
-                    )
-                yield BadRecord(key, WRONG_DATA)
-                continue
-            try:
-                feature = Example.FromString(data).features.feature
-                if fields.key is not None:
-                    key = _scalar(feature, fields.key, "bytes").decode("utf-8", "surrogateescape")
-                yield ImageRecord(
-                    key=key,
-                    data=_scalar(feature, fields.image, "bytes"),
-                    carried=tuple(_scalar(feature, f.field, f.kind) for f in fields.carried),
-                )
-            except DecodeError:
-                yield BadRecord(key, "expected a tf.train.Example, got other bytes")
-            except _BadFieldError as error:
-                yield BadRecord(key, str(error))
-    if left:
-        raise DataError(
-            f"{path}: expected {span.num_records:,} records from {span.first} on, "
-            f"got {span.num_records - left:,}. The file changed after the job began."
-        )
-
-
-def _numbered(path: str, number: int | str) -> str:
-    return f"{file_name(path)}__{number}"
-
-
-class _BadFieldError(ValueError):
-    pass
-
-
-def _scalar(feature: Any, name: str, kind: Literal["int64", "float32", "bytes"]) -> Any:
-    entry = feature[name]
-    match kind:
-        case "bytes":
-            values = entry.bytes_list.value
-        case "int64":
-            values = entry.int64_list.value
-        case "float32":
-            values = entry.float_list.value
-    if len(values) != 1:
-        # The lookup has added a missing field to the message, which is then an empty one.
-        if entry.WhichOneof("kind") is None:
-            raise _BadFieldError(f"expected a field {name!r}, got none")
-        raise _BadFieldError(f"expected one {kind} in field {name!r}, got {len(values)}")
-    return values[0]

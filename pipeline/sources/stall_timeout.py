@@ -1,7 +1,7 @@
-"""Reading with a time limit: a stalled disk or network is asked again, then given up.
+"""Reads with a stall timeout: a read that hangs is tried again a few times, then given up.
 
 A read that hangs in the system cannot be interrupted, so the work is done in a
-thread that can be left behind, and whoever waits for it looks at the time.
+thread that can be left behind, and whoever waits for it watches its heartbeat.
 """
 
 import math
@@ -12,16 +12,17 @@ from typing import TypeVar
 
 from fsq.errors import DataError
 
-LONGEST_LOOK_SECONDS = 1.0
+MAX_POLL_SECONDS = 1.0
+THREAD_NAME = "stall-timeout"
 
 T = TypeVar("T")
 
 
 class StalledError(DataError):
-    """Nothing came in time, though asked again and again.
+    """No read came back within the timeout, in any try.
 
     Attributes:
-      count: How many records had come before.
+      count: How many records had been read before, in the best try.
     """
 
     def __init__(self, message: str, count: int):
@@ -29,118 +30,120 @@ class StalledError(DataError):
         self.count = count
 
 
-class _AbandonedError(BaseException):
-    """Ends work that nobody waits for any more."""
+class _CancelledError(BaseException):
+    """Ends the thread of a try that was given up."""
 
 
-class Heart:
-    """Says when something was asked for; belongs to one try.
+class Heartbeat:
+    """Says how long the current read takes; belongs to one try.
+
+    The thread that reads calls `start_read`, `end_read` and `idle`; each of
+    them ends that thread once the try is cancelled.
 
     Attributes:
-      count: How many records have come.
-      on_abandon: Called when the try is given up, by whoever waited for it.
+      count: How many records have been read.
+      on_cancel: Called when the try is cancelled, by the thread that waits for it.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self.on_abandon: Callable[[], None] = lambda: None
-        self._asked_at = math.inf
-        self._abandoned = False
+        self.on_cancel: Callable[[], None] = lambda: None
+        self._read_started_at = math.inf
+        self._cancelled = False
 
-    def ask(self) -> None:
+    def start_read(self) -> None:
         """Starts the clock: the next record is being read."""
-        if self._abandoned:
-            raise _AbandonedError
-        self._asked_at = time.monotonic()
+        if self._cancelled:
+            raise _CancelledError
+        self._read_started_at = time.monotonic()
 
-    def receive(self) -> None:
-        """Stops the clock: it came."""
-        if self._abandoned:
-            raise _AbandonedError
-        self._asked_at = math.inf
+    def end_read(self) -> None:
+        """Stops the clock: the record has been read."""
+        self.idle()
         self.count += 1
 
-    def rest(self) -> None:
-        """Stops the clock: there is no more to read."""
-        if self._abandoned:
-            raise _AbandonedError
-        self._asked_at = math.inf
+    def idle(self) -> None:
+        """Stops the clock: nothing is being read."""
+        if self._cancelled:
+            raise _CancelledError
+        self._read_started_at = math.inf
 
-    def waited_seconds(self) -> float:
-        return time.monotonic() - self._asked_at
+    def read_seconds(self) -> float:
+        """How long the current read has taken; negative infinity if there is none."""
+        return time.monotonic() - self._read_started_at
 
-    def abandon(self) -> None:
-        """Lets the work end at its next beat, if it ever comes to that."""
-        self._abandoned = True
-        self.on_abandon()
+    def cancel(self) -> None:
+        """Ends the thread that reads at its next heartbeat, if it ever comes to that."""
+        self._cancelled = True
+        self.on_cancel()
 
 
-def patiently(
-    work: Callable[[Heart], T],
+def run_with_stall_timeout(
+    work: Callable[[Heartbeat], T],
     *,
     timeout_seconds: float,
     tries: int,
     where: str,
 ) -> T:
-    """Does work in a thread of its own, from its begin again if it stalls.
+    """Does work in a thread of its own; from its beginning in another one if a read stalls.
 
     Args:
-      work: Calls `ask` of its heart before it reads, `receive` after it.
-      timeout_seconds: How long one record may take.
+      work: Calls `start_read` before it reads, `end_read` or `idle` after it.
+      timeout_seconds: How long one read may take.
       tries: How often to begin.
       where: What is read, for the message.
 
     Raises:
-      StalledError: Every try stalled.
+      StalledError: A read stalled in every try.
     """
     count = 0
     for _ in range(tries):
-        heart = Heart()
+        heartbeat = Heartbeat()
         outcome: list[T] = []
         failure: list[BaseException] = []
         done = threading.Event()
-        arguments = (work, heart, outcome, failure, done)
-        threading.Thread(target=_run, args=arguments, daemon=True, name="patience").start()
-        while not done.wait(min(timeout_seconds / 4, LONGEST_LOOK_SECONDS)):
-            if heart.waited_seconds() > timeout_seconds:
-                heart.abandon()
+        arguments = (work, heartbeat, outcome, failure, done)
+        threading.Thread(target=_run, args=arguments, daemon=True, name=THREAD_NAME).start()
+        while not done.wait(min(timeout_seconds / 4, MAX_POLL_SECONDS)):
+            if heartbeat.read_seconds() > timeout_seconds:
+                heartbeat.cancel()
                 break
         else:
             if failure:
                 raise failure[0]
             return outcome[0]
-        count = max(count, heart.count)
+        count = max(count, heartbeat.count)
     raise StalledError(f"{where}: {stall_reason(timeout_seconds, tries)}.", count)
 
 
-def heard(records: Iterator[T], heart: Heart) -> Iterator[T]:
-    """Passes records on, and tells a heart of each."""
+def with_heartbeat(records: Iterator[T], heartbeat: Heartbeat) -> Iterator[T]:
+    """Passes records on, and tells the heartbeat when each read starts and ends."""
     while True:
-        heart.ask()
+        heartbeat.start_read()
         try:
             record = next(records)
         except StopIteration:
-            heart.rest()
+            heartbeat.idle()
             return
-        heart.receive()
+        heartbeat.end_read()
         yield record
 
 
 def stall_reason(timeout_seconds: float, tries: int) -> str:
-    """Says why a record is refused that does not come."""
+    """Says why a record is refused whose read stalled in every try."""
     return f"expected to be read within {timeout_seconds:g} s, got nothing in {tries} tries"
 
 
 def _run(
-    work: Callable[[Heart], T],
-    heart: Heart,
+    work: Callable[[Heartbeat], T],
+    heartbeat: Heartbeat,
     outcome: list[T],
     failure: list[BaseException],
     done: threading.Event,
 ) -> None:
     try:
-        outcome.append(work(heart))
-    except _AbandonedError:
+        outcome.append(work(heartbeat))
+    except _CancelledError:
         return
     except BaseException as error:
         failure.append(error)

@@ -1,7 +1,7 @@
 """Datasets that tensorflow-datasets has prepared, read from their TFRecord shards."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -9,25 +9,22 @@ import pydantic
 
 from fsq.dataset.records import CarriedFeature
 from fsq.errors import RequestError
-from fsq.validation import FrozenModel
 from fsq.yaml_config import PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit
-from pipeline.sources.base import NOTHING, Beat, Listing, no_beat
+from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
+from pipeline.sources.example_reader import Fields, read_examples
+from pipeline.sources.listing import Listing
 from pipeline.sources.record_files import (
     Damaged,
-    Fields,
-    check_names,
-    file_name,
-    list_groups,
+    check_carried_names,
     list_record_files,
-    read_examples,
-    units_of_files,
+    listing_of,
 )
 
 MAX_CLASSES = 1_000_000
 
 
-class TfdsSource(FrozenModel):
+class TfdsConfig(BaseSourceConfig):
     """A prepared tensorflow-datasets dataset: a directory, or a name inside a data_dir."""
 
     kind: Literal["tfds"]
@@ -47,15 +44,18 @@ class TfdsSource(FrozenModel):
         return carry
 
     @pydantic.model_validator(mode="after")
-    def _one_place(self) -> "TfdsSource":
+    def _one_place(self) -> "TfdsConfig":
         if (self.directory is None) == (self.name is None):
             raise ValueError("expected either 'directory' or 'name', got both or neither")
         if self.data_dir is not None and self.name is None:
             raise ValueError("expected 'data_dir' together with 'name', got it with 'directory'")
         return self
 
+    def open(self) -> "TfdsSource":
+        return TfdsSource(self)
 
-class Tfds:
+
+class TfdsSource(Source):
     """Keys are those of tensorflow-datasets' `tfds_id`: '<shard file>__<number>'.
 
     The metadata comes through tensorflow-datasets. The records are read
@@ -63,10 +63,13 @@ class Tfds:
     of the encoded file.
     """
 
-    def __init__(self, config: TfdsSource):
+    def __init__(self, config: TfdsConfig):
         self.config = config
 
-    def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
+    def describe(self) -> str:
+        return self.config.directory or str(self.config.name)
+
+    def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         builder = self._builder()
         splits = builder.info.splits
         if self.config.split not in splits:
@@ -79,26 +82,20 @@ class Tfds:
                 f"{builder.data_dir}: expected the file format tfrecord, "
                 f"got {builder.info.file_format.value}. Prepare it as tfrecord."
             )
-        check_names(self.config.carry)
+        check_carried_names(self.config.carry)
         features = self._features(builder)
         expected = _shards(builder, self.config.split)
-        files = list_record_files(expected, self.config.damaged, stride, beat)
-        return list_groups(files, features)
+        files = list_record_files(expected, self.config.damaged, stride, heartbeat)
+        return listing_of(files, features)
 
     def read(
         self,
         unit: Unit,
         features: tuple[CarriedFeature, ...],
-        given_up: Mapping[int, str] = NOTHING,
+        timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
         fields = Fields(self.config.image, None, features)
-        return read_examples(unit, fields, self.config.damaged, given_up)
-
-    def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
-        return units_of_files(listing, groups)
-
-    def group_of(self, unit: Unit, key: str) -> str:
-        return file_name(unit.path)
+        return read_examples(unit, fields, self.config.damaged, timed_out)
 
     def _builder(self) -> Any:
         import tensorflow_datasets as tfds

@@ -1,6 +1,6 @@
 """TFRecord files of tf.train.Example with named fields."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import pydantic
@@ -8,25 +8,21 @@ import pydantic
 from fsq.dataset.records import CarriedFeature
 from fsq.errors import RequestError
 from fsq.storage import filesystem
-from fsq.validation import FrozenModel
 from fsq.yaml_config import Name, PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit
-from pipeline.sources.base import NOTHING, Beat, Listing, no_beat
+from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
+from pipeline.sources.example_reader import Fields, first_record_kinds, read_examples
+from pipeline.sources.listing import Listing
 from pipeline.sources.record_files import (
     Damaged,
-    Fields,
-    check_names,
-    file_name,
-    first_record_kinds,
-    list_groups,
+    check_carried_names,
     list_record_files,
+    listing_of,
     missing_shards,
-    read_examples,
-    units_of_files,
 )
 
 
-class TfrecordSource(FrozenModel):
+class TfrecordConfig(BaseSourceConfig):
     """TFRecord files of tf.train.Example with named fields."""
 
     kind: Literal["tfrecord"]
@@ -36,26 +32,32 @@ class TfrecordSource(FrozenModel):
     carry: dict[Name, str] = pydantic.Field(default_factory=dict)
     damaged: Damaged = "refuse"
 
+    def open(self) -> "TfrecordSource":
+        return TfrecordSource(self)
 
-class Tfrecord:
+
+class TfrecordSource(Source):
     """Keys are a field of the record, or '<file>__<number>'."""
 
-    def __init__(self, config: TfrecordSource):
+    def __init__(self, config: TfrecordConfig):
         self.config = config
 
-    def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
+    def describe(self) -> str:
+        return self.config.files
+
+    def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         paths = filesystem.glob(self.config.files)
         if not paths:
             raise RequestError(
                 f"source.files: expected TFRecord files, found none that fit "
                 f"{self.config.files!r}. Check the path."
             )
-        # Nobody says how many records each ought to hold.
+        # How many records each should hold is not known.
         expected = [(path, None) for path in sorted([*paths, *missing_shards(paths)])]
-        files = list_record_files(expected, self.config.damaged, stride, beat)
+        files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         wanted = [self.config.image, *self.config.carry.values()]
         wanted += [self.config.key] if self.config.key else []
-        kinds = first_record_kinds(files, wanted, beat)
+        kinds = first_record_kinds(files, wanted, heartbeat)
         if kinds[self.config.image] != "bytes":
             raise RequestError(
                 f"source.image: expected a field of bytes, got {kinds[self.config.image]} "
@@ -66,23 +68,17 @@ class Tfrecord:
                 f"source.key: expected a field of bytes, got {kinds[self.config.key]} "
                 f"in {self.config.key!r}. Name another, or leave the key out."
             )
-        check_names(self.config.carry)
+        check_carried_names(self.config.carry)
         features = tuple(
             CarriedFeature(name, field, kinds[field]) for name, field in self.config.carry.items()
         )
-        return list_groups(files, features)
+        return listing_of(files, features)
 
     def read(
         self,
         unit: Unit,
         features: tuple[CarriedFeature, ...],
-        given_up: Mapping[int, str] = NOTHING,
+        timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
         fields = Fields(self.config.image, self.config.key, features)
-        return read_examples(unit, fields, self.config.damaged, given_up)
-
-    def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
-        return units_of_files(listing, groups)
-
-    def group_of(self, unit: Unit, key: str) -> str:
-        return file_name(unit.path)
+        return read_examples(unit, fields, self.config.damaged, timed_out)

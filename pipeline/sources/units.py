@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from pipeline.core.records import Span, Unit, unit_name
-from pipeline.sources.base import ListedFile, Listing
+from pipeline.sources.listing import ListedFile, Listing
 
 # Units are alike on every machine: their size follows from the input alone.
 UNITS_WANTED = 64
@@ -36,15 +36,20 @@ def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> li
         count = min(file.num_records, left)
         for first in range(0, count, size):
             numbers = range(first, min(first + size, count))
-            stamp = stamp_of(listing, file, numbers)
+            etag = etag_of(listing, file, numbers)
             spans = file.spans(first, len(numbers))
-            units.append(Unit(unit_name(len(units)), file.path, spans, stamp))
+            units.append(Unit(unit_name(len(units)), file.path, spans, etag))
         left -= count
     return units
 
 
-def stamp_of(listing: Listing, file: ListedFile, numbers: Sequence[int]) -> str:
-    """Returns size and time of the file with these records, or the sha256 of their lines."""
+def etag_of(listing: Listing, file: ListedFile, numbers: Sequence[int]) -> str:
+    """Returns the entity tag of some records: while it is the same, so is their content.
+
+    It is made of the size and the modification time of their file; where each
+    image is a file of its own, it is the sha256 of their lines in the listing,
+    which hold these of each.
+    """
     if listing.text is None or not numbers:
         return f"{file.size_bytes} bytes of {file.modified_ns}"
     first = numbers[0] - numbers[0] % file.stride

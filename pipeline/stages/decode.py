@@ -10,7 +10,7 @@ from fsq.images.crop import View, fit_image
 from fsq.images.decode import decode_image
 from fsq.images.spec import DecodeRules, ImageSpec
 from pipeline.core.records import BadRecord, ImageRecord
-from pipeline.core.views import views_of
+from pipeline.views import ViewPolicy
 
 
 class DecodedImage(NamedTuple):
@@ -37,7 +37,7 @@ class Refusal(NamedTuple):
 def decode_record(
     record: ImageRecord | BadRecord,
     spec: ImageSpec,
-    view_names: tuple[str, ...],
+    policies: tuple[ViewPolicy, ...],
     rules: DecodeRules,
 ) -> DecodedImage | Refusal:
     """Decodes a record and fits its views; what cannot be decoded is refused."""
@@ -48,7 +48,7 @@ def decode_record(
     except BadImageError as error:
         return Refusal("decode", str(error))
     height, width, _ = image.shape
-    views = views_of(view_names, width, height)
+    views = tuple(view for policy in policies for view in policy.views(record.key, width, height))
     return DecodedImage(record.carried, views, _fit_views(image, spec, views))
 
 

@@ -15,8 +15,13 @@ from pipeline.core.hardware import machine_kind
 from pipeline.core.records import Reject, Unit, hash_record, hex_of_hashes, record_numbers
 from pipeline.job.job import Job
 from pipeline.planning.runtime_selection import kept_encoder
-from pipeline.sources import open_source
-from pipeline.sources.stall_timeout import Heart, StalledError, heard, patiently, stall_reason
+from pipeline.sources.stall_timeout import (
+    Heartbeat,
+    StalledError,
+    run_with_stall_timeout,
+    stall_reason,
+    with_heartbeat,
+)
 from pipeline.stages.batching import Batch, Waiting
 from pipeline.stages.decode import Refusal, decode_record
 from pipeline.stages.gil_limiter import Turn
@@ -78,18 +83,18 @@ def read_and_encode(
       OSError, DataError: The unit's file cannot be read, or too much of it stalls.
     """
     numbers = list(record_numbers(unit))
-    given_up: Mapping[int, str] = {}
+    timed_out: Mapping[int, str] = {}
     reason = stall_reason(job.config.read_timeout_seconds, job.config.read_tries)
 
-    def work(heart: Heart) -> tuple[list[PlacedRecord], UnitStatus]:
+    def work(heartbeat: Heartbeat) -> tuple[list[PlacedRecord], UnitStatus]:
         turn = Turn()
         # A thread that hangs must not hold the others up.
-        heart.on_abandon = turn.give_up
-        return encode_unit(unit, job, encoder, heart=heart, turn=turn, given_up=given_up)
+        heartbeat.on_cancel = turn.give_up
+        return encode_unit(unit, job, encoder, heartbeat=heartbeat, turn=turn, timed_out=timed_out)
 
     while True:
         try:
-            return patiently(
+            return run_with_stall_timeout(
                 work,
                 timeout_seconds=job.config.read_timeout_seconds,
                 tries=job.config.read_tries,
@@ -99,9 +104,9 @@ def read_and_encode(
             if stall.count >= len(numbers):
                 raise
             number = numbers[stall.count]
-            if number in given_up or len(given_up) >= job.max_rejects:
+            if number in timed_out or len(timed_out) >= job.max_rejects:
                 raise
-            given_up = {**given_up, number: reason}
+            timed_out = {**timed_out, number: reason}
 
 
 def encode_unit(
@@ -109,9 +114,9 @@ def encode_unit(
     job: Job,
     encoder: BatchEncoder,
     *,
-    heart: Heart,
+    heartbeat: Heartbeat,
     turn: Turn,
-    given_up: Mapping[int, str],
+    timed_out: Mapping[int, str],
 ) -> tuple[list[PlacedRecord], UnitStatus]:
     """Reads, decodes and encodes one unit.
 
@@ -119,9 +124,9 @@ def encode_unit(
       unit: What to read.
       job: How.
       encoder: The job's.
-      heart: Told of every record.
+      heartbeat: Told of every read.
       turn: Taken while the interpreter is busy.
-      given_up: Records that are not waited for any more, by number, and why.
+      timed_out: Records whose read stalled in every try, by number, with the reason.
 
     Returns:
       The token records, and the unit's accounting.
@@ -134,10 +139,10 @@ def encode_unit(
     listed: Counter[str] = Counter()
     content: Counter[str] = Counter()
     hashes: dict[int, int] = {}
-    source = open_source(job.config.source)
+    source = job.config.source.open()
     with turn:
         batch = Batch(job, encoder, clock, turn)
-        records = heard(source.read(unit, job.features, given_up), heart)
+        records = with_heartbeat(source.read(unit, job.features, timed_out), heartbeat)
         numbered = zip(record_numbers(unit), records, strict=True)
         while some := list(itertools.islice(numbered, RECORDS_AT_A_TIME)):
             groups = [source.group_of(unit, record.key) for _, record in some]
@@ -147,7 +152,9 @@ def encode_unit(
                 content[group] += hashes[number]
             clock.stop("read")
             for (number, record), group in zip(some, groups, strict=True):
-                decoded = decode_record(record, job.contract.image, job.views, job.config.decode)
+                decoded = decode_record(
+                    record, job.contract.image, job.config.views, job.config.decode
+                )
                 if isinstance(decoded, Refusal):
                     reject = Reject(record.key, decoded.stage, decoded.reason, group, number)
                     rejects.append(reject)
@@ -175,7 +182,7 @@ def encode_unit(
         token_counts=batch.token_counts(),
         content={group: hex_of_hashes(total) for group, total in content.items()},
         refused=hex_of_hashes(refused),
-        stamp=unit.stamp,
+        etag=unit.etag,
         machine=machine_kind(),
         seconds=clock.seconds(),
     )

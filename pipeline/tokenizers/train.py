@@ -12,7 +12,6 @@ import numpy as np
 from fsq.errors import RequestError
 from fsq.terminal.progress_bar import progress_bar
 from fsq.training.data import count_steps
-from pipeline.sources import open_source
 from pipeline.tokenizers.card import render_card
 from pipeline.tokenizers.config import TrainConfig
 from pipeline.tokenizers.output_checks import CARD_FILE, check_free_output, check_writable
@@ -29,7 +28,7 @@ def describe_training(config: TrainConfig) -> list[tuple[str, str]]:
       RequestError: A source is missing, or the output is taken.
     """
     check_output(config)
-    images = open_source(config.source).list().num_records
+    images = config.source.open().list().num_records
     held_out = count_held_out(config)
     spec, training = config.tokenizer, config.training
     steps = count_steps(images, training)
@@ -50,7 +49,7 @@ def count_held_out(config: TrainConfig) -> int:
       RequestError: There are none.
     """
     try:
-        return open_source(config.held_out).list().num_records
+        return config.held_out.open().list().num_records
     except RequestError as error:
         # A source does not know which key of the config it came from.
         raise RequestError(f"held_out: {str(error).replace('source.', 'held_out.', 1)}") from error

@@ -15,8 +15,7 @@ from fsq.images.spec import ImageSpec
 from fsq.training.config import TrainingSpec
 from fsq.training.data import ImagesInMemory, TrainingImages
 from pipeline.core.records import BadRecord, ImageRecord, Unit, unit_name
-from pipeline.sources import Listing, Source, SourceConfig, open_source
-from pipeline.sources.base import materialize
+from pipeline.sources import Listing, Source, SourceConfig
 from pipeline.sources.units import one_unit_per_file
 
 MAX_BYTES_IN_MEMORY = 4 * 2**30
@@ -32,8 +31,8 @@ def open_images(
     Raises:
       DataError: An image cannot be decoded; training tolerates none.
     """
-    source = open_source(config)
-    with materialize(source.list()) as listing:
+    source = config.open()
+    with source.list().on_disk() as listing:
         num_bytes = listing.num_records * int(np.prod(spec.shape))
         if training.random_crop is None and num_bytes <= MAX_BYTES_IN_MEMORY:
             images = np.empty((listing.num_records, *spec.shape), np.uint8)
@@ -65,8 +64,8 @@ def read_batches(config: SourceConfig, spec: ImageSpec) -> Iterator[np.ndarray]:
     Raises:
       DataError: An image cannot be decoded.
     """
-    source = open_source(config)
-    with materialize(source.list()) as listing:
+    source = config.open()
+    with source.list().on_disk() as listing:
         yield from _read_batches(source, listing, spec)
 
 

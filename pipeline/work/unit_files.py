@@ -55,7 +55,7 @@ class UnitStatus(FrozenModel):
       content: Sum of the hashes of the images written, by source file; see
         `hash_record`.
       refused: The same of the rejects, all together.
-      stamp: The unit's stamp when it was read.
+      etag: Of the unit when it was read.
       machine: The kind of machine that did it.
       seconds: Time spent, by stage.
       part_sha256: Of the part file.
@@ -68,7 +68,7 @@ class UnitStatus(FrozenModel):
     token_counts: dict[int, int]
     content: dict[str, str]
     refused: str
-    stamp: str
+    etag: str
     machine: str
     seconds: dict[str, float]
     part_sha256: str = ""

@@ -1,7 +1,7 @@
 """Datasets in every input format, made of the same images.
 
 A new source adds one entry to SOURCES; the contracts of test_sources.py and
-test_image_cases.py then hold for it too.
+test_image_cases.py are then tested for it too.
 """
 
 import dataclasses
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.sources import SourceConfig
-from pipeline.sources.image_folder import ImageFolderSource
-from pipeline.sources.tfds import TfdsSource
-from pipeline.sources.tfrecord import TfrecordSource
+from pipeline.sources.image_folder import ImageFolderConfig
+from pipeline.sources.tfds import TfdsConfig
+from pipeline.sources.tfrecord import TfrecordConfig
 
 Images = dict[str, bytes]  # by name: 'class/file.png', which may hold any byte but NUL
 
@@ -41,11 +41,11 @@ def classes_of(images: Images) -> list[str]:
     return sorted({class_of(name) for name in images})
 
 
-def build_image_folder(folder: Path, images: Images) -> ImageFolderSource:
+def build_image_folder(folder: Path, images: Images) -> ImageFolderConfig:
     for name, data in images.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    return ImageFolderSource(kind="image_folder", directory=str(folder))
+    return ImageFolderConfig(kind="image_folder", directory=str(folder))
 
 
 def write_images(folder: Path, images: Images, *, shards: int, name: str) -> list[tuple[str, int]]:
@@ -71,9 +71,9 @@ def write_images(folder: Path, images: Images, *, shards: int, name: str) -> lis
     return written
 
 
-def build_tfrecord(folder: Path, images: Images) -> TfrecordSource:
+def build_tfrecord(folder: Path, images: Images) -> TfrecordConfig:
     write_images(folder, images, shards=3, name="images-{:05d}.tfrecord")
-    return TfrecordSource(
+    return TfrecordConfig(
         kind="tfrecord",
         files=f"{folder}/images-*.tfrecord",
         image="image/encoded",
@@ -86,7 +86,7 @@ TFDS_SHARDS = 2
 TFDS_FILE = "pets-train.tfrecord-{:05d}-of-00002"
 
 
-def build_tfds_directory(folder: Path, images: Images) -> TfdsSource:
+def build_tfds_directory(folder: Path, images: Images) -> TfdsConfig:
     import tensorflow_datasets as tfds
 
     filenames = write_images(folder, images, shards=TFDS_SHARDS, name=TFDS_FILE)
@@ -111,7 +111,7 @@ def build_tfds_directory(folder: Path, images: Images) -> TfdsSource:
         version="1.0.0",
         check_data=False,
     )
-    return TfdsSource(
+    return TfdsConfig(
         kind="tfds",
         directory=str(folder),
         split="train",

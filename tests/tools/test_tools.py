@@ -21,10 +21,10 @@ def data_file(folder: Path) -> bytes:
 @needs_debian
 def test_the_sample_is_the_first_2000_test_images(root: Path):
     from fsq.images.spec import ImageSpec
-    from pipeline.sources.tfds import TfdsSource
+    from pipeline.sources.tfds import TfdsConfig
     from pipeline.tokenizers.training_images import read_batches
 
-    source = TfdsSource(
+    source = TfdsConfig(
         kind="tfds", directory=str(root / "samples" / "fashion_mnist"), split="test"
     )
     images = np.concatenate(list(read_batches(source, ImageSpec(size_pixels=28, channels=1))))
@@ -39,13 +39,12 @@ def test_a_dataset_is_written_the_same_way_twice(tmp_path: Path, small_images: l
 
 
 def test_the_spoilt_copy_differs_in_the_spoilt_records_only(root: Path):
-    from pipeline.sources import open_source
-    from pipeline.sources.tfds import TfdsSource
+    from pipeline.sources.tfds import TfdsConfig
     from pipeline.sources.units import one_unit_per_file
 
     records = []
     for folder in ("samples/fashion_mnist", "tests/data/fashion_mnist_spoilt"):
-        source = open_source(TfdsSource(kind="tfds", directory=str(root / folder), split="test"))
+        source = TfdsConfig(kind="tfds", directory=str(root / folder), split="test").open()
         (unit,) = one_unit_per_file(source.list())
         records.append(list(source.read(unit, ())))
     differ = [n for n, pair in enumerate(zip(*records, strict=True)) if pair[0] != pair[1]]

@@ -67,14 +67,18 @@ class Scan(NamedTuple):
 
 
 def scan(
-    file: BinaryIO, size_bytes: int, *, stride: int = 1, beat: Callable[[], None] = lambda: None
+    file: BinaryIO,
+    size_bytes: int,
+    *,
+    stride: int = 1,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> Scan:
-    """Finds where records begin, reading only the headers; `beat` is called for each."""
+    """Finds where records begin, reading only the headers; `heartbeat` is called for each."""
     offsets = array("q")
     number = offset = 0
     damage = None
     while offset < size_bytes:
-        beat()
+        heartbeat()
         file.seek(offset)
         try:
             end = offset + HEADER_BYTES + _read_length(file.read(HEADER_BYTES)) + FOOTER_BYTES

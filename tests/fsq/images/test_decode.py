@@ -16,6 +16,7 @@ from fsq.images.png_fast_path import decode_plain_png
 from fsq.images.spec import DEFAULT_RULES, DecodeRules, ImageSpec
 from pipeline.core.records import ImageRecord
 from pipeline.stages.decode import DecodedImage, decode_record
+from pipeline.views.center import Center, CenterFlipped
 
 RGB = ImageSpec(size_pixels=16, channels=3)
 
@@ -67,12 +68,13 @@ def test_the_centre_crop_is_the_largest_centred_square(size, box):
 @pytest.mark.parametrize("size", [16, 40])
 def test_views_of_one_crop_are_each_what_fitting_gives(size: int):
     pixels = picture(size, size)
-    names = ("center_flipped", "center", "center_flipped")
+    policies = (CenterFlipped(), Center(), CenterFlipped())
     record = ImageRecord("a", encode(Image.fromarray(pixels)), ())
-    decoded = decode_record(record, RGB, names, DEFAULT_RULES)
+    decoded = decode_record(record, RGB, policies, DEFAULT_RULES)
     assert isinstance(decoded, DecodedImage)
     expected = [
-        fit_image(pixels, RGB, center_crop(size, size), flip=name != "center") for name in names
+        fit_image(pixels, RGB, center_crop(size, size), flip=policy != Center())
+        for policy in policies
     ]
     np.testing.assert_array_equal(np.stack(decoded.pixels), np.stack(expected))
 

@@ -73,7 +73,24 @@ def changed(base: dict, path: str, value: object) -> dict:
             ["center", "left"],
             "views.1: expected 'center' or 'center_flipped', got 'left'.",
         ),
-        ("views", ["center", "center"], "views: expected each view once"),
+        ("views", ["center", 3], "views.1: expected 'center' or 'center_flipped', got 3."),
+        ("views", [{"center": 1}], "views.0: expected a key 'kind', got none. Add it."),
+        (
+            "views",
+            [{"kind": "centre"}],
+            "views.0.kind: expected one of 'center', 'center_flipped', got 'centre' "
+            "(did you mean 'center'?).",
+        ),
+        (
+            "views",
+            [{"kind": "center", "flip": True}],
+            "views.0.flip: unknown key (known: kind)",
+        ),
+        (
+            "views",
+            ["center", "center"],
+            "views: expected each view once, got ['center', 'center']",
+        ),
         ("views", [], "views: "),
         (
             "source.kind",

@@ -22,11 +22,10 @@ from fsq.tokenizer import Tokenizer
 from pipeline.job.config import TokenizeConfig
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import Summary, tokenize
-from pipeline.sources import open_source
 from pipeline.sources.directory_walk import CLOSED_FOLDER, LINK_OUT, LINK_TO_NOTHING, NO_FILE
-from pipeline.sources.image_folder import ImageFolderSource
-from pipeline.sources.tfds import TfdsSource
-from pipeline.sources.tfrecord import TfrecordSource
+from pipeline.sources.image_folder import ImageFolderConfig
+from pipeline.sources.tfds import TfdsConfig
+from pipeline.sources.tfrecord import TfrecordConfig
 
 SHARDS, RECORDS = 4, 10  # of the family below; records of each shard
 KINDS = ("tfrecord", "tfds")
@@ -252,13 +251,13 @@ def test_counts_of_a_prepared_dataset_that_lie_are_found(
 def test_what_fits_a_pattern_and_is_no_file_is_not_passed_over(tmp_path: Path, family: Path):
     # No family of shards says that this one should be there; its name does.
     (family / "pets-more").symlink_to(tmp_path / "nothing")
-    config = TfrecordSource.model_validate(source_of("tfrecord", family, "refuse"))
+    config = TfrecordConfig.model_validate(source_of("tfrecord", family, "refuse"))
     with pytest.raises(DataError, match=r"pets-more: expected a file that can be read, got: No su"):
-        open_source(config).list()
+        config.open().list()
     (family / "pets-more").unlink()
     (family / "pets-more").mkdir()
     with pytest.raises(DataError, match=r"pets-more: expected a file that can be read, got: Is a"):
-        open_source(config).list()
+        config.open().list()
 
 
 def test_an_input_of_which_nothing_is_left_is_refused(make_config: MakeConfig, family: Path):
@@ -414,7 +413,7 @@ def test_links_lead_nowhere_unasked_and_nothing_is_read_for_ever(
 ):
     source = {"kind": "image_folder", "directory": str(linked), "labels": False}
     source["follow_links"] = follow
-    listing = open_source(ImageFolderSource.model_validate(source)).list()
+    listing = ImageFolderConfig.model_validate(source).open().list()
     assert listing.left_out == {".txt": 1, "no extension": 1}
     config = make_config(source, max_reject_fraction=1)
     summary = tokenize(config)
@@ -504,4 +503,4 @@ def test_a_number_of_classes_that_cannot_be_is_refused_at_once(root: Path, tmp_p
     with pytest.raises(
         RequestError, match="at most 1,000,000 classes of 'label', got 2,147,483,64"
     ):
-        open_source(TfdsSource.model_validate(source)).list(8)
+        TfdsConfig.model_validate(source).open().list(8)

@@ -20,10 +20,10 @@ from pipeline.job.config import TokenizeConfig
 from pipeline.reports.contact_sheet import draw_sheet
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import Summary, tokenize
-from pipeline.sources import SourceConfig, open_source
-from pipeline.sources.base import materialize
+from pipeline.sources import SourceConfig
 from pipeline.sources.units import cut_units
 from pipeline.stages.decode import DecodedImage, Refusal, decode_record
+from pipeline.views import DEFAULT_VIEWS
 
 RGB = ImageSpec(size_pixels=16, channels=3)
 
@@ -107,11 +107,11 @@ def make_config(
 def decode_all(
     config: SourceConfig, rules: DecodeRules
 ) -> Iterator[tuple[str, DecodedImage | Refusal]]:
-    opened = open_source(config)
-    with materialize(opened.list()) as listing:
+    opened = config.open()
+    with opened.list().on_disk() as listing:
         for unit in cut_units(listing, 64):
             for record in opened.read(unit, listing.features):
-                yield record.key, decode_record(record, RGB, ("center",), rules)
+                yield record.key, decode_record(record, RGB, DEFAULT_VIEWS, rules)
 
 
 def read_keys(directory: Path) -> list[str]:

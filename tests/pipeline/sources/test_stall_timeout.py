@@ -20,7 +20,14 @@ from fsq.errors import DataError
 from pipeline.job.config import TokenizeConfig
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import tokenize
-from pipeline.sources.stall_timeout import Heart, StalledError, heard, patiently, stall_reason
+from pipeline.sources.stall_timeout import (
+    THREAD_NAME,
+    Heartbeat,
+    StalledError,
+    run_with_stall_timeout,
+    stall_reason,
+    with_heartbeat,
+)
 from pipeline.stages.gil_limiter import Turn
 
 # A write into a pipe waits for its reader, and a read for its writer: a hang without a clock.
@@ -274,20 +281,20 @@ def hang(until: threading.Event) -> None:
 def test_work_that_stalls_is_begun_again_and_its_result_is_that_of_the_last_try():
     released, tries, ends = threading.Event(), [], []
 
-    def work(heart: Heart) -> str:
-        tries.append(heart)
+    def work(heartbeat: Heartbeat) -> str:
+        tries.append(heartbeat)
         number = len(tries)
-        heart.ask()
+        heartbeat.start_read()
         if number == 1:
             hang(released)
-        heart.receive()
+        heartbeat.end_read()
         ends.append(number)
         return f"result {number}"
 
-    assert patiently(work, timeout_seconds=0.1, tries=2, where="here") == "result 2"
+    assert run_with_stall_timeout(work, timeout_seconds=0.1, tries=2, where="here") == "result 2"
     released.set()
     for thread in threading.enumerate():
-        if thread.name == "patience":
+        if thread.name == THREAD_NAME:
             thread.join()
     # What was given up ends where it would have gone on: it commits nothing.
     assert ends == [2]
@@ -302,11 +309,11 @@ def test_work_that_always_stalls_says_how_far_it_came():
 
     counts = iter([5, 3])
 
-    def work(heart: Heart) -> list[int]:
-        return list(heard(records(next(counts)), heart))
+    def work(heartbeat: Heartbeat) -> list[int]:
+        return list(with_heartbeat(records(next(counts)), heartbeat))
 
     with pytest.raises(StalledError) as error:
-        patiently(work, timeout_seconds=0.1, tries=2, where="a file")
+        run_with_stall_timeout(work, timeout_seconds=0.1, tries=2, where="a file")
     released.set()
     assert str(error.value) == f"a file: {stall_reason(0.1, 2)}."
     assert error.value.count == 5
@@ -315,49 +322,49 @@ def test_work_that_always_stalls_says_how_far_it_came():
 def test_an_error_is_passed_on_and_not_tried_again():
     tries = []
 
-    def work(heart: Heart) -> None:
-        tries.append(heart)
+    def work(heartbeat: Heartbeat) -> None:
+        tries.append(heartbeat)
         raise OSError(5, "Input/output error", "a file")
 
     with pytest.raises(OSError, match="Input/output error"):
-        patiently(work, timeout_seconds=10, tries=3, where="a file")
+        run_with_stall_timeout(work, timeout_seconds=10, tries=3, where="a file")
     assert len(tries) == 1
 
 
 def test_long_work_between_two_records_is_no_stall():
-    def work(heart: Heart) -> str:
-        heart.ask()
-        heart.receive()
+    def work(heartbeat: Heartbeat) -> str:
+        heartbeat.start_read()
+        heartbeat.end_read()
         time.sleep(0.3)
-        heart.rest()
+        heartbeat.idle()
         return "done"
 
-    assert patiently(work, timeout_seconds=0.1, tries=1, where="here") == "done"
+    assert run_with_stall_timeout(work, timeout_seconds=0.1, tries=1, where="here") == "done"
 
 
-def test_abandoned_work_ends_at_its_next_beat_whichever_that_is():
-    for beat in (Heart.ask, Heart.receive, Heart.rest):
-        heart = Heart()
-        heart.abandon()
+def test_cancelled_work_ends_at_its_next_heartbeat_whichever_that_is():
+    for call in (Heartbeat.start_read, Heartbeat.end_read, Heartbeat.idle):
+        heartbeat = Heartbeat()
+        heartbeat.cancel()
         # No Exception: nothing that catches errors of the input may take it for one.
         with pytest.raises(BaseException, match=r"^$") as caught:
-            beat(heart)
+            call(heartbeat)
         assert not isinstance(caught.value, Exception)
 
 
 def test_a_thread_that_hangs_gives_its_turn_up():
     released, taken = threading.Event(), threading.Event()
 
-    def work(heart: Heart) -> None:
+    def work(heartbeat: Heartbeat) -> None:
         turn = Turn()
-        heart.on_abandon = turn.give_up
+        heartbeat.on_cancel = turn.give_up
         with turn:
-            heart.ask()
+            heartbeat.start_read()
             taken.set()
             hang(released)
 
     with pytest.raises(StalledError):
-        patiently(work, timeout_seconds=0.1, tries=1, where="here")
+        run_with_stall_timeout(work, timeout_seconds=0.1, tries=1, where="here")
     assert taken.is_set()
     with Turn() as mine:
         assert mine._held
@@ -365,6 +372,6 @@ def test_a_thread_that_hangs_gives_its_turn_up():
     with Turn() as mine:
         released.set()
         for thread in threading.enumerate():
-            if thread.name == "patience":
+            if thread.name == THREAD_NAME:
                 thread.join()
         assert mine._held and Turn._only_one.locked()

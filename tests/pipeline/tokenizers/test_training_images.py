@@ -13,7 +13,7 @@ from fsq.training.config import TrainingSpec
 from fsq.training.data import batch_of_step
 from pipeline.job.config import OutputConfig, TokenizeConfig
 from pipeline.run import tokenize
-from pipeline.sources.image_folder import ImageFolderSource
+from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.tokenizers.training_images import open_images, read_batches
 
 SPEC = ImageSpec(size_pixels=16, channels=3)
@@ -24,12 +24,12 @@ def training(**changes: object) -> TrainingSpec:
 
 
 @pytest.fixture
-def source(image_folder: Path) -> ImageFolderSource:
-    return ImageFolderSource(kind="image_folder", directory=str(image_folder))
+def source(image_folder: Path) -> ImageFolderConfig:
+    return ImageFolderConfig(kind="image_folder", directory=str(image_folder))
 
 
 def test_training_reads_the_pixels_that_tokenizing_encodes(
-    source: ImageFolderSource,
+    source: ImageFolderConfig,
     tokenizer_directory: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -64,7 +64,7 @@ def test_training_reads_the_pixels_that_tokenizing_encodes(
 
 @pytest.mark.parametrize("changes", [{"flip": True}, {"flip": True, "random_crop": 0.5}])
 def test_crops_and_flips_follow_from_the_seed_and_the_step(
-    source: ImageFolderSource, changes: dict
+    source: ImageFolderConfig, changes: dict
 ):
     def batches(seed: int) -> list[bytes]:
         with open_images(source, SPEC, training(**changes)) as images:
@@ -89,7 +89,7 @@ def test_a_random_crop_lies_inside_the_image_and_keeps_to_its_smallest_side():
             assert 0 <= box.top < box.bottom <= height
 
 
-def test_half_of_the_images_are_mirrored(source: ImageFolderSource):
+def test_half_of_the_images_are_mirrored(source: ImageFolderConfig):
     with open_images(source, SPEC, training()) as images:
         plain = images.batch(np.arange(100), np.random.default_rng(0))
     with open_images(source, SPEC, training(flip=True)) as images:
@@ -100,7 +100,7 @@ def test_half_of_the_images_are_mirrored(source: ImageFolderSource):
     assert 30 < mirrored.sum() < 70
 
 
-def test_an_epoch_shows_each_image_once(source: ImageFolderSource):
+def test_an_epoch_shows_each_image_once(source: ImageFolderConfig):
     with open_images(source, SPEC, training()) as images:
         seen = np.concatenate(
             [batch_of_step(images, step, batch_size=10, seed=3) for step in range(10)]
@@ -111,6 +111,6 @@ def test_an_epoch_shows_each_image_once(source: ImageFolderSource):
 
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path):
     (tmp_path / "broken.png").write_bytes(b"not a picture")
-    source = ImageFolderSource(kind="image_folder", directory=str(tmp_path), labels=False)
+    source = ImageFolderConfig(kind="image_folder", directory=str(tmp_path), labels=False)
     with pytest.raises(DataError, match=r"broken\.png: expected one of PNG.* Remove it from"):
         list(read_batches(source, SPEC))

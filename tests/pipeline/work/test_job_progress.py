@@ -30,7 +30,7 @@ def test_a_status_that_cannot_be_read_counts_for_nothing(
         token_counts={},
         content={},
         refused="",
-        stamp="",
+        etag="",
         machine="",
         seconds={},
     )

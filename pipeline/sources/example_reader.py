@@ -1,0 +1,162 @@
+"""Reading images from tf.train.Example records in TFRecord files."""
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Literal, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from fsq.dataset.example.proto import Example
+from fsq.dataset.formats.tfrecord import WRONG_DATA, read_frames
+from fsq.dataset.records import CarriedFeature, FeatureKind
+from fsq.errors import DataError, RequestError
+from fsq.storage import filesystem
+from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
+from pipeline.sources.listing import ListedFile, file_name
+from pipeline.sources.record_files import Damaged
+
+_LISTS: dict[str, FeatureKind] = {
+    "int64_list": "int64",
+    "float_list": "float32",
+    "bytes_list": "bytes",
+}
+
+
+def first_record_kinds(
+    files: Sequence[ListedFile], wanted: list[str], heartbeat: Callable[[], None]
+) -> dict[str, FeatureKind]:
+    """Returns the types of the wanted fields in the first record that can be read.
+
+    Raises:
+      RequestError: It lacks one of them, or there is no such record.
+    """
+    path, feature = _first_features(files, heartbeat)
+    kinds: dict[str, FeatureKind] = {}
+    for name in wanted:
+        kind = feature[name].WhichOneof("kind") if name in feature else None
+        if kind is None:
+            raise RequestError(
+                f"{path}: expected a field {name!r}, "
+                f"got {', '.join(sorted(feature))}. Correct the name in the config."
+            )
+        kinds[name] = _LISTS[kind]
+    return kinds
+
+
+def _first_features(files: Sequence[ListedFile], heartbeat: Callable[[], None]) -> tuple[str, Any]:
+    # A damaged record is refused or counted when its unit is read.
+    whole = [file for file in files if file.num_readable]
+    for listed in whole:
+        with filesystem.open_read(listed.path) as file:
+            for data in islice(read_frames(file, listed.path), listed.num_readable):
+                heartbeat()
+                with contextlib.suppress(DecodeError):
+                    if data is not None:
+                        return listed.path, Example.FromString(data).features.feature
+    raise RequestError(
+        f"{whole[0].path}: record 0: expected a tf.train.Example, got other bytes, "
+        "and none in any other record."
+    )
+
+
+class Fields(NamedTuple):
+    """The fields to read of an Example; without a `key`, the record's number makes the key."""
+
+    image: str
+    key: str | None
+    carried: tuple[CarriedFeature, ...]
+
+
+def read_examples(
+    unit: Unit, fields: Fields, damaged: Damaged, timed_out: Mapping[int, str]
+) -> Iterator[ImageRecord | BadRecord]:
+    """Yields the records of a unit from a TFRecord file.
+
+    A record that is no Example, or lacks a field, comes out as a BadRecord; so
+    does a damaged one unless damage is refused.
+    """
+    for span in unit.spans:
+        numbers = iter(range(span.first, span.first + span.num_records))
+        reason = next(iter(timed_out.values()), span.lost)
+        if timed_out and damaged == "refuse":
+            raise TimeoutError(errno.ETIMEDOUT, reason, unit.path)
+        if reason is None:
+            try:
+                yield from _read_span(unit.path, span, fields, damaged, numbers)
+            except OSError as error:
+                if damaged == "refuse":
+                    raise
+                reason = f"expected a file that can be read, got: {error.strerror or error}"
+            except DataError as error:
+                if damaged == "refuse":
+                    raise
+                reason = str(error).removeprefix(f"{unit.path}: ")
+        # The rest of the span.
+        for number in numbers:
+            yield BadRecord(_numbered(unit.path, number), reason or "")
+
+
+def _read_span(
+    path: str, span: Span, fields: Fields, damaged: Damaged, numbers: Iterator[int]
+) -> Iterator[ImageRecord | BadRecord]:
+    with filesystem.open_read(path) as file:
+        file.seek(span.offset)
+        left = span.num_records
+        prefix = _numbered(path, "")
+        for data in islice(read_frames(file, path, span.first), span.num_records):
+            number = next(numbers)
+            left -= 1
+            key = f"{prefix}{number}"
+            if data is None:
+                if damaged == "refuse":
+                    raise DataError(
+                        f"{path}: record {number}: {WRONG_DATA}. Copy the file anew, or set "
+                        "source.damaged to 'reject'."
+                    )
+                yield BadRecord(key, WRONG_DATA)
+                continue
+            try:
+                feature = Example.FromString(data).features.feature
+                if fields.key is not None:
+                    key = _scalar(feature, fields.key, "bytes").decode("utf-8", "surrogateescape")
+                yield ImageRecord(
+                    key=key,
+                    data=_scalar(feature, fields.image, "bytes"),
+                    carried=tuple(_scalar(feature, f.field, f.kind) for f in fields.carried),
+                )
+            except DecodeError:
+                yield BadRecord(key, "expected a tf.train.Example, got other bytes")
+            except _BadFieldError as error:
+                yield BadRecord(key, str(error))
+    if left:
+        raise DataError(
+            f"{path}: expected {span.num_records:,} records from {span.first} on, "
+            f"got {span.num_records - left:,}. The file changed after the job began."
+        )
+
+
+def _numbered(path: str, number: int | str) -> str:
+    return f"{file_name(path)}__{number}"
+
+
+class _BadFieldError(ValueError):
+    pass
+
+
+def _scalar(feature: Any, name: str, kind: Literal["int64", "float32", "bytes"]) -> Any:
+    entry = feature[name]
+    match kind:
+        case "bytes":
+            values = entry.bytes_list.value
+        case "int64":
+            values = entry.int64_list.value
+        case "float32":
+            values = entry.float_list.value
+    if len(values) != 1:
+        # The lookup has added a missing field to the message, which is then an empty one.
+        if entry.WhichOneof("kind") is None:
+            raise _BadFieldError(f"expected a field {name!r}, got none")
+        raise _BadFieldError(f"expected one {kind} in field {name!r}, got {len(values)}")
+    return values[0]

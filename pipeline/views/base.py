@@ -1,0 +1,64 @@
+"""The interface of a view policy: which crops and flips of an image are tokenized."""
+
+import abc
+from typing import Any
+
+import pydantic
+import pydantic_core
+
+from fsq.images.crop import View
+from fsq.validation import FrozenModel
+
+
+class ViewPolicy(FrozenModel, abc.ABC):
+    """Makes the same number of views of every image; a config, so its fields are its parameters.
+
+    Attributes:
+      kind: The policy's name in configs; each policy narrows it to a Literal.
+    """
+
+    kind: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its views, in their order; a policy of one view gives it its own name."""
+        return (self.kind,)
+
+    @abc.abstractmethod
+    def views(self, key: str, width: int, height: int) -> tuple[View, ...]:
+        """Places the views on one image; the same arguments give the same views everywhere.
+
+        Args:
+          key: The image's key; a random policy draws from its hash.
+          width: Of the upright image, in pixels.
+          height: Of the upright image, in pixels.
+
+        Returns:
+          One view for each of `names`, in that order, with its crop inside the image.
+        """
+
+    @pydantic.model_serializer(mode="wrap")
+    def _shorten(self, dump: pydantic.SerializerFunctionWrapHandler) -> Any:
+        """Writes a policy without parameters as its name, the way configs spell it."""
+        content = dump(self)
+        return content if content.keys() - {"kind"} else self.kind
+
+
+def _parse_policy(value: Any, validate: pydantic.ValidatorFunctionWrapHandler) -> ViewPolicy:
+    if isinstance(value, dict | ViewPolicy):
+        policy: ViewPolicy = validate(value)
+        return policy
+    try:
+        policy = validate({"kind": value})
+    except pydantic.ValidationError as error:
+        (problem, *_) = error.errors()
+        if problem["type"] != "union_tag_invalid":
+            raise
+        *first, last = problem["ctx"]["expected_tags"].split(", ")
+        expected = f"{', '.join(first)} or {last}" if first else last
+        raise pydantic_core.PydanticKnownError("literal_error", {"expected": expected}) from error
+    return policy
+
+
+# Lets a config write a policy without parameters as its name alone.
+NAME_OR_MAPPING = pydantic.WrapValidator(_parse_policy)
