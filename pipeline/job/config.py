@@ -6,7 +6,8 @@ import pydantic
 
 from fsq.dataset.formats import FileFormat
 from fsq.images.spec import DecodeRules
-from fsq.runtimes import Precision, RuntimeName
+from fsq.runtimes.base import Precision
+from fsq.runtimes.registry import RuntimeName
 from fsq.yaml_config import Name, Path_, _Frozen
 from pipeline.sources import SourceConfig
 

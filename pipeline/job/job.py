@@ -12,7 +12,8 @@ from typing import Literal
 from fsq.dataset.formats import FileFormat
 from fsq.dataset.records import CarriedFeature
 from fsq.images.spec import DecodeRules
-from fsq.runtimes import Precision, RuntimeName
+from fsq.runtimes.base import Precision
+from fsq.runtimes.registry import RuntimeName
 from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
 from pipeline.core.records import unit_name
@@ -35,7 +36,7 @@ class Job:
       features: What is carried along.
       decode: Which image files are decoded.
       batch_size: Images per run of the encoder.
-      runtime: How the encoder is run; 'auto' until that is settled.
+      runtime: How the encoder is run; 'auto' until one is selected.
       precision: Of the encoder.
       num_records: Images to read.
       num_units: Units they are cut into.
