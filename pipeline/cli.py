@@ -122,7 +122,7 @@ def _tokenize(
     from pipeline.planning.background_listing import listing_ahead
     from pipeline.planning.output_directory import describe_plan, is_finished
     from pipeline.planning.plan import make_plan
-    from pipeline.planning.runtime_selection import has_kept_encoder, recall_runtime
+    from pipeline.planning.runtime_selection import has_cached_encoder, runtime_of_output
 
     if output is not None:
         moved = {**config.output.model_dump(), "directory": output}
@@ -133,14 +133,14 @@ def _tokenize(
             import pipeline.run  # noqa: F401 - meanwhile, because it takes as long
         plan = make_plan(config, limit=limit, list_ahead=listing)
         if not overwrite:
-            plan = recall_runtime(plan)
+            plan = runtime_of_output(plan)
     if dry_run:
         print_pairs(describe_plan(plan, overwrite=overwrite))
         return None
-    # A finished dataset needs no TensorFlow, nor does an encoder that was kept; otherwise it is
+    # A finished dataset needs no TensorFlow, nor does an encoder from the cache; otherwise it is
     # loaded here, in silence.
     done = not overwrite and is_finished(plan)
-    _start(tensorflow=not (done or has_kept_encoder(plan)))
+    _start(tensorflow=not (done or has_cached_encoder(plan)))
     from pipeline.run import run
     from pipeline.work.job_progress import watch
 

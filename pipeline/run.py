@@ -23,7 +23,11 @@ from pipeline.planning.output_directory import (
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.retry_rejects import begin_retry, plan_retry
 from pipeline.planning.runtime_request import show_runtime
-from pipeline.planning.runtime_selection import recall_runtime, settle_by_cache, settle_runtime
+from pipeline.planning.runtime_selection import (
+    runtime_from_cache,
+    runtime_of_output,
+    select_runtime,
+)
 from pipeline.runners.beam_options import engine_options
 from pipeline.runners.beam_pipeline import run_units
 from pipeline.stages.encode_units import share_encoder
@@ -106,7 +110,7 @@ def run(
     """Runs a plan; see `tokenize`. The units are done inside of `observe(job)`."""
     options = engine_options(beam_options)
     if not overwrite:
-        plan = recall_runtime(plan)
+        plan = runtime_of_output(plan)
     job = plan.job
     # Whose directory it is comes first: in a stranger's not even a lock is made.
     if overwrite:
@@ -116,7 +120,7 @@ def run(
     with locked(job.output):
         # Once more, now that nobody else can change it.
         if not overwrite:
-            plan = recall_runtime(plan)
+            plan = runtime_of_output(plan)
             job = plan.job
         finished = not overwrite and is_finished(plan)
         if not (finished or overwrite):
@@ -175,7 +179,7 @@ def retry_rejects(
 
 
 def load_encoder(plan: Plan) -> Plan:
-    """Loads the encoder for this process, and settles how it is run.
+    """Loads the encoder for this process, and selects its runtime.
 
     Returns:
       The plan, with its runtime.
@@ -183,8 +187,8 @@ def load_encoder(plan: Plan) -> Plan:
     Raises:
       RequestError: Contract and weights do not fit together, or it cannot be run so.
     """
-    if (kept := settle_by_cache(plan)) is not None:
-        plan, encoder = kept
+    if (cached := runtime_from_cache(plan)) is not None:
+        plan, encoder = cached
     else:
         tokenizer = Tokenizer.from_bytes(
             plan.contract_data,
@@ -192,7 +196,7 @@ def load_encoder(plan: Plan) -> Plan:
             where=plan.tokenizer,
             batch_size=plan.job.batch_size,
         )
-        plan = settle_runtime(plan, tokenizer)
+        plan = select_runtime(plan, tokenizer)
         encoder = tokenizer.encoder
     share_encoder(plan.job, encoder)
     return plan

@@ -37,7 +37,7 @@ from pipeline.planning.fingerprint import fingerprint_of
 from pipeline.planning.output_directory import lay_folders
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.reuse_outputs import keep_parts, keep_shards
-from pipeline.planning.runtime_selection import recall_from
+from pipeline.planning.runtime_selection import runtime_of_fields
 from pipeline.sources import Listing
 from pipeline.sources.base import place_text
 from pipeline.sources.units import cut_units, spans_of, stamp_of, unit_records
@@ -106,7 +106,7 @@ def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:
     output = config.output.model_copy(update={"directory": directory})
     config = config.model_copy(update={"output": output})
     # Every record's place, because rejects lie anywhere.
-    plan = recall_from(make_plan(config, limit=fields["limit"], stride=1), fields)
+    plan = runtime_of_fields(make_plan(config, limit=fields["limit"], stride=1), fields)
     before = dataclasses.replace(
         plan.job,
         fingerprint=fingerprint_of(fields),

@@ -18,7 +18,7 @@ from pipeline.planning.runtime_request import describe_runtime
 from pipeline.work.job_file import read_job
 
 
-def recall_runtime(plan: Plan) -> Plan:
+def runtime_of_output(plan: Plan) -> Plan:
     """Gives a plan the runtime that its output was begun with, if that fits the config.
 
     So a job whose config says 'auto' chooses once.
@@ -31,11 +31,11 @@ def recall_runtime(plan: Plan) -> Plan:
         fields = read_manifest(output)["fingerprint"]["fields"]
     else:
         fields = (read_job(output) or {}).get("fields", {})
-    return recall_from(plan, fields)
+    return runtime_of_fields(plan, fields)
 
 
-def recall_from(plan: Plan, fields: dict[str, Any]) -> Plan:
-    """Does what `recall_runtime` does, given the fingerprint of the job that was begun."""
+def runtime_of_fields(plan: Plan, fields: dict[str, Any]) -> Plan:
+    """Does what `runtime_of_output` does, given the fingerprint of the job that was begun."""
     before, asked = fields.get("runtime"), plan.fields["runtime"]
     if not isinstance(before, dict) or before.get("precision") != asked["precision"]:
         return plan
@@ -46,10 +46,10 @@ def recall_from(plan: Plan, fields: dict[str, Any]) -> Plan:
     return _with_runtime(plan, {**before, **describe_runtime(before["name"], before["precision"])})
 
 
-def recall_choice(plan: Plan) -> Plan:
+def choice_from_cache(plan: Plan) -> Plan:
     """Gives a plan the runtime that an earlier run on this machine chose, if its kind is cached.
 
-    A choice of any other runtime saves no import, and is left to `settle_runtime`.
+    A choice of any other runtime saves no import, and is left to `select_runtime`.
     """
     asked = plan.fields["runtime"]
     if "probe" in asked:
@@ -58,29 +58,29 @@ def recall_choice(plan: Plan) -> Plan:
     return plan if choice is None or not _is_cached(choice[0]) else _with_choice(plan, *choice)
 
 
-def has_kept_encoder(plan: Plan) -> bool:
-    """Says whether `settle_by_cache` has an encoder to try; imports nothing heavy."""
-    plan = recall_choice(plan)
+def has_cached_encoder(plan: Plan) -> bool:
+    """Says whether `runtime_from_cache` has an encoder to try; imports nothing heavy."""
+    plan = choice_from_cache(plan)
     name = plan.job.runtime
     if "probe" not in plan.fields["runtime"] or name == "auto":
         return False
     return cache_of(plan.job).has_encoder(name, plan.job.precision)
 
 
-def settle_by_cache(plan: Plan) -> tuple[Plan, BatchEncoder] | None:
+def runtime_from_cache(plan: Plan) -> tuple[Plan, BatchEncoder] | None:
     """Selects runtime and encoder that an earlier run on this machine cached, without TensorFlow.
 
     Returns:
       The plan with its runtime, and the encoder; None if one of the two is missing.
     """
-    plan = recall_choice(plan)
+    plan = choice_from_cache(plan)
     # The result of the probe is part of the fingerprint: an encoder alone is not enough.
-    if "probe" not in plan.fields["runtime"] or (encoder := kept_encoder(plan.job)) is None:
+    if "probe" not in plan.fields["runtime"] or (encoder := cached_encoder(plan.job)) is None:
         return None
     return plan, encoder
 
 
-def kept_encoder(job: Job) -> BatchEncoder | None:
+def cached_encoder(job: Job) -> BatchEncoder | None:
     """Loads a job's encoder from the cache on disk, without TensorFlow; None if it is not there."""
     if job.runtime == "auto":
         return None
@@ -88,7 +88,7 @@ def kept_encoder(job: Job) -> BatchEncoder | None:
     return None if runtime is None else BatchEncoder(job.contract, runtime)
 
 
-def settle_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
+def select_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
     """Selects the runtime by trying, unless plan or cache say which; caches choice and encoder.
 
     Args:

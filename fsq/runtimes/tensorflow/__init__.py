@@ -18,7 +18,7 @@ def _make(autoencoder: Any, batch_size: int, *, compiled: bool) -> Runtime:
     from fsq.runtimes.tensorflow.graph import TensorFlowGraph
 
     if devices := multi_device.gpus():
-        return multi_device.OnDevices(autoencoder, batch_size, devices, compiled=compiled)
+        return multi_device.MultiDeviceGraph(autoencoder, batch_size, devices, compiled=compiled)
     return TensorFlowGraph(autoencoder, batch_size, compiled=compiled)
 
 

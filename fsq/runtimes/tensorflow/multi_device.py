@@ -15,7 +15,7 @@ from fsq.runtimes.tensorflow.graph import trace_tokens
 CALLS_PER_DEVICE = 2
 
 
-class OnDevices:
+class MultiDeviceGraph:
     """Pixels to tokens on whichever device is free.
 
     Each device has weights of its own, as constants of its graph: variables lie

@@ -23,7 +23,7 @@ from fsq.runtimes.probe import ProbeResult
 from fsq.tokenizer import Tokenizer
 from pipeline.job.config import TokenizeConfig
 from pipeline.planning.plan import make_plan
-from pipeline.planning.runtime_selection import cache_of, recall_choice, settle_by_cache
+from pipeline.planning.runtime_selection import cache_of, choice_from_cache, runtime_from_cache
 from pipeline.run import tokenize
 
 PROBE = ProbeResult(16_384, 1, 1e-6)
@@ -62,7 +62,7 @@ def files_of(config: TokenizeConfig) -> dict[str, bytes]:
 
 def found(config: TokenizeConfig) -> object:
     """What a run finds of its encoder."""
-    return settle_by_cache(make_plan(config))
+    return runtime_from_cache(make_plan(config))
 
 
 def entries(folder: Path) -> dict[str, Path]:
@@ -183,7 +183,7 @@ def test_a_cached_encoder_that_gives_other_tokens_is_not_taken(
     folder: Path, make_config: MakeConfig
 ):
     tokenize(make_config("first"))
-    plan, encoder = settle_by_cache(make_plan(make_config("second")))
+    plan, encoder = runtime_from_cache(make_plan(make_config("second")))
     images = np.random.default_rng(0).integers(0, 256, (8, *plan.job.contract.image.shape))
     images = images.astype(np.uint8)
     tokens = encoder.encode_batch(images)
@@ -200,7 +200,7 @@ def test_a_cached_encoder_that_gives_other_tokens_is_not_taken(
 
 def test_a_cached_encoder_that_cannot_be_run_is_not_taken(folder: Path, make_config: MakeConfig):
     tokenize(make_config("first"))
-    plan, encoder = settle_by_cache(make_plan(make_config("second")))
+    plan, encoder = runtime_from_cache(make_plan(make_config("second")))
     images = np.zeros((8, *plan.job.contract.image.shape), np.uint8)
     tokens = encoder.encode_batch(images)
     other = SimpleNamespace(model=replace(encoder.runtime.model, graph=b"<net/>"))
@@ -254,7 +254,7 @@ def test_a_worker_process_takes_the_cached_encoder(
     folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
     tokenize(make_config("first"))
-    job = recall_choice(make_plan(make_config("second"))).job
+    job = choice_from_cache(make_plan(make_config("second"))).job
     monkeypatch.setattr(pipeline.stages.encode_units, "_encoders", {})
     monkeypatch.setattr(Tokenizer, "from_bytes", None)
     encoder = pipeline.stages.encode_units.shared_encoder(job)

@@ -119,7 +119,7 @@ batches = np.split(tokenizer._probe()[:256], 4) * 5
 expected = [tokenizer.encode_batch(batch) for batch in batches]
 multi_device.gpus = lambda: [device.name for device in tf.config.list_logical_devices("CPU")]
 tokenizer.use_runtime("tensorflow")
-assert type(tokenizer._runtime) is multi_device.OnDevices
+assert type(tokenizer._runtime) is multi_device.MultiDeviceGraph
 used, device = [], tf.device
 tf.device = lambda name: used.append(name) or device(name)
 with ThreadPoolExecutor(4) as threads:
