@@ -24,12 +24,11 @@ from benchmarks.workloads import WORKLOADS, Workload
 from fsq.images.crop import center_crop, fit_image
 from fsq.images.decode import decode_image
 from fsq.images.spec import ImageSpec
-from fsq.runtimes import RuntimeName, is_installed
+from fsq.runtimes.registry import RUNTIMES
 
 CORES = len(os.sched_getaffinity(0))
 # Of images that are decoded and encoded; more would be the same again.
 MOST_IMAGES = 15_360
-RUNTIMES: tuple[RuntimeName, ...] = ("tensorflow", "xla", "openvino")
 
 
 def limit_of(decode: float, encode: float) -> float:
@@ -67,7 +66,10 @@ def encode_speeds(
     from fsq.tokenizer import Tokenizer
 
     tokenizers = {}
-    for name in filter(is_installed, RUNTIMES):
+    network = workload.contract.network.kind
+    for name, kind in RUNTIMES.items():
+        if network not in kind.networks or not kind.is_installed():
+            continue
         tokenizers[name] = Tokenizer.load(workload.tokenizer, batch_size=workload.batch_size)
         tokenizers[name].use_runtime(name)
     found = {}

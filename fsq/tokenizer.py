@@ -18,12 +18,12 @@ import safetensors.numpy
 from fsq.errors import DataError, RequestError
 from fsq.imported.reference_batch import Agreement, Reference, compare
 from fsq.quantizer import lattice
-from fsq.runtimes import Precision, Runtime, RuntimeName, reference_runtime
+from fsq.runtimes.base import Precision, Runtime
 from fsq.runtimes.batch_encoder import BatchEncoder
-from fsq.runtimes.cache import Cache
+from fsq.runtimes.cache import RuntimeCache
 from fsq.runtimes.factory import make_runtime
-from fsq.runtimes.openvino_model import OpenVinoModel
 from fsq.runtimes.probe import ProbeResult
+from fsq.runtimes.registry import RUNTIMES, RuntimeName, reference_runtime
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, AdoptedSpec, TokenContract
 from fsq.spec.serialization import (
     check_weights,
@@ -56,7 +56,9 @@ class Tokenizer:
         self.contract = contract
         self.batch_size = batch_size
         self._autoencoder = autoencoder
-        self._runtime: Runtime | None = None
+        self._runtime_name = reference_runtime(contract.network.kind)
+        self._precision: Precision = "float32"
+        self._made_runtime: Runtime | None = None
 
     @classmethod
     def of(cls, autoencoder: Any, batch_size: int = DEFAULT_BATCH_SIZE) -> "Tokenizer":
@@ -151,7 +153,8 @@ class Tokenizer:
         Raises:
           RequestError: The network cannot be run so, or a package is missing.
         """
-        self._runtime = make_runtime(name, self._autoencoder, self.batch_size, precision)
+        runtime = make_runtime(name, self._autoencoder, self.batch_size, precision)
+        self._made_runtime, self._runtime_name, self._precision = runtime, name, precision
 
     def choose_runtime(self) -> tuple[RuntimeName, ProbeResult]:
         """Encodes by the fastest runtime here whose tokens are the reference's, from now on.
@@ -162,7 +165,7 @@ class Tokenizer:
         from fsq.runtimes.autoselect import choose_runtime
 
         chosen, runtime = choose_runtime(self._autoencoder, self.batch_size, self._probe())
-        self._runtime = runtime
+        self._made_runtime, self._runtime_name, self._precision = runtime, chosen.name, "float32"
         return chosen.name, chosen.probe
 
     def probe_runtime(self) -> ProbeResult:
@@ -170,9 +173,6 @@ class Tokenizer:
         from fsq.runtimes.probe import compare_runtimes
 
         reference = reference_runtime(self.contract.network.kind)
-        if self._runtime is None:
-            self.use_runtime(reference)
-        assert self._runtime is not None
         return compare_runtimes(
             self._autoencoder,
             make_runtime(reference, self._autoencoder, self.batch_size),
@@ -189,18 +189,25 @@ class Tokenizer:
         return probe_images(self.contract.image, self.contract.tokens_per_image, self.batch_size)
 
     @property
+    def _runtime(self) -> Runtime:
+        """The runtime in use; the reference is made when it is first needed."""
+        if self._made_runtime is None:
+            self._made_runtime = make_runtime(
+                self._runtime_name, self._autoencoder, self.batch_size
+            )
+        return self._made_runtime
+
+    @property
     def encoder(self) -> BatchEncoder:
-        """Contract and runtime alone, to encode with; the reference runtime if none was named."""
-        if self._runtime is None:
-            self.use_runtime(reference_runtime(self.contract.network.kind))
-        assert self._runtime is not None
+        """The contract and the runtime in use, all that encoding needs."""
         return BatchEncoder(self.contract, self._runtime)
 
-    def keep_encoder(self, cache: Cache, precision: Precision) -> None:
-        """Keeps the encoder for the next run, if it is OpenVINO's that is in use."""
-        if isinstance(model := getattr(self._runtime, "model", None), OpenVinoModel):
+    def cache_encoder(self, cache: RuntimeCache) -> None:
+        """Stores the encoder on disk for the next run, if the runtime in use can be stored."""
+        if RUNTIMES[self._runtime_name].serialization is not None:
             images = self._probe()[: self.batch_size]
-            cache.keep_encoder(precision, model, images, self.encoder.encode_batch(images))
+            tokens = self.encode_batch(images)
+            cache.store_encoder(self._runtime_name, self._precision, self._runtime, images, tokens)
 
     def encode_batch(self, images: np.ndarray) -> np.ndarray:
         """Encodes one batch of at most `batch_size` images; see `BatchEncoder`."""

@@ -119,7 +119,7 @@ def _tokenize(
     from fsq.dataset.manifest import has_manifest
     from pipeline.planning.background_listing import listing_ahead
     from pipeline.planning.prepare import describe_job, prepare
-    from pipeline.planning.runtime_selection import has_kept_encoder
+    from pipeline.planning.runtime_selection import has_cached_encoder
 
     with quiet_start(), listing_ahead(config) as listing:
         if not dry_run and not has_manifest(config.output.directory):
@@ -130,7 +130,7 @@ def _tokenize(
         return None
     # A finished dataset needs no TensorFlow, nor does an encoder that was cached; otherwise it is
     # loaded here, in silence.
-    _start(tensorflow=not (prepared.is_finished or has_kept_encoder(prepared.plan)))
+    _start(tensorflow=not (prepared.is_finished or has_cached_encoder(prepared.plan)))
     from pipeline.run import run
     from pipeline.work.job_progress import watch
 

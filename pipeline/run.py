@@ -21,7 +21,7 @@ from pipeline.planning.plan import Plan
 from pipeline.planning.prepare import PreparedJob, match_output, prepare
 from pipeline.planning.retry_rejects import begin_retry, plan_retry
 from pipeline.planning.runtime_request import show_runtime
-from pipeline.planning.runtime_selection import settle_by_cache, settle_runtime
+from pipeline.planning.runtime_selection import runtime_from_cache, select_runtime
 from pipeline.planning.work_folder import begin
 from pipeline.runners.beam_options import engine_options
 from pipeline.runners.beam_pipeline import run_units
@@ -171,7 +171,7 @@ def load_encoder(plan: Plan) -> Plan:
     Raises:
       RequestError: Contract and weights do not fit together, or it cannot be run so.
     """
-    if (cached := settle_by_cache(plan)) is not None:
+    if (cached := runtime_from_cache(plan)) is not None:
         plan, encoder = cached
     else:
         tokenizer = Tokenizer.from_bytes(
@@ -180,7 +180,7 @@ def load_encoder(plan: Plan) -> Plan:
             where=plan.tokenizer.where,
             batch_size=plan.job.config.batch_size,
         )
-        plan = settle_runtime(plan, tokenizer)
+        plan = select_runtime(plan, tokenizer)
         encoder = tokenizer.encoder
     share_encoder(plan.job, encoder)
     return plan

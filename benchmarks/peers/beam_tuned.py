@@ -21,7 +21,7 @@ class GraphHandler(ModelHandler[np.ndarray, PredictionResult, Any]):
 
     def load_model(self) -> Callable[[np.ndarray], np.ndarray]:
         from benchmarks.peers.model import load_autoencoder
-        from fsq.runtimes.tensorflow_graph import TensorFlowGraph
+        from fsq.runtimes.tensorflow.graph import TensorFlowGraph
 
         return TensorFlowGraph(load_autoencoder(self._workload), self._workload.batch_size)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from benchmarks.workloads import Workload
 from fsq.models.autoencoder import Autoencoder, build_autoencoder, pixels_to_floats
 from fsq.quantizer.fsq_layer import FSQ
-from fsq.runtimes import RuntimeName
+from fsq.runtimes.registry import RuntimeName
 from fsq.spec.contract import WEIGHTS_FILE, TokenizerSpec
 from fsq.tokenizer import Tokenizer
 

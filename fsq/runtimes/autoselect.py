@@ -1,20 +1,23 @@
-"""Which runtime: the fastest here whose tokens are those of the reference."""
+"""Automatic choice of a runtime: the fastest here whose tokens are those of the reference."""
 
 import dataclasses
 import itertools
 import os
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from fsq.runtimes import Runtime, RuntimeName, is_installed, reference_runtime
+from fsq.errors import RequestError
+from fsq.runtimes.base import NetworkKind, Precision, Runtime
 from fsq.runtimes.factory import make_runtime
 from fsq.runtimes.probe import ProbeResult, compare_runtimes
+from fsq.runtimes.registry import RUNTIMES, RuntimeName, reference_runtime
 
-# A machine's speed varies from second to second; who comes first must be beaten clearly, so that
-# the same machine chooses the same runtime again.
+# A machine's speed varies from second to second. Only a clearly faster runtime replaces the
+# first candidate, so that the same machine makes the same choice again.
 CLEARLY_FASTER = 1.3
 SECONDS_EACH = 0.2
 ROUNDS = 3
@@ -23,12 +26,12 @@ ENOUGH_SECONDS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One runtime as it was found.
+    """What a candidate came to.
 
     Attributes:
-      name: Of the runtime.
+      name: The runtime.
       images_per_second: On all cores.
-      probe: Its tokens beside the reference's.
+      probe: Its tokens compared with the reference's.
     """
 
     name: RuntimeName
@@ -36,28 +39,43 @@ class Trial:
     probe: ProbeResult
 
 
-def candidates(kind: str) -> tuple[RuntimeName, ...]:
-    """The runtimes to try for a network of this kind; the reference is the last.
+def candidates(network: NetworkKind, precision: Precision = "float32") -> tuple[RuntimeName, ...]:
+    """Lists the runtimes that `auto` tries: the first that is installed, then the reference.
 
-    XLA takes seconds to compile and was nowhere faster than OpenVINO, so it is
-    tried only where that is missing.
+    Where the reference does not have the precision, the first runtime that has
+    it is alone, installed or not.
+
+    Raises:
+      RequestError: No runtime of such a network has the precision.
     """
-    reference = reference_runtime(kind)
-    if kind == "onnx":
-        return (reference,)
-    return ("openvino" if is_installed("openvino") else "xla", reference)
+    ranked = sorted(
+        (kind.auto_rank, name)
+        for name, kind in RUNTIMES.items()
+        if kind.auto_rank is not None and network in kind.networks and precision in kind.precisions
+    )
+    installed = [name for _, name in ranked if RUNTIMES[name].is_installed()]
+    reference = reference_runtime(network)
+    if precision in RUNTIMES[reference].precisions:
+        return (*installed[:1], reference)
+    names = installed or [name for _, name in ranked]
+    if not names:
+        raise RequestError(
+            f"precision: expected float32 for this tokenizer's network ({network}), "
+            f"got {precision}. No runtime of such a network has it."
+        )
+    return (names[0],)
 
 
 def choose_runtime(autoencoder: Any, batch_size: int, images: np.ndarray) -> tuple[Trial, Runtime]:
-    """Tries the candidates.
+    """Tries the candidates in float32.
 
     Args:
-      autoencoder: An `Autoencoder` or `Adopted`.
+      autoencoder: Encoder and quantizer, trained here or imported.
       batch_size: Images per call.
-      images: The probe, whole batches.
+      images: The probe, uint8 [N, S, S, C], whole batches.
 
     Returns:
-      The choice, and the runtime itself.
+      The trial of the one that was chosen, and the runtime itself.
     """
     names = candidates(autoencoder.spec.network.kind)
     runtimes = {name: make_runtime(name, autoencoder, batch_size) for name in names}
@@ -75,10 +93,12 @@ def choose_runtime(autoencoder: Any, batch_size: int, images: np.ndarray) -> tup
     return chosen, runtimes[chosen.name]
 
 
-def measure(runtimes: dict[RuntimeName, Runtime], images: np.ndarray) -> dict[RuntimeName, float]:
-    """Images per second of each runtime with all cores, in turns; the best of a few rounds.
+def measure(
+    runtimes: Mapping[RuntimeName, Runtime], images: np.ndarray
+) -> dict[RuntimeName, float]:
+    """Measures images per second of each runtime on all cores, in turns.
 
-    One round where batches take long.
+    The best of a few rounds counts; where batches take long there is one round.
     """
     cores = len(os.sched_getaffinity(0))
     best = dict.fromkeys(runtimes, 0.0)

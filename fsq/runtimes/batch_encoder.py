@@ -1,10 +1,10 @@
-"""A runtime with the contract of its tokens: what encodes a dataset, and no more."""
+"""The encoder of a dataset: a runtime with the contract of its tokens."""
 
 import dataclasses
 
 import numpy as np
 
-from fsq.runtimes import Runtime
+from fsq.runtimes.base import Runtime
 from fsq.spec.contract import TokenContract
 
 

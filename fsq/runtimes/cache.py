@@ -1,12 +1,12 @@
-"""What was found out about an encoder on this machine, kept for the next run.
+"""The on-disk cache of encoders: which runtime was chosen, and the encoder as it serializes it.
 
-Which runtime was chosen, and the encoder as OpenVINO has it: with both a job
-starts without TensorFlow, some seconds sooner. An entry belongs to one encoder,
-batch size, machine and software; whatever of these changes, it is made anew.
-A kept encoder must give the tokens it gave when it was kept, or it is not used.
+With both a job starts some seconds sooner, without TensorFlow. An entry belongs
+to one tokenizer, batch size, machine and set of versions; if one of these
+changes, a new entry is made. A cached encoder is used only if it gives the
+tokens that it gave when it was stored.
 
 The folder is $FSQ_CACHE, or fsq-tokenizer in $XDG_CACHE_HOME or ~/.cache;
-FSQ_CACHE=off keeps nothing. Removing it costs nothing but time.
+FSQ_CACHE=off turns the cache off. The folder can be removed at any time.
 """
 
 import contextlib
@@ -17,143 +17,148 @@ import importlib.metadata
 import io
 import json
 import os
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from fsq.runtimes import NEEDS, RUNTIMES, Runtime, RuntimeName
-from fsq.runtimes.openvino_model import OpenVinoModel
+from fsq.runtimes.base import Precision, Runtime
 from fsq.runtimes.probe import ProbeResult
+from fsq.runtimes.registry import RUNTIMES, RuntimeName, packages
 from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
+from fsq.storage.digest import sha256_of_file
+from fsq.storage.json_documents import sha256_of_json
 
 OFF = "off"
-# Their versions decide what an encoder computes.
-PACKAGES = ("tensorflow", "keras", "numpy", *sorted({package for package, _ in NEEDS.values()}))
-_ABOUT, _GRAPH, _WEIGHTS, _CHECK = "about.json", "encoder.xml", "encoder.bin", "check.npz"
-# What reading an entry that is damaged may raise.
-_DAMAGES = (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile)
+_Entry = Literal["choice", "encoder"]
 
 
-class Cache:
-    """Keeps what belongs to one encoder at one batch size.
+class RuntimeCache:
+    """The cache entries of one tokenizer at one batch size.
 
-    What cannot be read or written is passed over: it costs time, nothing else.
+    An entry that cannot be read counts as missing, one that cannot be written is
+    left out: both cost time, nothing else.
 
     Args:
-      contract: Of its tokens, with the sha256 of its weights.
+      contract: The token contract, with the sha256 of the weights.
       batch_size: Images per call.
-      machine: Kind of the machine, as far as last decimals and speed depend on it.
+      machine: The kind of machine, as far as last decimals and speed depend on it.
     """
 
     def __init__(self, contract: TokenContract, batch_size: int, machine: str):
+        versions = ("tensorflow", "keras", "numpy", *packages())
         self._facts = {
             "contract": contract.meaning_sha256,
             "weights": contract.weights_sha256,
             "batch_size": batch_size,
             "machine": machine,
             "cores": len(os.sched_getaffinity(0)),
-            "versions": {name: _version(name) for name in PACKAGES},
+            "versions": {name: _version(name) for name in versions},
             "code": _code_sha256(),
         }
 
-    def choice(self, asked: str, precision: str) -> tuple[RuntimeName, ProbeResult] | None:
+    def load_choice(
+        self, asked: str, precision: Precision
+    ) -> tuple[RuntimeName, ProbeResult] | None:
         """Returns the runtime that was chosen, and how its tokens agreed with the reference's.
 
         Args:
-          asked: What was asked for: a name, or 'auto'.
+          asked: What the config asks for: a runtime, or 'auto'.
           precision: Of the encoder.
         """
-        with contextlib.suppress(*_DAMAGES):
+        try:
             content = json.loads(self._read("choice", asked, precision))
-            found = {"name": content["name"], "probe": content["probe"]}
-            if content["seal"] == self._seal(found) and found["name"] in RUNTIMES:
-                return content["name"], ProbeResult(**content["probe"])
-        return None
-
-    def keep_choice(
-        self, asked: str, precision: str, name: RuntimeName, probe: ProbeResult
-    ) -> None:
-        """Keeps what `choice` returns."""
-        content = {"name": name, "probe": dataclasses.asdict(probe)}
-        sealed = {**content, "seal": self._seal(content)}
-        self._write("choice", asked, precision, json.dumps(sealed).encode())
-
-    def encoder(self, precision: str) -> Runtime | None:
-        """Returns the kept encoder, ready to run, if it gives the tokens that it gave."""
-        try:
-            data = self._read("encoder", "openvino", precision)
-            model, images, tokens, seal = _unpack(data)
-        except _DAMAGES:
+        except (OSError, ValueError):
             return None
-        if seal != self._seal(precision):
-            return None  # another tokenizer's, under this one's name
-        from fsq.runtimes.factory import run_openvino
+        return content["name"], ProbeResult(**content["probe"])
 
+    def store_choice(
+        self, asked: str, precision: Precision, name: RuntimeName, probe: ProbeResult
+    ) -> None:
+        """Stores what `load_choice` returns."""
+        content = {"name": name, "probe": dataclasses.asdict(probe)}
+        self._write("choice", asked, precision, json.dumps(content).encode())
+
+    def has_encoder(self, name: RuntimeName, precision: Precision) -> bool:
+        """Says whether there is an entry that `load_encoder` would try."""
+        with contextlib.suppress(OSError):
+            return self._path("encoder", name, precision).is_file()
+        return False
+
+    def load_encoder(self, name: RuntimeName, precision: Precision) -> Runtime | None:
+        """Returns the cached encoder, if it gives the tokens that it gave when it was stored."""
+        if (serialization := RUNTIMES[name].serialization) is None:
+            return None
         try:
-            runtime = run_openvino(model, precision)  # type: ignore[arg-type]
-        except RuntimeError:  # OpenVINO's own, for a graph that it cannot read
+            data, images, tokens = _unpack(self._read("encoder", name, precision))
+            runtime = serialization.from_bytes(data, precision)
+        except (OSError, ValueError):
             return None
         return runtime if np.array_equal(runtime(images), tokens) else None
 
-    def has_encoder(self, precision: str) -> bool:
-        """Says whether there is one, before OpenVINO is loaded."""
-        with contextlib.suppress(OSError):
-            return self._path("encoder", "openvino", precision).is_file()
-        return False
-
-    def keep_encoder(
-        self, precision: str, model: OpenVinoModel, images: np.ndarray, tokens: np.ndarray
+    def store_encoder(
+        self,
+        name: RuntimeName,
+        precision: Precision,
+        runtime: Runtime,
+        images: np.ndarray,
+        tokens: np.ndarray,
     ) -> None:
-        """Keeps an encoder.
+        """Stores an encoder.
 
         Args:
-          precision: It is run in.
-          model: The encoder.
-          images: One batch, to try it with.
-          tokens: Those it gives.
+          name: The runtime's name; its kind must have a serialization.
+          precision: Of the encoder.
+          runtime: The encoder.
+          images: One batch to check it with, uint8 [batch_size, S, S, C].
+          tokens: The batch's tokens.
         """
-        self._write(
-            "encoder", "openvino", precision, _pack(model, images, tokens, self._seal(precision))
-        )
+        serialization = RUNTIMES[name].serialization
+        assert serialization is not None, name
+        content = _pack(serialization.to_bytes(runtime), images, tokens)
+        self._write("encoder", name, precision, content)
 
-    def _seal(self, content: Any) -> str:
-        """Hashes what an entry says together with what it belongs to."""
-        return hashlib.sha256(
-            json.dumps([self._facts, content], sort_keys=True).encode()
-        ).hexdigest()
-
-    def _read(self, kind: str, asked: str, precision: str) -> bytes:
-        """Reads an entry.
+    def _read(self, entry: _Entry, asked: str, precision: Precision) -> bytes:
+        """Reads the content of an entry.
 
         Raises:
-          OSError: There is none, or something that is no file.
+          OSError: There is none, or something that is not a file.
+          ValueError: It is damaged, or another tokenizer's under this one's name.
         """
-        path = self._path(kind, asked, precision)
+        path = self._path(entry, asked, precision)
         if not path.is_file():
             raise FileNotFoundError(str(path))
-        return path.read_bytes()
+        seal, _, content = path.read_bytes().partition(b"\n")
+        if seal != self._seal(entry, asked, precision, content):
+            raise ValueError(f"{path}: expected an entry of this tokenizer, found other bytes")
+        return content
 
-    def _path(self, kind: str, asked: str, precision: str) -> Path:
-        """Names an entry.
+    def _write(self, entry: _Entry, asked: str, precision: Precision, content: bytes) -> None:
+        """Writes an entry whole or not at all; several jobs may do so at a time."""
+        with contextlib.suppress(OSError):
+            path = self._path(entry, asked, precision)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            seal = self._seal(entry, asked, precision, content)
+            filesystem.write(str(path), seal + b"\n" + content)
+
+    def _path(self, entry: _Entry, asked: str, precision: Precision) -> Path:
+        """Names the file of an entry.
 
         Raises:
-          FileNotFoundError: Nothing is kept.
+          FileNotFoundError: The cache is off.
         """
         if (folder := _folder()) is None:
             raise FileNotFoundError(OFF)
-        facts = {**self._facts, "asked": asked, "precision": precision}
-        name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        return folder / f"{kind}-{name[:32]}"
+        return folder / f"{entry}-{sha256_of_json(self._key(entry, asked, precision))[:32]}"
 
-    def _write(self, kind: str, asked: str, precision: str, data: bytes) -> None:
-        """Writes under another name first: several jobs may do so at a time."""
-        with contextlib.suppress(OSError):
-            path = self._path(kind, asked, precision)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            filesystem.write(str(path), data)
+    def _seal(self, entry: _Entry, asked: str, precision: Precision, content: bytes) -> bytes:
+        """Hashes the content of an entry together with what it belongs to."""
+        key = self._key(entry, asked, precision)
+        return sha256_of_json({**key, "content": hashlib.sha256(content).hexdigest()}).encode()
+
+    def _key(self, entry: _Entry, asked: str, precision: Precision) -> dict[str, Any]:
+        return {**self._facts, "entry": entry, "asked": asked, "precision": precision}
 
 
 def _folder() -> Path | None:
@@ -175,40 +180,17 @@ def _version(package: str) -> str | None:
 
 @functools.cache
 def _code_sha256() -> str:
-    """Of this package: who changes a network without a new version must not get the old one."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    """Hashes the code of `fsq`: an edited network must not get its old encoder."""
+    files = sorted(Path(__file__).parent.parent.rglob("*.py"))
+    return sha256_of_json({"files": [sha256_of_file(str(path)) for path in files]})
 
 
-def _pack(model: OpenVinoModel, images: np.ndarray, tokens: np.ndarray, seal: str) -> bytes:
-    about = {**dataclasses.asdict(model), "seal": seal}
-    check, packed = io.BytesIO(), io.BytesIO()
-    np.savez(check, images=images, tokens=tokens)
-    # A zip file bears checksums.
-    with zipfile.ZipFile(packed, "w") as file:
-        file.writestr(_GRAPH, about.pop("graph"))
-        file.writestr(_WEIGHTS, about.pop("weights"))
-        file.writestr(_CHECK, check.getvalue())
-        file.writestr(_ABOUT, json.dumps(about))
+def _pack(runtime: bytes, images: np.ndarray, tokens: np.ndarray) -> bytes:
+    packed = io.BytesIO()
+    np.savez(packed, runtime=np.frombuffer(runtime, np.uint8), images=images, tokens=tokens)
     return packed.getvalue()
 
 
-def _unpack(data: bytes) -> tuple[OpenVinoModel, np.ndarray, np.ndarray, str]:
-    with zipfile.ZipFile(io.BytesIO(data)) as file:
-        about: dict[str, Any] = json.loads(file.read(_ABOUT))
-        with np.load(io.BytesIO(file.read(_CHECK)), allow_pickle=False) as check:
-            images, tokens = check["images"], check["tokens"]
-        model = OpenVinoModel(
-            graph=file.read(_GRAPH),
-            weights=file.read(_WEIGHTS),
-            images_shape=tuple(about["images_shape"]),
-            grid=tuple(about["grid"]),
-            levels=tuple(about["levels"]),
-            preset=about["preset"],
-            eps=about["eps"],
-        )
-    if images.shape != model.images_shape:
-        raise ValueError("expected one batch to try the encoder with, got something else")
-    return model, images, tokens, about["seal"]
+def _unpack(data: bytes) -> tuple[bytes, np.ndarray, np.ndarray]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return arrays["runtime"].tobytes(), arrays["images"], arrays["tokens"]

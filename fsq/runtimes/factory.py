@@ -1,36 +1,39 @@
-"""Names to runtimes."""
+"""Making a runtime by its name, once it is clear that it can run the network."""
 
-import os
+from collections.abc import Iterable
 from typing import Any
 
 from fsq.errors import RequestError
-from fsq.runtimes import NEEDS, Precision, Runtime, RuntimeName, is_installed
-from fsq.runtimes.openvino_model import OpenVinoModel
+from fsq.runtimes.base import NetworkKind, Precision, Runtime
+from fsq.runtimes.registry import RUNTIMES, RuntimeName
 
 
-def check_runtime(name: RuntimeName, precision: Precision, kind: str) -> None:
-    """Says whether a network can be run so, before anything is loaded.
+def check_runtime(name: RuntimeName, precision: Precision, network: NetworkKind) -> None:
+    """Checks that a runtime is installed and runs such a network; imports nothing heavy.
 
     Raises:
-      RequestError: It cannot, or a package is missing.
+      RequestError: It does not, or its package is missing.
     """
-    if (name == "onnxruntime") != (kind == "onnx"):
-        right = "onnxruntime" if kind == "onnx" else "tensorflow, xla or openvino"
+    fitting = [other for other, kind in RUNTIMES.items() if network in kind.networks]
+    if name not in fitting:
         raise RequestError(
-            f"runtime: expected {right} for this tokenizer's network ({kind}), got {name}. "
-            "Correct it, or write auto."
+            f"runtime: expected {_either(fitting)} for this tokenizer's network ({network}), "
+            f"got {name}. Correct it, or write auto."
         )
-    if precision != "float32" and name != "openvino":
+    kind = RUNTIMES[name]
+    if precision not in kind.precisions:
+        others = [other for other in fitting if precision in RUNTIMES[other].precisions]
+        advice = f"Take runtime {_either(others)} for it." if others else "No runtime has it."
         raise RequestError(
-            f"precision: expected float32 with runtime {name}, got {precision}. "
-            "Only openvino has another."
+            f"precision: expected {_either(kind.precisions)} with runtime {name}, "
+            f"got {precision}. {advice}"
         )
-    if not is_installed(name):
-        package, extra = NEEDS[name]
+    if not kind.is_installed():
+        assert kind.package is not None
         raise RequestError(
-            f"runtime: expected the package {package}, which runs this tokenizer, found it not "
-            "installed. "
-            f"Install the extra: pip install 'fsq-tokenizer[{extra}]'."
+            f"runtime: expected the package {kind.package.name}, which runs this tokenizer, "
+            "found it not installed. "
+            f"Install the extra: pip install 'fsq-tokenizer[{kind.package.extra}]'."
         )
 
 
@@ -40,34 +43,19 @@ def make_runtime(
     """Makes a runtime for one batch size.
 
     Args:
-      name: Which.
-      autoencoder: An `Autoencoder` or `Adopted`.
+      name: Its name in the registry.
+      autoencoder: Encoder and quantizer, trained here or imported.
       batch_size: Images per call.
-      precision: Of the encoder; latents and tokens are computed as ever.
+      precision: Of the encoder.
 
     Raises:
       RequestError: See `check_runtime`.
     """
     check_runtime(name, precision, autoencoder.spec.network.kind)
-    if name == "onnxruntime":
-        from fsq.runtimes.onnx_runtime import OnnxRuntime
-
-        return OnnxRuntime(autoencoder, batch_size)
-    if name == "openvino":
-        from fsq.runtimes.openvino_convert import convert_encoder
-
-        return run_openvino(convert_encoder(autoencoder, batch_size), precision)
-    from fsq.runtimes import multi_device
-    from fsq.runtimes.tensorflow_graph import TensorFlowGraph
-
-    if devices := multi_device.gpus():
-        return multi_device.OnDevices(autoencoder, batch_size, devices, compiled=name == "xla")
-    return TensorFlowGraph(autoencoder, batch_size, compiled=name == "xla")
+    return RUNTIMES[name].make(autoencoder, batch_size, precision)
 
 
-def run_openvino(model: OpenVinoModel, precision: Precision = "float32") -> Runtime:
-    """Runs an encoder that OpenVINO has, a stream per core."""
-    from fsq.runtimes.openvino_streams import OpenVinoStreams
-
-    streams = len(os.sched_getaffinity(0))
-    return OpenVinoStreams(model, streams=streams, precision=precision)
+def _either(names: Iterable[str]) -> str:
+    """Joins names for a message: 'a, b or c'."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last

@@ -1,8 +1,8 @@
-"""The probe: images that every runtime is tried with, and how far its tokens agree.
+"""The probe: images that every runtime encodes, to compare its tokens with the reference's.
 
-An adopted tokenizer brings a reference batch of its own. Others get images made
+An imported tokenizer has a reference batch of its own. Others get images made
 here, the same for every tokenizer of a size: noise at all scales, as strong at
-each as photographs have it, so that latents spread over all levels.
+each as in photographs, so that latents spread over all levels.
 """
 
 import dataclasses
@@ -13,10 +13,10 @@ import numpy as np
 
 from fsq.images.spec import ImageSpec
 from fsq.quantizer import presets
-from fsq.runtimes import Runtime
+from fsq.runtimes.base import Runtime
 
 PROBE_TOKENS = 16_384
-# In steps of a level. Float32 latents of one network differ by about 1e-6 between runtimes.
+# In steps of a level; float32 latents of one network differ by about 1e-6 between runtimes.
 ROUNDING_ERROR = 1e-4
 # A runtime that changes more than this, even by rounding errors alone, is not the same encoder.
 MAX_SHARE = 1e-3
@@ -24,11 +24,11 @@ MAX_SHARE = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class ProbeResult:
-    """What became of the probe's tokens.
+    """A runtime's tokens of the probe compared with the reference's.
 
     Attributes:
       total: Tokens compared.
-      changed: How many are others.
+      changed: How many of them differ.
       farthest: How far the latent of any changed token lies from the rounding
         boundary that was crossed, in steps of a level; 0 if none changed.
     """
@@ -39,7 +39,7 @@ class ProbeResult:
 
     @property
     def agrees(self) -> bool:
-        """Whether the tokens are the same but for rounding errors at a boundary."""
+        """Whether the tokens differ by rounding errors at a boundary at most."""
         return self.farthest <= ROUNDING_ERROR and self.changed <= MAX_SHARE * self.total
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ def probe_images(spec: ImageSpec, tokens_per_image: int, batch_size: int) -> np.
 
     Args:
       spec: Their size and channels.
-      tokens_per_image: Of the tokenizer.
+      tokens_per_image: How many tokens the tokenizer makes of each.
       batch_size: Images per batch.
 
     Returns:
@@ -76,7 +76,8 @@ def probe_images(spec: ImageSpec, tokens_per_image: int, batch_size: int) -> np.
         images += noise[:, rows][:, :, rows]
         scale //= 2
     brightness = random.uniform(64, 192, (count, 1, 1, channels)).astype(np.float32)
-    return np.clip(images * 30 + brightness, 0, 255).astype(np.uint8)
+    pixels: np.ndarray = np.clip(images * 30 + brightness, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def fill_batches(images: np.ndarray, batch_size: int) -> np.ndarray:
@@ -88,13 +89,13 @@ def fill_batches(images: np.ndarray, batch_size: int) -> np.ndarray:
 def compare_runtimes(
     autoencoder: Any, reference: Runtime, candidate: Runtime, images: np.ndarray
 ) -> ProbeResult:
-    """Encodes the probe with both runtimes.
+    """Encodes the probe with both runtimes and counts the tokens that differ.
 
     Args:
-      autoencoder: What both run.
-      reference: Decides what the tokens should be.
-      candidate: Is tried.
-      images: uint8 [N, S, S, C], whole batches.
+      autoencoder: Encoder and quantizer, which both run.
+      reference: The runtime whose tokens are the correct ones.
+      candidate: The runtime to compare with it.
+      images: The probe, uint8 [N, S, S, C], whole batches.
     """
     total = changed = 0
     farthest = 0.0
@@ -104,12 +105,14 @@ def compare_runtimes(
         total += differ.size
         changed += int(differ.sum())
         if differ.any():
-            farthest = max(farthest, _crossed(autoencoder, batch, differ, found))
+            farthest = max(farthest, _farthest_from_boundary(autoencoder, batch, differ, found))
     return ProbeResult(total, changed, farthest)
 
 
-def _crossed(autoencoder: Any, images: np.ndarray, differ: np.ndarray, found: np.ndarray) -> float:
-    """How far a latent of the changed tokens would have to move to give the token found."""
+def _farthest_from_boundary(
+    autoencoder: Any, images: np.ndarray, differ: np.ndarray, found: np.ndarray
+) -> float:
+    """Returns how far the farthest latent lies from the token found, in steps of a level."""
     from fsq.models.autoencoder import pixels_to_floats
     from fsq.quantizer.lattice import tokens_to_digits
 

@@ -6,7 +6,8 @@ import pydantic
 
 from fsq.dataset.formats import PRIMARY, check_formats
 from fsq.images.spec import DecodeRules
-from fsq.runtimes import Precision, RuntimeName
+from fsq.runtimes.base import Precision
+from fsq.runtimes.registry import RuntimeName
 from fsq.validation import FrozenModel
 from fsq.yaml_config import Name, PathStr
 from pipeline.sources import SourceConfig

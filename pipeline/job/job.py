@@ -10,7 +10,7 @@ import math
 from typing import Literal
 
 from fsq.dataset.records import CarriedFeature
-from fsq.runtimes import RuntimeName
+from fsq.runtimes.registry import RuntimeName
 from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
 from pipeline.core.records import unit_name

@@ -19,12 +19,13 @@ import numpy as np
 
 from fsq.dataset.records import CarriedFeature
 from fsq.errors import DataError, FsqError, RequestError
+from fsq.runtimes.registry import packages
 from pipeline.job.config import TokenizeConfig
 from pipeline.planning.plan import list_source
 from pipeline.sources.listing import ListedFile, Listing
 
 # Libraries with threads that Python does not know of.
-HAVE_THREADS = {"grpc", "openvino", "tensorflow"}
+HAVE_THREADS = {"grpc", "tensorflow", *packages()}
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Literal, cast
 from fsq.dataset.fingerprint import Fingerprint, Input
 from fsq.errors import RequestError
 from fsq.quantizer import lattice
-from fsq.runtimes import RuntimeName
+from fsq.runtimes.registry import RuntimeName
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
 from fsq.spec.serialization import check_weights, parse_contract
 from fsq.storage import filesystem

@@ -1,54 +1,54 @@
-"""The runtime of a job, before it is known how fast any is here: what the config asks for."""
+"""The runtime that a config asks for, and how a fingerprint describes it."""
 
 import importlib.metadata
 import math
 
 from fsq.dataset.fingerprint import RuntimeChoice
 from fsq.errors import DataError
-from fsq.runtimes import NEEDS, RuntimeName, reference_runtime
 from fsq.runtimes.autoselect import candidates
+from fsq.runtimes.base import Precision
 from fsq.runtimes.factory import check_runtime
 from fsq.runtimes.probe import ProbeResult
+from fsq.runtimes.registry import RUNTIMES, RuntimeName
 from fsq.spec.contract import TokenContract
 from pipeline.job.config import TokenizeConfig
 
-# Channel values of all images. Below, trying runtimes takes longer than it can save.
+# Channel values of all images; below this, trying runtimes takes longer than it can save.
 SMALL_JOB = 2**24
 
 
 def request_runtime(
     config: TokenizeConfig, contract: TokenContract, num_images: int
 ) -> RuntimeChoice:
-    """Describes the runtime that a job begins with, as its fingerprint has it.
+    """Describes the runtime that a job begins with, for its fingerprint.
 
     Args:
       config: The job's config.
-      contract: Its tokens.
-      num_images: Runs of the encoder, each over one image or view.
+      contract: The tokenizer's contract.
+      num_images: Images and views to encode.
 
     Returns:
-      The runtime; its name is 'auto' where it has to be found out by trying.
+      See `describe_runtime`. The name is 'auto', without a version, where it has
+      to be found out by trying.
 
     Raises:
-      RequestError: The tokenizer cannot be run so.
+      RequestError: The tokenizer cannot be run so, or a package is missing.
     """
     kind = contract.network.kind
     name = config.runtime
-    if name == "auto" and config.precision != "float32":
-        name = "openvino"  # no other has another precision
-    if name == "auto" and (
-        len(candidates(kind)) == 1 or num_images * math.prod(contract.image.shape) < SMALL_JOB
-    ):
-        name = reference_runtime(kind)
     if name == "auto":
-        return RuntimeChoice(name=name, precision=config.precision)
+        names = candidates(kind, config.precision)
+        if len(names) > 1 and num_images * math.prod(contract.image.shape) >= SMALL_JOB:
+            return RuntimeChoice(name=name, precision=config.precision)
+        name = names[-1]
     check_runtime(name, config.precision, kind)
     return describe_runtime(name, config.precision)
 
 
-def describe_runtime(name: RuntimeName, precision: str) -> RuntimeChoice:
-    """Returns the name, the precision and, of a package of its own, the version."""
-    version = importlib.metadata.version(NEEDS[name][0]) if name in NEEDS else None
+def describe_runtime(name: RuntimeName, precision: Precision) -> RuntimeChoice:
+    """Returns the runtime with the version of its package, if it needs one of its own."""
+    package = RUNTIMES[name].package
+    version = None if package is None else importlib.metadata.version(package.name)
     return RuntimeChoice(name=name, precision=precision, version=version)
 
 

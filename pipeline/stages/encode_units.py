@@ -14,7 +14,7 @@ from fsq.tokenizer import Tokenizer
 from pipeline.core.hardware import machine_kind
 from pipeline.core.records import Reject, Unit, hash_record, hex_of_hashes, record_numbers
 from pipeline.job.job import Job
-from pipeline.planning.runtime_selection import kept_encoder
+from pipeline.planning.runtime_selection import cached_encoder
 from pipeline.sources.stall_timeout import (
     Heartbeat,
     StalledError,
@@ -194,7 +194,7 @@ def shared_encoder(job: Job) -> BatchEncoder:
     name = (job.fingerprint, job.config.batch_size)
     with _lock:
         if name not in _encoders:
-            _keep(job, kept_encoder(job) or _load_encoder(job))
+            _share(job, cached_encoder(job) or _load_encoder(job))
         return _encoders[name]
 
 
@@ -205,7 +205,7 @@ def _load_encoder(job: Job) -> BatchEncoder:
         where=job.work,
         batch_size=job.config.batch_size,
     )
-    assert job.runtime != "auto", "a job begins when its runtime is settled"
+    assert job.runtime != "auto", "a job begins when its runtime is selected"
     tokenizer.use_runtime(job.runtime, job.config.precision)
     return tokenizer.encoder
 
@@ -213,9 +213,9 @@ def _load_encoder(job: Job) -> BatchEncoder:
 def share_encoder(job: Job, encoder: BatchEncoder) -> None:
     """Gives this process an encoder for the job, ready to run."""
     with _lock:
-        _keep(job, encoder)
+        _share(job, encoder)
 
 
-def _keep(job: Job, encoder: BatchEncoder) -> None:
+def _share(job: Job, encoder: BatchEncoder) -> None:
     _encoders.clear()  # one job at a time; an old model would only take memory
     _encoders[job.fingerprint, job.config.batch_size] = encoder

@@ -47,6 +47,7 @@ def test_the_wheel_holds_the_two_packages_alone(root: Path):
         "from fsq.yaml_config import load_config; from pipeline.job.config import TokenizeConfig"
         "import pipeline.planning.plan",
         "import pipeline.planning.runtime_selection, pipeline.planning.background_listing",
+        "import fsq.runtimes.cache, fsq.runtimes.autoselect, fsq.runtimes.registry",
         "import pipeline.reports.verify",
         "import pipeline.cli",
         "from fsq.spec.serialization import parse_contract",

@@ -1,13 +1,14 @@
-"""A runtime that was chosen once is kept, and so is its encoder; neither changes a token."""
+"""The on-disk cache holds the chosen runtime and its encoder; neither changes a token."""
 
 import json
 import os
 import re
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,13 +17,13 @@ import yaml
 import fsq.runtimes.autoselect
 import pipeline.planning.runtime_request
 import pipeline.stages.encode_units
-from fsq.runtimes.cache import Cache
-from fsq.runtimes.openvino_model import OpenVinoModel
+from fsq.runtimes.cache import RuntimeCache
+from fsq.runtimes.openvino.model import OpenVinoModel
 from fsq.runtimes.probe import ProbeResult
 from fsq.tokenizer import Tokenizer
 from pipeline.job.config import TokenizeConfig
 from pipeline.planning.plan import make_plan
-from pipeline.planning.runtime_selection import recall_choice, settle_by_cache
+from pipeline.planning.runtime_selection import cache_of, choice_from_cache, runtime_from_cache
 from pipeline.run import tokenize
 
 PROBE = ProbeResult(16_384, 1, 1e-6)
@@ -31,7 +32,7 @@ MakeConfig = Callable[..., TokenizeConfig]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder for what is kept."""
+    """An empty folder for the cache."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("FSQ_CACHE", str(folder))
     return folder
@@ -61,14 +62,14 @@ def files_of(config: TokenizeConfig) -> dict[str, bytes]:
 
 def found(config: TokenizeConfig) -> object:
     """What a run finds of its encoder."""
-    return settle_by_cache(make_plan(config))
+    return runtime_from_cache(make_plan(config))
 
 
 def entries(folder: Path) -> dict[str, Path]:
     return {path.name.partition("-")[0]: path for path in folder.iterdir()}
 
 
-def test_a_kept_encoder_gives_the_same_dataset_without_tensorflow(
+def test_a_cached_encoder_gives_the_same_dataset_without_tensorflow(
     folder: Path, make_config: MakeConfig, tmp_path: Path, root: Path
 ):
     first = make_config("first")
@@ -101,7 +102,7 @@ finally:
     assert {**fingerprints[0]["fields"], "name": ""} == {**fingerprints[1]["fields"], "name": ""}
 
 
-def test_what_was_kept_of_another_encoder_is_not_taken(
+def test_an_entry_of_another_encoder_is_not_taken(
     folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
     tokenize(make_config("first"))
@@ -178,22 +179,36 @@ def test_what_is_no_file_is_not_read(folder: Path, make_config: MakeConfig):
     assert found(make_config("second")) is None
 
 
-def test_a_kept_encoder_that_gives_other_tokens_is_not_taken(folder: Path, make_config: MakeConfig):
-    config = make_config("first")
-    tokenize(config)
-    path = entries(folder)["encoder"]
-    with zipfile.ZipFile(path) as file:
-        contents = {name: file.read(name) for name in file.namelist()}
-    weights = np.frombuffer(contents["encoder.bin"], np.float32).copy()
+def test_a_cached_encoder_that_gives_other_tokens_is_not_taken(
+    folder: Path, make_config: MakeConfig
+):
+    tokenize(make_config("first"))
+    plan, encoder = runtime_from_cache(make_plan(make_config("second")))
+    images = np.random.default_rng(0).integers(0, 256, (8, *plan.job.contract.image.shape))
+    images = images.astype(np.uint8)
+    tokens = encoder.encode_batch(images)
+    model = encoder.runtime.model
+    weights = np.frombuffer(model.weights, np.float32).copy()
     weights[: len(weights) // 2] *= 1.5
-    contents["encoder.bin"] = weights.tobytes()
-    with zipfile.ZipFile(path, "w") as file:
-        for name, data in contents.items():
-            file.writestr(name, data)
+    other = SimpleNamespace(model=replace(model, weights=weights.tobytes()))
+    cache = cache_of(plan.job)
+    cache.store_encoder("openvino", "float32", encoder.runtime, images, tokens)
+    assert found(make_config("second")) is not None
+    cache.store_encoder("openvino", "float32", other, images, tokens)
     assert found(make_config("second")) is None
 
 
-def test_a_choice_is_kept_whatever_it_was(
+def test_a_cached_encoder_that_cannot_be_run_is_not_taken(folder: Path, make_config: MakeConfig):
+    tokenize(make_config("first"))
+    plan, encoder = runtime_from_cache(make_plan(make_config("second")))
+    images = np.zeros((8, *plan.job.contract.image.shape), np.uint8)
+    tokens = encoder.encode_batch(images)
+    other = SimpleNamespace(model=replace(encoder.runtime.model, graph=b"<net/>"))
+    cache_of(plan.job).store_encoder("openvino", "float32", other, images, tokens)
+    assert found(make_config("second")) is None
+
+
+def test_a_choice_is_cached_whatever_it_was(
     folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(pipeline.planning.runtime_request, "SMALL_JOB", 0)
@@ -209,36 +224,37 @@ def test_a_choice_is_kept_whatever_it_was(
     assert set(entries(folder)) == {"choice", "encoder"}
 
 
-def test_nothing_is_kept_where_that_is_not_wanted_or_not_possible(
+def test_nothing_is_cached_where_that_is_not_wanted_or_not_possible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer_directory: Path
 ):
     contract = Tokenizer.load(tokenizer_directory).contract
     model = OpenVinoModel(b"", b"", (1, 16, 16, 3), (4, 4), (3, 5, 4), "atanh", 1e-3)
-    images = np.zeros((1, 16, 16, 3), np.uint8)
+    images, tokens = np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 4, 4), np.int32)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "file").touch()
     for place in ("off", str(tmp_path / "file")):
         monkeypatch.setenv("FSQ_CACHE", place)
-        cache = Cache(contract, 1, "machine")
-        cache.keep_choice("auto", "float32", "xla", PROBE)
-        cache.keep_encoder("float32", model, images, np.zeros((1, 4, 4), np.int32))
-        assert cache.choice("auto", "float32") is None
-        assert cache.encoder("float32") is None
-        assert not cache.has_encoder("float32")
+        cache = RuntimeCache(contract, 1, "machine")
+        cache.store_choice("auto", "float32", "xla", PROBE)
+        cache.store_encoder("openvino", "float32", SimpleNamespace(model=model), images, tokens)
+        assert cache.load_choice("auto", "float32") is None
+        assert cache.load_encoder("openvino", "float32") is None
+        assert not cache.has_encoder("openvino", "float32")
     assert not (tmp_path / "home").exists()
     # And where nothing is said, in the home folder.
     monkeypatch.delenv("FSQ_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    Cache(contract, 1, "machine").keep_choice("auto", "float32", "xla", PROBE)
-    assert Cache(contract, 1, "machine").choice("auto", "float32") == ("xla", PROBE)
+    RuntimeCache(contract, 1, "machine").store_choice("auto", "float32", "xla", PROBE)
+    cache = RuntimeCache(contract, 1, "machine")
+    assert cache.load_choice("auto", "float32") == ("xla", PROBE)
     assert len(os.listdir(tmp_path / "home" / ".cache" / "fsq-tokenizer")) == 1
 
 
-def test_a_worker_process_takes_what_was_kept(
+def test_a_worker_process_takes_the_cached_encoder(
     folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
     tokenize(make_config("first"))
-    job = recall_choice(make_plan(make_config("second"))).job
+    job = choice_from_cache(make_plan(make_config("second"))).job
     monkeypatch.setattr(pipeline.stages.encode_units, "_encoders", {})
     monkeypatch.setattr(Tokenizer, "from_bytes", None)
     encoder = pipeline.stages.encode_units.shared_encoder(job)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ import pipeline.planning.runtime_request
 from fsq.errors import RequestError
 from fsq.images.spec import ImageSpec
 from fsq.models.autoencoder import Autoencoder, build_autoencoder
-from fsq.runtimes.autoselect import choose_runtime
+from fsq.runtimes.autoselect import candidates, choose_runtime
+from fsq.runtimes.base import NetworkKind
 from fsq.runtimes.factory import make_runtime
-from fsq.runtimes.openvino_convert import convert_encoder
-from fsq.runtimes.openvino_streams import OpenVinoStreams
+from fsq.runtimes.openvino.convert import convert_encoder
+from fsq.runtimes.openvino.streams import OpenVinoStreams
 from fsq.runtimes.probe import ROUNDING_ERROR, compare_runtimes, fill_batches, probe_images
+from fsq.runtimes.registry import reference_runtime
 from fsq.spec.contract import TokenizerSpec
 from fsq.spec.network_spec import ConvNetwork, ResidualNetwork
 from fsq.tokenizer import Tokenizer
@@ -109,14 +112,14 @@ import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 tf.config.threading.set_intra_op_parallelism_threads(1)
-from fsq.runtimes import factory, multi_device
+from fsq.runtimes.tensorflow import multi_device
 from fsq.tokenizer import Tokenizer
 tokenizer = Tokenizer.load(sys.argv[1], batch_size=64)
 batches = np.split(tokenizer._probe()[:256], 4) * 5
 expected = [tokenizer.encode_batch(batch) for batch in batches]
 multi_device.gpus = lambda: [device.name for device in tf.config.list_logical_devices("CPU")]
 tokenizer.use_runtime("tensorflow")
-assert type(tokenizer._runtime) is multi_device.OnDevices
+assert type(tokenizer._runtime) is multi_device.MultiDeviceGraph
 used, device = [], tf.device
 tf.device = lambda name: used.append(name) or device(name)
 with ThreadPoolExecutor(4) as threads:
@@ -220,9 +223,28 @@ def test_the_fastest_runtime_is_chosen_if_its_tokens_are_right(
 
     monkeypatch.setattr(fsq.runtimes.autoselect, "make_runtime", make)
     assert choose_runtime(autoencoder, BATCH_SIZE, images)[0].name == "tensorflow"
-    monkeypatch.setattr(fsq.runtimes.autoselect, "is_installed", lambda name: False)
-    assert fsq.runtimes.autoselect.candidates("conv") == ("xla", "tensorflow")
-    assert fsq.runtimes.autoselect.candidates("onnx") == ("onnxruntime",)
+
+
+def test_the_candidates_are_the_first_fast_runtime_installed_and_the_reference(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    for network in get_args(NetworkKind):
+        fast = () if network == "onnx" else ("openvino",)
+        assert candidates(network) == (*fast, reference_runtime(network))
+    monkeypatch.setitem(sys.modules, "openvino", None)  # not to be found
+    assert candidates("conv") == ("xla", "tensorflow")
+    assert candidates("onnx") == ("onnxruntime",)
+
+
+def test_a_precision_is_had_by_the_runtime_that_has_it(monkeypatch: pytest.MonkeyPatch):
+    assert candidates("conv", "bfloat16") == ("openvino",)
+    with pytest.raises(
+        RequestError, match=r"precision: expected float32 .* \(onnx\), got bfloat16"
+    ):
+        candidates("onnx", "bfloat16")
+    # Not installed it is named all the same, so that the error tells what to install.
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert candidates("conv", "bfloat16") == ("openvino",)
 
 
 def test_every_candidate_is_measured(autoencoder: Autoencoder):
@@ -349,6 +371,6 @@ def test_a_runtime_that_cannot_be_is_refused_before_anything_is_written(
 def test_a_runtime_that_is_not_installed_is_named_with_its_extra(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("fsq.runtimes.factory.is_installed", lambda name: False)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(RequestError, match=r"Install the extra: pip install 'fsq-token.*openvino"):
         tokenize(make_config(runtime="openvino"))

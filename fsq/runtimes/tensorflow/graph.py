@@ -1,12 +1,13 @@
-"""The reference runtime, the encoder as one TensorFlow graph in float32; and the same under XLA."""
+"""TensorFlow graphs for one batch size: pixels to tokens, pixels to latents, latents to tokens."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from fsq.models.autoencoder import Autoencoder, pixels_to_floats
-from fsq.runtimes import finite_tokens
 
 
 class TensorFlowGraph:
@@ -25,16 +26,27 @@ class TensorFlowGraph:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         assert images.shape == self._shape, (images.shape, self._shape)
-        return self._run(tf.constant(images)).numpy()
+        tokens: np.ndarray = self._run(tf.constant(images)).numpy()
+        return tokens
 
 
-def latents_of(autoencoder: Autoencoder, images: tf.Tensor) -> tf.Tensor:
+def latents_of(autoencoder: Any, images: tf.Tensor) -> tf.Tensor:
     """Encodes images uint8 [B, S, S, C] to latents float32 [B, rows, columns, D]."""
     floats = pixels_to_floats(images, autoencoder.spec.image)
     return autoencoder.encoder(floats, training=False)
 
 
-def trace_tokens(autoencoder: Autoencoder, batch_size: int, *, compiled: bool) -> Any:
+def finite_tokens(quantizer: Any, latents: tf.Tensor) -> tf.Tensor:
+    """Quantizes latents [..., D]; a NaN or an infinity among them gives the token -1.
+
+    The quantizer bounds an infinite latent like any other, to a token that means nothing.
+    """
+    finite = ops.all(ops.isfinite(latents), axis=-1)
+    tokens = quantizer.latents_to_indices(latents)
+    return ops.where(finite, tokens, ops.cast(-1, tokens.dtype))
+
+
+def trace_tokens(autoencoder: Any, batch_size: int, *, compiled: bool) -> Any:
     """Traces images uint8 [batch_size, S, S, C] -> tokens; a concrete function."""
     shape = (batch_size, *autoencoder.spec.image.shape)
 
@@ -47,8 +59,8 @@ def trace_tokens(autoencoder: Autoencoder, batch_size: int, *, compiled: bool) -
     return run.get_concrete_function()
 
 
-def trace_encoder(autoencoder: Autoencoder, batch_size: int) -> Any:
-    """Traces `latents_of` for one batch size; returns the concrete function."""
+def trace_encoder(autoencoder: Any, batch_size: int) -> Any:
+    """Traces `latents_of` for one batch size; a concrete function."""
     shape = (batch_size, *autoencoder.spec.image.shape)
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
@@ -58,8 +70,8 @@ def trace_encoder(autoencoder: Autoencoder, batch_size: int) -> Any:
     return encode.get_concrete_function()
 
 
-def trace_quantizer(autoencoder: Any, batch_size: int) -> Any:
-    """Traces latents float32 [batch_size, rows, columns, D] -> tokens; a concrete function."""
+def quantize_function(autoencoder: Any, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function from latents float32 [batch_size, rows, columns, D] to tokens."""
     spec = autoencoder.spec
     shape = (batch_size, *spec.grid, len(spec.levels))
 
@@ -67,4 +79,5 @@ def trace_quantizer(autoencoder: Any, batch_size: int) -> Any:
     def quantize(latents: tf.Tensor) -> tf.Tensor:
         return finite_tokens(autoencoder.quantizer, latents)
 
-    return quantize.get_concrete_function()
+    traced = quantize.get_concrete_function()
+    return lambda latents: traced(tf.constant(latents)).numpy()

@@ -9,13 +9,13 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from fsq.models.autoencoder import Autoencoder
-from fsq.runtimes.tensorflow_graph import trace_tokens
+from fsq.runtimes.tensorflow.graph import trace_tokens
 
 # One batch is copied to the device while the one before is encoded.
 CALLS_PER_DEVICE = 2
 
 
-class OnDevices:
+class MultiDeviceGraph:
     """Pixels to tokens on whichever device is free.
 
     Each device has weights of its own, as constants of its graph: variables lie
@@ -51,12 +51,14 @@ class OnDevices:
         device, encode = self._free.get()
         try:
             with tf.device(device):
-                return encode(tf.constant(images)).numpy()
+                tokens: np.ndarray = encode(tf.constant(images)).numpy()
+                return tokens
         finally:
             self._free.put((device, encode))
 
 
-def _placed(traced: Any, device: str, compiled: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+def _placed(traced: Any, device: str, compiled: bool) -> Any:
+    """Traces a function again for one device, its variables as constants; a concrete function."""
     frozen = convert_variables_to_constants_v2(traced)
 
     @tf.function(
@@ -73,9 +75,9 @@ def _placed(traced: Any, device: str, compiled: bool) -> Callable[[tf.Tensor], t
 
 
 def gpus() -> list[str]:
-    """Names the GPUs of this process; their memory is taken as it is needed, not all at once."""
+    """Names the GPUs of this process, and lets TensorFlow allocate their memory as needed."""
     for gpu in tf.config.list_physical_devices("GPU"):
-        # Another process may need the rest. Refused once TensorFlow has begun; then it stays.
+        # Another process may need the rest. TensorFlow refuses once it uses the device.
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:

@@ -1,4 +1,4 @@
-"""The encoder in OpenVINO on the CPU, the quantizer behind it in NumPy. Needs `openvino`.
+"""A converted encoder run by OpenVINO on the CPU, and the quantizer after it in NumPy.
 
 OpenVINO folds constants, chooses memory layouts and fuses normalisation and
 activations with the convolutions before them; that is where its speed comes
@@ -17,9 +17,10 @@ import numpy as np
 import openvino
 
 from fsq.quantizer.numpy_quantizer import LatentsToTokens
-from fsq.runtimes.openvino_model import OpenVinoModel
+from fsq.runtimes.base import Precision
+from fsq.runtimes.openvino.model import OpenVinoModel
 
-HINTS = {"float32": "f32", "bfloat16": "bf16"}
+HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVinoStreams:
@@ -30,12 +31,12 @@ class OpenVinoStreams:
     the latents are the same, bit for bit, whatever their number.
 
     Args:
-      model: Of the encoder, for one batch size.
-      streams: Batches at a time.
-      precision: 'float32', or 'bfloat16', which moves some per cent of the tokens.
+      model: The converted encoder, for one batch size.
+      streams: Batches that are encoded at a time.
+      precision: 'float32', or 'bfloat16', which changes some per cent of the tokens.
     """
 
-    def __init__(self, model: OpenVinoModel, *, streams: int, precision: str = "float32"):
+    def __init__(self, model: OpenVinoModel, *, streams: int, precision: Precision = "float32"):
         self.model = model
         self.batch_size = model.images_shape[0]
         self._shape = model.images_shape
@@ -65,7 +66,7 @@ class OpenVinoStreams:
         request = self._requests.get()
         try:
             request.infer({0: images}, share_inputs=True)
-            # The latents are the request's own memory: tokens first, then it is another's.
+            # The latents lie in the request's own memory, which its next user overwrites.
             latents = request.get_output_tensor(0).data
             tokens = self._quantize(latents.reshape(self.batch_size, self._positions, -1))
         finally:

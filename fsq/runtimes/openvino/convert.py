@@ -1,30 +1,31 @@
-"""A Keras encoder to OpenVINO, by way of TensorFlow. Needs `openvino`."""
+"""Converting an encoder to OpenVINO, by way of a TensorFlow graph."""
 
 import tempfile
 from pathlib import Path
 from typing import Any
 
 # First, because it keeps OpenVINO from reporting its use.
-from fsq.runtimes.openvino_streams import openvino
+import fsq.runtimes.openvino.streams  # noqa: F401
 
 # isort: split
+import openvino
 from openvino.frontend import FrontEndManager
 from openvino.frontend.tensorflow.graph_iterator import GraphIteratorTFGraph
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from fsq.runtimes.openvino_model import OpenVinoModel
-from fsq.runtimes.tensorflow_graph import trace_encoder
+from fsq.runtimes.openvino.model import OpenVinoModel
+from fsq.runtimes.tensorflow.graph import trace_encoder
 
 
 def convert_encoder(autoencoder: Any, batch_size: int) -> OpenVinoModel:
-    """Converts the encoder of an `Autoencoder` or `Adopted` for one batch size.
+    """Converts the encoder of an autoencoder, trained here or imported, for one batch size.
 
-    It goes through OpenVINO's file format, so that an encoder just converted and
-    one that was kept are the same.
+    The result is in OpenVINO's file format, so that an encoder just converted and
+    one from the cache are the same.
     """
     graph = convert_variables_to_constants_v2(trace_encoder(autoencoder, batch_size)).graph
     frontend = FrontEndManager().load_by_framework("tf")
-    # What is converted refers to both, without holding them.
+    # Both are named to keep them alive: the loaded graph refers to them without owning them.
     iterator = GraphIteratorTFGraph(graph, share_weights=False)
     loaded = frontend.load(iterator)
     spec = autoencoder.spec

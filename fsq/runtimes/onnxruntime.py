@@ -1,0 +1,57 @@
+"""ONNX Runtime: the reference for encoders that were imported from ONNX, and their only runtime."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fsq.runtimes.base import Package, Precision, Runtime, RuntimeKind
+
+
+class OnnxEncoder:
+    """Pixels to tokens: a table of floats, ONNX Runtime, and the quantizer in TensorFlow.
+
+    Args:
+      batch_size: Images per call.
+      floats: The float of each pixel value, float32 [256].
+      encode: Images float32 [B, S, S, C] to latents float32 [B, rows, columns, D].
+      quantize: Latents to tokens [B, rows, columns].
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        floats: np.ndarray,
+        encode: Callable[[np.ndarray], np.ndarray],
+        quantize: Callable[[np.ndarray], np.ndarray],
+    ):
+        self.batch_size = batch_size
+        self._floats = floats
+        self._encode = encode
+        self._quantize = quantize
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        assert len(images) == self.batch_size, (images.shape, self.batch_size)
+        return self._quantize(self._encode(self._floats[images]))
+
+
+def _make(autoencoder: Any, batch_size: int, precision: Precision) -> Runtime:
+    from fsq.models.autoencoder import pixels_to_floats
+    from fsq.runtimes.tensorflow.graph import quantize_function
+
+    # The very floats of every other runtime, without a copy of the batch in TensorFlow.
+    floats = pixels_to_floats(np.arange(256, dtype=np.uint8), autoencoder.spec.image)
+    return OnnxEncoder(
+        batch_size,
+        np.asarray(floats),
+        autoencoder.encoder,
+        quantize_function(autoencoder, batch_size),
+    )
+
+
+KIND = RuntimeKind(
+    make=_make,
+    networks=frozenset({"onnx"}),
+    package=Package("onnxruntime", extra="onnx"),
+    reference=True,
+)
