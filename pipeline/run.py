@@ -25,7 +25,7 @@ from pipeline.planning.runtime_selection import runtime_from_cache, select_runti
 from pipeline.planning.work_folder import begin
 from pipeline.runners.beam_options import engine_options
 from pipeline.runners.beam_pipeline import run_units
-from pipeline.stages.encode_units import share_encoder
+from pipeline.stages.shared_encoder import share_encoder
 
 __all__ = ["Summary", "retry_rejects", "run", "tokenize"]
 

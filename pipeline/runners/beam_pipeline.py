@@ -8,7 +8,7 @@ from pipeline.core.records import Unit
 from pipeline.job.job import Job
 from pipeline.runners.beam_workers import quiet_workers, watched_workers
 from pipeline.stages.encode_units import tokenize_unit
-from pipeline.stages.finalize import close_dataset, settle_units
+from pipeline.stages.finalize import check_units, finalize_dataset
 from pipeline.stages.merge_shards import write_shard
 from pipeline.work.signals import is_interrupt, message_in, read_failure, stop
 
@@ -53,12 +53,12 @@ def build(pipeline: beam.Pipeline, job: Job, units: list[Unit]) -> beam.PCollect
         | "Tokenize" >> TokenizeUnits(job)
         # All units must be done and in balance before the first shard: a shard takes from each.
         | "GatherUnits" >> Gather()
-        | "Settle" >> beam.FlatMap(settle_units, job)
+        | "CheckUnits" >> beam.FlatMap(check_units, job)
         | "SpreadShards" >> beam.Reshuffle()
         | "Write" >> WriteShards(job)
         | "GatherShards" >> Gather()
         # The manifest is written here, last of all.
-        | "Close" >> beam.Map(close_dataset, job)
+        | "Finalize" >> beam.Map(finalize_dataset, job)
     )
 
 

@@ -1,4 +1,4 @@
-"""Batches: views gathered to the one size that the encoder always sees, and their records."""
+"""Batching: views in batches of the one size that the encoder always sees, and their records."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -11,12 +11,12 @@ from fsq.errors import DataError
 from fsq.images.crop import View
 from fsq.runtimes.batch_encoder import BatchEncoder
 from pipeline.job.job import Job
-from pipeline.stages.gil_limiter import Turn
-from pipeline.stages.stage_timer import Clock
+from pipeline.stages.gil_limiter import GilLimiter
+from pipeline.stages.stage_timer import StageTimer
 from pipeline.work.unit_files import PlacedRecord
 
 
-class Waiting(NamedTuple):
+class PendingView(NamedTuple):
     """What remains of a view once its pixels are in a batch.
 
     Attributes:
@@ -34,44 +34,44 @@ class Waiting(NamedTuple):
     view: View
 
 
-class Batch:
-    """Gathers the views of a unit to full batches and runs the encoder on them.
+class UnitBatches:
+    """Collects the views of a unit in full batches and runs the encoder on them.
 
     Attributes:
       lost: Of the images with a NaN or an infinite latent in any view, by number.
     """
 
-    def __init__(self, job: Job, encoder: BatchEncoder, clock: Clock, turn: Turn):
-        self.lost: dict[int, Waiting] = {}
+    def __init__(self, job: Job, encoder: BatchEncoder, timer: StageTimer, limiter: GilLimiter):
+        self.lost: dict[int, PendingView] = {}
         self._writer = ExampleWriter(
             job.contract.vocab_size, job.features, job.config.output.tokens
         )
-        self._encoder, self._clock, self._turn = encoder, clock, turn
+        self._encoder, self._timer, self._limiter = encoder, timer, limiter
         shape = (encoder.batch_size, *encoder.contract.image.shape)
         self._pixels = np.zeros(shape, np.uint8)
-        self._waiting: list[Waiting] = []
-        self._encoded: list[tuple[list[Waiting], np.ndarray]] = []
+        self._pending: list[PendingView] = []
+        self._encoded: list[tuple[list[PendingView], np.ndarray]] = []
 
-    def add(self, waiting: Waiting, pixels: np.ndarray) -> None:
+    def add(self, view: PendingView, pixels: np.ndarray) -> None:
         """Adds one view, uint8 [S, S, C]; a full batch is encoded."""
-        self._pixels[len(self._waiting)] = pixels
-        self._waiting.append(waiting)
-        if len(self._waiting) == self._encoder.batch_size:
+        self._pixels[len(self._pending)] = pixels
+        self._pending.append(view)
+        if len(self._pending) == self._encoder.batch_size:
             self.flush()
 
     def flush(self) -> None:
         """Encodes what is waiting, padded to the batch size."""
-        if not self._waiting:
+        if not self._pending:
             return
-        self._clock.stop("decode")
-        with self._turn.passed_on():
-            tokens = self._encoder.encode_batch(self._pixels[: len(self._waiting)])
-            self._clock.stop("encode")
-        self._clock.stop("wait")
+        self._timer.lap("decode")
+        with self._limiter.released():
+            tokens = self._encoder.encode_batch(self._pixels[: len(self._pending)])
+            self._timer.lap("encode")
+        self._timer.lap("wait")
         tokens = tokens.reshape(len(tokens), -1)
         self._check(tokens)
-        self._encoded.append((self._waiting, tokens))
-        self._waiting = []
+        self._encoded.append((self._pending, tokens))
+        self._pending = []
 
     def records(self) -> tuple[list[PlacedRecord], dict[str, int]]:
         """Serializes the records of all images that are not lost.
@@ -83,20 +83,20 @@ class Batch:
         written: Counter[str] = Counter()
         for views, tokens in self._encoded:
             values = self._writer.tokens_to_values(tokens)
-            for waiting, value in zip(views, values, strict=True):
-                if waiting.record in self.lost:
+            for pending, value in zip(views, values, strict=True):
+                if pending.record in self.lost:
                     continue
-                key = encode_key(waiting.key)
-                data = self._writer.serialize(value, key, waiting.view, waiting.carried)
-                digest = place_digest(key, waiting.view.name)
-                records.append(PlacedRecord(digest, data, waiting.record))
-                written[waiting.group] += 1
+                key = encode_key(pending.key)
+                data = self._writer.serialize(value, key, pending.view, pending.carried)
+                digest = place_digest(key, pending.view.name)
+                records.append(PlacedRecord(digest, data, pending.record))
+                written[pending.group] += 1
         return records, dict(written)
 
     def token_counts(self) -> dict[int, int]:
         """Counts the tokens of all images that are not lost."""
         kept = [
-            tokens[[waiting.record not in self.lost for waiting in views]] if self.lost else tokens
+            tokens[[pending.record not in self.lost for pending in views]] if self.lost else tokens
             for views, tokens in self._encoded
         ]
         if not kept:
@@ -107,10 +107,10 @@ class Batch:
     def _check(self, tokens: np.ndarray) -> None:
         """Notes the images without a token; one beyond the vocabulary is an error."""
         for row in np.flatnonzero((tokens < 0).any(axis=1)):
-            self.lost[self._waiting[row].record] = self._waiting[row]
+            self.lost[self._pending[row].record] = self._pending[row]
         vocab_size = self._encoder.contract.vocab_size
         if tokens.max() >= vocab_size:
             raise DataError(
-                f"{self._waiting[0].key}: expected tokens below {vocab_size} in the batch that "
+                f"{self._pending[0].key}: expected tokens below {vocab_size} in the batch that "
                 f"begins here, got {tokens.max()}. The encoder's runtime is at fault."
             )

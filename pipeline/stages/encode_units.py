@@ -2,19 +2,22 @@
 
 import dataclasses
 import itertools
-import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fsq.errors import DataError, FsqError
 from fsq.runtimes.batch_encoder import BatchEncoder
-from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
-from fsq.storage import filesystem
-from fsq.tokenizer import Tokenizer
 from pipeline.core.hardware import machine_kind
-from pipeline.core.records import Reject, Unit, hash_record, hex_of_hashes, record_numbers
+from pipeline.core.records import (
+    BadRecord,
+    ImageRecord,
+    Reject,
+    Unit,
+    hash_record,
+    hex_of_hashes,
+    record_numbers,
+)
 from pipeline.job.job import Job
-from pipeline.planning.runtime_selection import cached_encoder
 from pipeline.sources.stall_timeout import (
     Heartbeat,
     StalledError,
@@ -22,20 +25,18 @@ from pipeline.sources.stall_timeout import (
     stall_reason,
     with_heartbeat,
 )
-from pipeline.stages.batching import Batch, Waiting
+from pipeline.stages.batching import PendingView, UnitBatches
 from pipeline.stages.decode import Refusal, decode_record
-from pipeline.stages.gil_limiter import Turn
-from pipeline.stages.stage_timer import Clock
+from pipeline.stages.gil_limiter import GilLimiter
+from pipeline.stages.shared_encoder import shared_encoder
+from pipeline.stages.stage_timer import StageTimer
 from pipeline.work.signals import NOT_BEGUN, count_rejects, describe_error, stop, stop_reason
 from pipeline.work.unit_files import PlacedRecord, UnitStatus, commit_part, read_done
 
-# Read before they are decoded: enough that turning from one to the other costs nothing, and few
+# Read before they are decoded: enough that changing from one to the other costs nothing, and few
 # enough that the files of large photographs fit into memory.
-RECORDS_AT_A_TIME = 16
+RECORDS_PER_READ = 16
 NOT_FINITE = "expected finite latents, got NaN or infinity"
-
-_lock = threading.Lock()
-_encoders: dict[tuple[str, int], BatchEncoder] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
     except (OSError, FsqError) as error:
         return UnitResult(unit.name, error=describe_error(error, unit.path))
     try:
-        with Turn():
+        with GilLimiter():
             commit_part(job, unit.name, records, status)
     except OSError as error:
         # Where one part cannot be written, no other can.
@@ -87,10 +88,12 @@ def read_and_encode(
     reason = stall_reason(job.config.read_timeout_seconds, job.config.read_tries)
 
     def work(heartbeat: Heartbeat) -> tuple[list[PlacedRecord], UnitStatus]:
-        turn = Turn()
+        limiter = GilLimiter()
         # A thread that hangs must not hold the others up.
-        heartbeat.on_cancel = turn.give_up
-        return encode_unit(unit, job, encoder, heartbeat=heartbeat, turn=turn, timed_out=timed_out)
+        heartbeat.on_cancel = limiter.release
+        return encode_unit(
+            unit, job, encoder, heartbeat=heartbeat, limiter=limiter, timed_out=timed_out
+        )
 
     while True:
         try:
@@ -115,7 +118,7 @@ def encode_unit(
     encoder: BatchEncoder,
     *,
     heartbeat: Heartbeat,
-    turn: Turn,
+    limiter: GilLimiter,
     timed_out: Mapping[int, str],
 ) -> tuple[list[PlacedRecord], UnitStatus]:
     """Reads, decodes and encodes one unit.
@@ -125,7 +128,7 @@ def encode_unit(
       job: How.
       encoder: The job's.
       heartbeat: Told of every read.
-      turn: Taken while the interpreter is busy.
+      limiter: Held while the interpreter is busy.
       timed_out: Records whose read stalled in every try, by number, with the reason.
 
     Returns:
@@ -134,88 +137,93 @@ def encode_unit(
     Raises:
       OSError, DataError: The unit's file cannot be read.
     """
-    clock = Clock()
-    rejects: list[Reject] = []
-    listed: Counter[str] = Counter()
-    content: Counter[str] = Counter()
-    hashes: dict[int, int] = {}
+    timer, tally = StageTimer(), UnitTally()
     source = job.config.source.open()
-    with turn:
-        batch = Batch(job, encoder, clock, turn)
+    with limiter:
+        batches = UnitBatches(job, encoder, timer, limiter)
         records = with_heartbeat(source.read(unit, job.features, timed_out), heartbeat)
         numbered = zip(record_numbers(unit), records, strict=True)
-        while some := list(itertools.islice(numbered, RECORDS_AT_A_TIME)):
+        while some := list(itertools.islice(numbered, RECORDS_PER_READ)):
             groups = [source.group_of(unit, record.key) for _, record in some]
-            listed.update(groups)
             for (number, record), group in zip(some, groups, strict=True):
-                hashes[number] = hash_record(record)
-                content[group] += hashes[number]
-            clock.stop("read")
+                tally.list(number, record, group)
+            timer.lap("read")
             for (number, record), group in zip(some, groups, strict=True):
-                decoded = decode_record(
-                    record, job.contract.image, job.config.views, job.config.decode
-                )
-                if isinstance(decoded, Refusal):
-                    reject = Reject(record.key, decoded.stage, decoded.reason, group, number)
-                    rejects.append(reject)
-                    continue
-                for view, pixels in zip(decoded.views, decoded.pixels, strict=True):
-                    batch.add(Waiting(record.key, number, group, decoded.carried, view), pixels)
-            turn.note(clock.stop("decode") / len(hashes))
-        batch.flush()
-        rejects += [
-            Reject(waiting.key, "encode", NOT_FINITE, waiting.group, number)
-            for number, waiting in batch.lost.items()
-        ]
-        rejects.sort(key=lambda reject: reject.record)
+                _decode(number, record, group, job, batches, tally)
+            limiter.observe(timer.lap("decode") / tally.num_listed)
+        batches.flush()
+        tally.reject(
+            Reject(view.key, "encode", NOT_FINITE, view.group, number)
+            for number, view in batches.lost.items()
+        )
+        placed, written = batches.records()
+        timer.lap("write")
+    return placed, tally.status(unit, written, batches.token_counts(), timer.seconds())
+
+
+def _decode(
+    number: int,
+    record: ImageRecord | BadRecord,
+    group: str,
+    job: Job,
+    batches: UnitBatches,
+    tally: "UnitTally",
+) -> None:
+    """Adds the views of an image to the batches, or rejects it."""
+    decoded = decode_record(record, job.contract.image, job.config.views, job.config.decode)
+    if isinstance(decoded, Refusal):
+        tally.reject([Reject(record.key, decoded.stage, decoded.reason, group, number)])
+        return
+    for view, pixels in zip(decoded.views, decoded.pixels, strict=True):
+        batches.add(PendingView(record.key, number, group, decoded.carried, view), pixels)
+
+
+class UnitTally:
+    """What is listed and what is rejected of a unit, by source file."""
+
+    def __init__(self) -> None:
+        self._listed: Counter[str] = Counter()
+        self._content: Counter[str] = Counter()
+        self._hashes: dict[int, int] = {}
+        self._rejects: list[Reject] = []
+
+    @property
+    def num_listed(self) -> int:
+        """Records listed by now."""
+        return len(self._hashes)
+
+    def list(self, number: int, record: ImageRecord | BadRecord, group: str) -> None:
+        """Counts a record that was read, and hashes its content."""
+        self._listed[group] += 1
+        self._hashes[number] = hash_record(record)
+        self._content[group] += self._hashes[number]
+
+    def reject(self, rejects: Iterable[Reject]) -> None:
+        """Notes records that were refused."""
+        self._rejects += rejects
+
+    def status(
+        self,
+        unit: Unit,
+        written: dict[str, int],
+        token_counts: dict[int, int],
+        seconds: dict[str, float],
+    ) -> UnitStatus:
+        """Returns the accounting of the unit, rejects in the order of the input."""
+        self._rejects.sort(key=lambda reject: reject.record)
         refused = 0
-        for reject in rejects:
-            refused += hashes[reject.record]
-            content[reject.file] -= hashes[reject.record]
-        placed, written = batch.records()
-        clock.stop("write")
-    status = UnitStatus(
-        source=unit.path,
-        listed=dict(listed),
-        written=written,
-        rejects=tuple(rejects),
-        token_counts=batch.token_counts(),
-        content={group: hex_of_hashes(total) for group, total in content.items()},
-        refused=hex_of_hashes(refused),
-        etag=unit.etag,
-        machine=machine_kind(),
-        seconds=clock.seconds(),
-    )
-    return placed, status
-
-
-def shared_encoder(job: Job) -> BatchEncoder:
-    """Returns the job's encoder, loaded once per process, however many threads ask."""
-    name = (job.fingerprint, job.config.batch_size)
-    with _lock:
-        if name not in _encoders:
-            _share(job, cached_encoder(job) or _load_encoder(job))
-        return _encoders[name]
-
-
-def _load_encoder(job: Job) -> BatchEncoder:
-    tokenizer = Tokenizer.from_bytes(
-        filesystem.read(filesystem.join(job.work, CONTRACT_FILE)),
-        filesystem.read(filesystem.join(job.work, WEIGHTS_FILE)),
-        where=job.work,
-        batch_size=job.config.batch_size,
-    )
-    assert job.runtime != "auto", "a job begins when its runtime is selected"
-    tokenizer.use_runtime(job.runtime, job.config.precision)
-    return tokenizer.encoder
-
-
-def share_encoder(job: Job, encoder: BatchEncoder) -> None:
-    """Gives this process an encoder for the job, ready to run."""
-    with _lock:
-        _share(job, encoder)
-
-
-def _share(job: Job, encoder: BatchEncoder) -> None:
-    _encoders.clear()  # one job at a time; an old model would only take memory
-    _encoders[job.fingerprint, job.config.batch_size] = encoder
+        for reject in self._rejects:
+            refused += self._hashes[reject.record]
+            self._content[reject.file] -= self._hashes[reject.record]
+        return UnitStatus(
+            source=unit.path,
+            listed=dict(self._listed),
+            written=written,
+            rejects=tuple(self._rejects),
+            token_counts=token_counts,
+            content={group: hex_of_hashes(total) for group, total in self._content.items()},
+            refused=hex_of_hashes(refused),
+            etag=unit.etag,
+            machine=machine_kind(),
+            seconds=seconds,
+        )

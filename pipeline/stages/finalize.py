@@ -1,4 +1,4 @@
-"""The two reckonings of a job: before the shards are written, and at the close."""
+"""Finalizing: the accounts are checked before the shards are written, and at the end again."""
 
 import dataclasses
 import json
@@ -25,37 +25,37 @@ from pipeline.job.job import Job
 from pipeline.stages.encode_units import UnitResult
 from pipeline.stages.merge_shards import ShardResult
 from pipeline.stages.stats import collect_stats, collect_timing
-from pipeline.work.accounting import Accounts
+from pipeline.work.accounting import Accounting
 from pipeline.work.job_file import read_job_file
 from pipeline.work.signals import NOT_BEGUN, describe_error, report_failure
 from pipeline.work.unit_files import UnitStatus, read_status
 
 
-def settle_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
+def check_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
     """Balances the accounts of all units; yields the shards to write if they are good.
 
     Otherwise it leaves the reason in the work folder and yields nothing.
     """
     errors = dict(sorted((r.unit_name, r.error) for r in results if r.error is not None))
     try:
-        _settle(errors, job)
+        _check_units(errors, job)
     except (OSError, FsqError) as error:
         report_failure(job, describe_error(error, job.output))
         return
     yield from range(job.num_shards)
 
 
-def close_dataset(results: Iterable[ShardResult], job: Job) -> None:
+def finalize_dataset(results: Iterable[ShardResult], job: Job) -> None:
     """Writes all that stands beside the shards, the manifest last, and clears the work folder."""
     shards = sorted(results, key=lambda shard: shard.index)
     try:
-        _close(shards, job)
+        _finalize(shards, job)
     except (OSError, FsqError) as error:
         report_failure(job, describe_error(error, job.output))
 
 
-def _settle(errors: dict[str, str], job: Job) -> None:
-    accounts = Accounts()
+def _check_units(errors: dict[str, str], job: Job) -> None:
+    accounts = Accounting()
     write_rejects(job, accounts.adding(read_statuses(job, but=errors)))
     if (rejected := accounts.num_rejected) > job.max_rejects:
         left = job.num_records - accounts.num_listed
@@ -78,11 +78,11 @@ def _settle(errors: dict[str, str], job: Job) -> None:
     accounts.check(job)
 
 
-def _close(shards: list[ShardResult], job: Job) -> None:
+def _finalize(shards: list[ShardResult], job: Job) -> None:
     errors = [shard.error for shard in shards if shard.error is not None]
     if errors:
         raise DataError(next((e for e in errors if e != NOT_BEGUN), errors[0]))
-    accounts = Accounts()
+    accounts = Accounting()
     write_rejects(job, accounts.adding(read_statuses(job)))
     accounts.check(job)
     written = accounts.written.total()
@@ -139,7 +139,7 @@ def write_rejects(job: Job, statuses: Iterable[UnitStatus]) -> None:
                 file.write(json.dumps(reject.to_dict()).encode() + b"\n")
 
 
-def _manifest(job: Job, accounts: Accounts, shards: list[ShardResult]) -> Manifest:
+def _manifest(job: Job, accounts: Accounting, shards: list[ShardResult]) -> Manifest:
     shard_names = {
         job.shard_name(shard.index, name) for shard in shards for name in job.config.output.formats
     }

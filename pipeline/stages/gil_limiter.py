@@ -1,23 +1,22 @@
-"""Threads of one process take turns at what holds the interpreter."""
+"""GIL limiter: one thread at a time does what holds the interpreter, for speed alone."""
 
 import contextlib
 import threading
 from collections.abc import Iterator
 
-SECONDS_TO_WAIT_FOR_TURN = 0.05
+MAX_WAIT_SECONDS = 0.05
 # A decoder is outside of the interpreter for most of a longer time.
-SECONDS_OF_A_SMALL_IMAGE = 0.0005
+SMALL_IMAGE_SECONDS = 0.0005
 
 
-class Turn:
+class GilLimiter:
     """Lets one thread read, decode and serialize while the others encode.
 
-    Decoders let go of the interpreter for some microseconds per small image;
-    threads that all decode small images then pass it to and fro, and lose a
-    third of their speed (measured at 28 x 28). Large images do not need it, and
-    where they are decoded nobody waits. It is a courtesy, no lock: a thread
-    whose turn does not come soon, because another waits for a disk, goes ahead.
-    Nothing depends on it but speed.
+    Decoders release the GIL for some microseconds per small image; threads that all
+    decode small images then pass it to and fro, and lose a third of their speed
+    (measured at 28 x 28). Large images do not need it, and where they are decoded
+    nobody waits. It is no lock: a thread that has waited for `MAX_WAIT_SECONDS`,
+    because another waits for a disk, goes ahead. No result depends on it.
     """
 
     _only_one = threading.Lock()
@@ -27,33 +26,33 @@ class Turn:
         self._held = False
         self._own = threading.Lock()
 
-    def __enter__(self) -> "Turn":
-        wanted = Turn._images_are_small
-        held = wanted and self._only_one.acquire(timeout=SECONDS_TO_WAIT_FOR_TURN)
+    def __enter__(self) -> "GilLimiter":
+        wanted = GilLimiter._images_are_small
+        held = wanted and self._only_one.acquire(timeout=MAX_WAIT_SECONDS)
         with self._own:
             self._held = held
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.give_up()
+        self.release()
 
-    def give_up(self) -> None:
-        """Lets the next one go ahead, also in the place of a thread that hangs."""
+    def release(self) -> None:
+        """Lets the next thread go ahead, also in the place of one that hangs."""
         with self._own:
             if self._held:
                 self._only_one.release()
             self._held = False
 
-    def note(self, seconds_per_image: float) -> None:
+    def observe(self, seconds_per_image: float) -> None:
         """Learns how long images take to decode in this process."""
-        Turn._images_are_small = seconds_per_image < SECONDS_OF_A_SMALL_IMAGE
-        if not Turn._images_are_small:
-            self.give_up()
+        GilLimiter._images_are_small = seconds_per_image < SMALL_IMAGE_SECONDS
+        if not GilLimiter._images_are_small:
+            self.release()
 
     @contextlib.contextmanager
-    def passed_on(self) -> Iterator[None]:
-        """Gives the turn away inside, and takes one again afterwards."""
-        self.give_up()
+    def released(self) -> Iterator[None]:
+        """Releases it inside the block, and waits for it again afterwards."""
+        self.release()
         try:
             yield
         finally:

@@ -7,12 +7,12 @@ import numpy as np
 
 from fsq.quantizer.codebook_usage import usage_of_counts
 from pipeline.job.job import Job
-from pipeline.work.accounting import Accounts
+from pipeline.work.accounting import Accounting
 
 STAGES = ("read", "decode", "encode", "write", "wait")
 
 
-def collect_stats(job: Job, accounts: Accounts) -> dict[str, Any]:
+def collect_stats(job: Job, accounts: Accounting) -> dict[str, Any]:
     """Codebook usage, and the images by source file; the same in every run of a job."""
     counts = accounts.token_counts
     usage = usage_of_counts(
@@ -28,7 +28,7 @@ def collect_stats(job: Job, accounts: Accounts) -> dict[str, Any]:
     }
 
 
-def collect_timing(accounts: Accounts) -> dict[str, Any]:
+def collect_timing(accounts: Accounting) -> dict[str, Any]:
     """Seconds by stage, all workers together, another in every run.
 
     'wait' is the time in which a worker let another one go first.

@@ -1,4 +1,4 @@
-"""The accounts of a job: every image listed was written or rejected, source file by source file."""
+"""Accounting: every image listed was written or rejected, source file by source file."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from pipeline.job.job import Job
 from pipeline.work.unit_files import UnitStatus
 
 
-class Accounts:
+class Accounting:
     """Adds up the units of a job, one at a time.
 
     Attributes:

@@ -16,7 +16,7 @@ import yaml
 
 import fsq.runtimes.autoselect
 import pipeline.planning.runtime_request
-import pipeline.stages.encode_units
+import pipeline.stages.shared_encoder
 from fsq.runtimes.cache import RuntimeCache
 from fsq.runtimes.openvino.model import OpenVinoModel
 from fsq.runtimes.probe import ProbeResult
@@ -255,10 +255,10 @@ def test_a_worker_process_takes_the_cached_encoder(
 ):
     tokenize(make_config("first"))
     job = choice_from_cache(make_plan(make_config("second"))).job
-    monkeypatch.setattr(pipeline.stages.encode_units, "_encoders", {})
+    monkeypatch.setattr(pipeline.stages.shared_encoder, "_encoders", {})
     monkeypatch.setattr(Tokenizer, "from_bytes", None)
-    encoder = pipeline.stages.encode_units.shared_encoder(job)
-    assert encoder is pipeline.stages.encode_units.shared_encoder(job)
+    encoder = pipeline.stages.shared_encoder.shared_encoder(job)
+    assert encoder is pipeline.stages.shared_encoder.shared_encoder(job)
     assert encoder.batch_size == 8
     options = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing"]
     monkeypatch.undo()

@@ -28,7 +28,7 @@ from pipeline.sources.stall_timeout import (
     stall_reason,
     with_heartbeat,
 )
-from pipeline.stages.gil_limiter import Turn
+from pipeline.stages.gil_limiter import GilLimiter
 
 # A write into a pipe waits for its reader, and a read for its writer: a hang without a clock.
 LATENCY = {"read_timeout_seconds": 0.3, "read_tries": 2}
@@ -356,9 +356,9 @@ def test_a_thread_that_hangs_gives_its_turn_up():
     released, taken = threading.Event(), threading.Event()
 
     def work(heartbeat: Heartbeat) -> None:
-        turn = Turn()
-        heartbeat.on_cancel = turn.give_up
-        with turn:
+        limiter = GilLimiter()
+        heartbeat.on_cancel = limiter.release
+        with limiter:
             heartbeat.start_read()
             taken.set()
             hang(released)
@@ -366,12 +366,12 @@ def test_a_thread_that_hangs_gives_its_turn_up():
     with pytest.raises(StalledError):
         run_with_stall_timeout(work, timeout_seconds=0.1, tries=1, where="here")
     assert taken.is_set()
-    with Turn() as mine:
+    with GilLimiter() as mine:
         assert mine._held
     # Once given up, it is not given up again in the place of whoever has it now.
-    with Turn() as mine:
+    with GilLimiter() as mine:
         released.set()
         for thread in threading.enumerate():
             if thread.name == THREAD_NAME:
                 thread.join()
-        assert mine._held and Turn._only_one.locked()
+        assert mine._held and GilLimiter._only_one.locked()
