@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fsq.dataset.formats import FORMATS
 from fsq.dataset.records import CarriedFeature
 from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
@@ -36,8 +37,7 @@ def write_metadata(
       features: What its records carry along.
       shard_records: Records of every shard.
       size_bytes: Of all shards in the first format.
-      formats: Shard formats, the first of which is the one that tensorflow-datasets takes
-        unless asked for another.
+      formats: Shard formats; tensorflow-datasets takes the first unless asked for another.
     """
     import tensorflow_datasets as tfds
 
@@ -64,9 +64,9 @@ def write_metadata(
             description=f"Tokens of {contract.vocab_size} codes, "
             f"{contract.grid[0]} x {contract.grid[1]} per image, row by row.",
         )
-        if len(formats) > 1:
+        if others := [name for name in formats[1:] if FORMATS[name].known_to_tfds]:
             info = tfds.builder_from_directory(staging).info
-            for other in formats[1:]:
+            for other in others:
                 info.add_alternative_file_format(other)
             info.write_to_directory(staging)
             Path(staging, "metadata.json").unlink()  # of a builder's own things; there are none

@@ -159,4 +159,11 @@ def _as_os_error(path: str) -> Iterator[None]:
         raise OSError(code, os.strerror(code), path) from error
 
 
-ARRAY_RECORD = ShardFormat("array_record", "ArrayRecord", open_writer, read_file, open_reader)
+ARRAY_RECORD = ShardFormat(
+    "array_record",
+    "ArrayRecord",
+    open_writer,
+    read_file,
+    known_to_tfds=True,
+    open_reader=open_reader,
+)

@@ -50,6 +50,7 @@ class ShardFormat:
         not hold what was written.
       read: Yields the records of a file in order. OSError: it cannot be read;
         DataError: it is damaged.
+      known_to_tfds: Whether tensorflow-datasets reads it too, by the same name.
       open_reader: Opens a local file, the second argument being its name in messages,
         where records can be had by their numbers.
     """
@@ -58,6 +59,7 @@ class ShardFormat:
     title: str
     open_writer: Callable[[str], AbstractContextManager[ShardWriter]]
     read: Callable[[str], Iterator[bytes]]
+    known_to_tfds: bool = False
     open_reader: Callable[[str, str], RecordReader] | None = None
 
 

@@ -253,4 +253,4 @@ def read_file(path: str) -> Iterator[bytes]:
         yield from read_records(file, path)
 
 
-TFRECORD = ShardFormat("tfrecord", "TFRecord", open_writer, read_file)
+TFRECORD = ShardFormat("tfrecord", "TFRecord", open_writer, read_file, known_to_tfds=True)
