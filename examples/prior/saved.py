@@ -7,7 +7,7 @@ directory alone. Its weights and checkpoints: see `checkpoint`.
 import dataclasses
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import pydantic
@@ -22,13 +22,10 @@ from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.spec.serialization import parse_contract, read_file
 from fsq.storage import filesystem
 from fsq.storage.directory_lock import LOCK_FILE
-from fsq.storage.json_documents import with_digest
-from fsq.training.run_guard import leaves
+from fsq.storage.json_documents import first_difference, has_its_digest, render
 from fsq.validation import parse
 
 PRIOR_FILE = "prior.json"
-# These may change when a run goes on: they do not change what it does.
-FREE = ("config.output", "config.training.minutes", "config.samples.")
 
 
 class Mark(pydantic.BaseModel):
@@ -143,18 +140,14 @@ def claim_directory(config: PriorConfig, data: PriorData) -> None:
         _check_empty(folder)
     else:
         other.vocabulary.check_same(data.vocabulary, config.dataset, "as the prior was trained on")
-        before, now = (leaves(mark.model_dump(mode="json")) for mark in (other, ours))
-        for name in sorted(before.keys() | now.keys()):
-            if not name.startswith(FREE) and before.get(name) != now.get(name):
-                raise RequestError(
-                    f"{folder}: expected the output of this run, found that of another: {name} "
-                    f"was {before.get(name)!r}, is {now.get(name)!r}. Remove the directory, or "
-                    "choose another output."
-                )
+        if (difference := first_difference(_fixed(other), _fixed(ours))) is not None:
+            raise RequestError(
+                f"{folder}: expected the output of this run, found that of another: {difference}. "
+                "Remove the directory, or choose another output."
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        content = with_digest(ours.model_dump(mode="json"))
-        filesystem.write(str(folder / PRIOR_FILE), (json.dumps(content, indent=2) + "\n").encode())
+        filesystem.write(str(folder / PRIOR_FILE), render(ours.model_dump(mode="json")))
         for name in (WEIGHTS_FILE, CONTRACT_FILE):
             source = filesystem.join(data.dataset.directory, name)
             filesystem.write(str(folder / name), filesystem.read(source))
@@ -166,11 +159,17 @@ def claim_directory(config: PriorConfig, data: PriorData) -> None:
         ) from error
 
 
+def _fixed(mark: Mark) -> dict[str, Any]:
+    """Returns what may not change when a run goes on: all that decides what it does."""
+    free: Any = {"config": {"output": True, "training": {"minutes"}, "samples": True}}
+    return mark.model_dump(mode="json", exclude=free)
+
+
 def _check_empty(folder: Path) -> None:
     """Refuses a directory of something else: a tokenizer in it would be replaced."""
     if folder.is_dir():
         for name in sorted(path.name for path in folder.iterdir()):
-            if name not in (LOCK_FILE, f".{PRIOR_FILE}.tmp"):
+            if filesystem.final_name(name) not in (LOCK_FILE, PRIOR_FILE):
                 raise RequestError(
                     f"{folder}: expected a directory that is empty, or the output of this run, "
                     f"found {name}. Choose another output."
@@ -184,7 +183,7 @@ def _read_mark(path: Path) -> Mark | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise _not_a_mark(path, str(error)) from error
-    if not isinstance(content, dict) or content != with_digest(content):
+    if not has_its_digest(content):
         raise _not_a_mark(path, "other content than was written")
     return parse(Mark, {name: content[name] for name in content if name != "sha256"}, str(path))
 

@@ -9,6 +9,7 @@ from typing import Any
 from fsq.errors import RequestError
 from fsq.spec.contract import TokenizerSpec
 from fsq.storage import filesystem
+from fsq.storage.json_documents import first_difference
 from fsq.training.config import TrainingSpec
 from fsq.training.data import TrainingImages
 
@@ -43,28 +44,15 @@ def claim_directory(
         filesystem.write(str(marker), (json.dumps(run, indent=2) + "\n").encode())
         return
     try:
-        other = leaves(json.loads(marker.read_text()))
-    except ValueError as error:
+        other = json.loads(marker.read_text())
+        difference = first_difference(other, json.loads(json.dumps(run)))
+    except (ValueError, AttributeError, TypeError) as error:
         raise RequestError(
             f"{marker}: expected the mark of a run, got a damaged file. "
             "Remove the directory to begin again."
         ) from error
-    ours = leaves(run)
-    for name in sorted(ours.keys() | other.keys()):
-        if ours.get(name) != other.get(name):
-            raise RequestError(
-                f"{directory}: expected checkpoints of this run, found those of another: {name} "
-                f"was {other.get(name)!r}, is {ours.get(name)!r}. Remove the directory, or choose "
-                "another output."
-            )
-
-
-def leaves(values: Any, path: str = "") -> dict[str, Any]:
-    """Names every value of nested dicts: {'training': {'seed': 0}} gives {'training.seed': 0}."""
-    if not isinstance(values, dict):
-        return {path: values}
-    return {
-        name: leaf
-        for key, value in values.items()
-        for name, leaf in leaves(value, f"{path}.{key}" if path else key).items()
-    }
+    if difference is not None:
+        raise RequestError(
+            f"{directory}: expected checkpoints of this run, found those of another: "
+            f"{difference}. Remove the directory, or choose another output."
+        )

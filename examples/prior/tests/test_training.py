@@ -27,9 +27,9 @@ from examples.prior.saved import build_prior, claim_directory, open_saved
 from examples.prior.tests.prior_runs import carry_config, tiny_run
 from examples.prior.train import describe_report, train_prior
 from examples.prior.vocabulary import Vocabulary
-from fsq.dataset.manifest import write_manifest
 from fsq.dataset.open_dataset import open_dataset
 from fsq.errors import DataError, RequestError
+from fsq.storage.json_documents import render
 from pipeline.job.config import TokenizeConfig
 from pipeline.run import tokenize
 from tools.random_tokens import write_random_tokens
@@ -303,7 +303,7 @@ def test_an_empty_split_and_an_empty_side_of_it_are_refused(demo: Path, tmp_path
     content = json.loads(manifest.read_text())
     shards = [{**shard, "records": 0, "bytes": 0} for shard in content["shards"]]
     content.update(records=0, shards=shards)
-    write_manifest(str(tmp_path / "empty"), content)
+    manifest.write_bytes(render(content))
     message = f"{tmp_path}/empty: expected at least one record, found an empty split."
     assert refusal(tiny_run(tmp_path / "empty", tmp_path / "run")) == message
     assert message == refusal(tiny_run(demo, tmp_path / "run", held_out=str(tmp_path / "empty")))
@@ -339,7 +339,7 @@ def test_a_dataset_without_labels_is_refused_where_classes_are_asked_for(
 
 def test_the_output_of_another_run_is_refused(demo: Path, trained: Path):
     config = tiny_run(demo, trained, training={"sample_steps": 16, "learning_rate": 0.1})
-    with pytest.raises(RequestError, match=r"another: config\.training\.learning_rate was 0\.003"):
+    with pytest.raises(RequestError, match=r"another: config training learning_rate was 0\.003"):
         claim_directory(config, PriorData(config))
 
 
