@@ -44,7 +44,7 @@ def test_the_wheel_holds_the_two_packages_alone(root: Path):
         "import fsq",
         "from fsq import levels_for",
         "import fsq.quantizer.codebook_usage, fsq.quantizer.latent_stats, fsq.quantizer.presets",
-        "from fsq.yaml_config import load_config; from pipeline.job.config import TokenizeConfig"
+        "from fsq.yaml_config import load_config; from pipeline.job.config import TokenizeConfig",
         "import pipeline.planning.plan",
         "import pipeline.planning.runtime_selection, pipeline.planning.background_listing",
         "import fsq.runtimes.cache, fsq.runtimes.autoselect, fsq.runtimes.registry",

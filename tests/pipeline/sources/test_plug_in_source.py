@@ -14,8 +14,7 @@ from builders.zip_source import ZipConfig, build_zip
 from fsq.errors import DataError, RequestError
 from fsq.validation import parse
 from pipeline.job.config import TokenizeConfig
-from pipeline.planning.output_directory import describe_plan
-from pipeline.planning.plan import make_plan
+from pipeline.planning.prepare import describe_job, prepare
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import retry_rejects, tokenize
 from pipeline.sources import SourceConfig
@@ -57,9 +56,9 @@ def shards(directory: Path) -> dict[str, bytes]:
 
 def test_it_is_planned_under_its_own_name(make_config: MakeConfig, tmp_path: Path, images: Images):
     config = make_config(build_zip(tmp_path / "in", images))
-    plan = make_plan(config)
-    assert plan.job.source == config.source and plan.job.num_records == len(images)
-    described = dict(describe_plan(plan, overwrite=False))
+    prepared = prepare(config)
+    assert prepared.plan.job.num_records == len(images)
+    described = dict(describe_job(prepared))
     assert described["source"] == f"{tmp_path}/in/*.zip, 100 images"
     assert described["carried"] == "label"
 
