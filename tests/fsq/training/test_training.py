@@ -314,7 +314,7 @@ from fsq.spec.network_spec import ConvNetwork
 from fsq.models.autoencoder import build_autoencoder
 from fsq.training.data import ImagesInMemory
 from fsq.spec.contract import TokenizerSpec
-from fsq.images.decode import ImageSpec
+from fsq.images.spec import ImageSpec
 from fsq.training.config import TrainingSpec
 from fsq.training.loop import train
 spec = TokenizerSpec(
