@@ -9,6 +9,8 @@ import numpy as np
 from fsq.errors import RequestError
 from fsq.training.config import TrainingSpec
 
+DRAWS_PER_IMAGE = 4  # random numbers: the size of a crop, its place in both directions, the flip
+
 
 class TrainingImages(Protocol):
     """Images that can be asked for by number.
@@ -78,18 +80,6 @@ def batch_of_step(images: TrainingImages, step: int, *, batch_size: int, seed: i
     order = order_of_epoch(len(images), seed, epoch)
     numbers = order[position * batch_size : (position + 1) * batch_size]
     return images.batch(numbers, np.random.default_rng((seed, epoch, position)))
-
-
-def variance_of(images: TrainingImages, *, sample: int = 4096) -> float:
-    """Returns the variance of the pixels of up to `sample` images, in steps of 0 to 255."""
-    numbers = order_of_epoch(len(images), 0, 0)[:sample]
-    random = np.random.default_rng(0)
-    counts = np.zeros(256, np.int64)
-    for start in range(0, len(numbers), 16):  # few at a time: they may be large
-        batch = images.batch(numbers[start : start + 16], random)
-        counts += np.bincount(batch.ravel(), minlength=256)
-    values, share = np.arange(256), counts / counts.sum()
-    return float((share * values**2).sum() - (share * values).sum() ** 2)
 
 
 def count_steps(images: int, training: TrainingSpec, *, replicas: int = 1) -> int:

@@ -1,22 +1,23 @@
 """The training loop: batches in order, steps, checkpoints; a resumed run goes on exactly."""
 
+import functools
 import math
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from fsq.errors import DataError, RequestError
 from fsq.models.autoencoder import Autoencoder
 from fsq.training.config import TrainingSpec
-from fsq.training.data import TrainingImages, batch_of_step, count_steps, variance_of
+from fsq.training.data import TrainingImages, batch_of_step, count_steps
 from fsq.training.init_check import check_first_step
+from fsq.training.loader import load_batches
 from fsq.training.run_guard import claim_directory
 from fsq.training.step import TrainStep
+from fsq.training.variance import estimate_variance
 
 Progress = Callable[[int, int, dict[str, float]], None]
 STEPS_BETWEEN_NEWS = 10
@@ -50,20 +51,18 @@ def train(
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     steps = count_steps(len(images), training, replicas=replicas)
     claim_directory(Path(checkpoints), autoencoder.spec, training, images, replicas)
-    low, high = autoencoder.spec.image.pixel_range
-    variance = variance_of(images) * ((high - low) / 255) ** 2
-    if variance == 0:
-        raise RequestError(
-            "training: expected images that differ, got the same value in every pixel. "
-            "Check the source."
-        )
+    variance = estimate_variance(images, autoencoder.spec.image)
     step_function = TrainStep(autoencoder, training, variance, steps)
     done = tf.Variable(0, dtype=tf.int64)
     state = tf.train.Checkpoint(done=done, **step_function.tracked)
     manager = tf.train.CheckpointManager(state, str(checkpoints), max_to_keep=2)
     _restore(state, Path(checkpoints))
 
-    for step, batch in _batches_ahead(images, int(done.numpy()), steps, training):
+    first = int(done.numpy())
+    make_batch = functools.partial(
+        batch_of_step, images, batch_size=training.batch_size, seed=training.seed
+    )
+    for step, batch in enumerate(load_batches(make_batch, first, steps), first):
         losses = step_function(batch, step)
         if step == 0:
             check_first_step(autoencoder, batch, float(losses["gradient"]))
@@ -80,23 +79,6 @@ def train(
         if step % training.checkpoint_steps == 0 or step == steps:
             manager.save(checkpoint_number=step)
     step_function.finish()
-
-
-def _batches_ahead(
-    images: TrainingImages, first: int, steps: int, training: TrainingSpec
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields each step with its batch, which was made while the step before ran."""
-
-    def make(step: int) -> np.ndarray:
-        return batch_of_step(images, step, batch_size=training.batch_size, seed=training.seed)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as executor:
-        waiting = [executor.submit(make, step) for step in range(first, min(first + 2, steps))]
-        for step in range(first, steps):
-            batch = waiting.pop(0).result()
-            if step + 2 < steps:
-                waiting.append(executor.submit(make, step + 2))
-            yield step, batch
 
 
 def _restore(state: Any, directory: Path) -> None:

@@ -2,9 +2,7 @@
 
 import contextlib
 import math
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -13,7 +11,7 @@ from fsq.images.crop import CropBox, center_crop, fit_image, random_crop
 from fsq.images.decode import decode_image
 from fsq.images.spec import ImageSpec
 from fsq.training.config import TrainingSpec
-from fsq.training.data import ImagesInMemory, TrainingImages
+from fsq.training.data import DRAWS_PER_IMAGE, ImagesInMemory, TrainingImages
 from pipeline.core.records import BadRecord, ImageRecord, Unit, unit_name
 from pipeline.sources import Listing, Source, SourceConfig
 from pipeline.sources.units import one_unit_per_file
@@ -41,9 +39,8 @@ def open_images(
                 images[position : position + len(batch)] = batch
                 position += len(batch)
             yield ImagesInMemory(images, flip=training.flip)
-            return
-        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as executor:
-            yield ImagesFromSource(source, listing, spec, training, executor)
+        else:
+            yield ImagesFromSource(source, listing, spec, training)
 
 
 def evaluation_batch(spec: ImageSpec) -> int:
@@ -77,19 +74,11 @@ class ImagesFromSource:
       listing: Its listing, on disk.
       spec: The image contract.
       training: Says how to crop and flip.
-      executor: Decodes the images of a batch side by side.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        listing: Listing,
-        spec: ImageSpec,
-        training: TrainingSpec,
-        executor: ThreadPoolExecutor,
-    ):
-        self._source, self._files, self._spec = source, listing.files, spec
-        self._training, self._executor = training, executor
+    def __init__(self, source: Source, listing: Listing, spec: ImageSpec, training: TrainingSpec):
+        self._source, self._files = source, listing.files
+        self._spec, self._training = spec, training
         # Of each file, the number of its first record among all.
         self._firsts = np.cumsum([0, *(file.num_records for file in listing.files)])
         self.digest = listing.digest()
@@ -98,8 +87,8 @@ class ImagesFromSource:
         return int(self._firsts[-1])
 
     def batch(self, numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        draws = random.random((len(numbers), 4))
-        return np.stack(list(self._executor.map(self._read, numbers.tolist(), draws.tolist())))
+        draws = random.random((len(numbers), DRAWS_PER_IMAGE))
+        return np.stack(list(map(self._read, numbers.tolist(), draws.tolist())))
 
     def _read(self, number: int, draws: list[float]) -> np.ndarray:
         file_number = int(np.searchsorted(self._firsts, number, side="right")) - 1

@@ -1,5 +1,6 @@
 """Training sees the pixels that tokenizing sees; crops and flips follow from the seed."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,56 @@ from fsq.images.spec import ImageSpec
 from fsq.runtimes.batch_encoder import BatchEncoder
 from fsq.training.config import TrainingSpec
 from fsq.training.data import batch_of_step
+from fsq.training.loader import load_batches
 from pipeline.job.config import OutputConfig, TokenizeConfig
 from pipeline.run import tokenize
 from pipeline.sources.image_folder import ImageFolderConfig
+from pipeline.tokenizers import training_images
 from pipeline.tokenizers.training_images import open_images, read_batches
+
+# sha256 of the batches of steps 0, 1, 11 (the last of the first epoch), 12 and 13.
+DIGESTS = {
+    "plain": (
+        {},
+        [
+            "c1676360340b817c",
+            "9c82b9487daa273c",
+            "8eef8e9ced6f7210",
+            "f080eaaa62ebbb71",
+            "8045a1837db5e2cd",
+        ],
+    ),
+    "flips": (
+        {"flip": True},
+        [
+            "5e40617a7507abd6",
+            "1cbc96d83791fb41",
+            "46f2867ac5c98cf5",
+            "0c0311d4bca864df",
+            "27b5c16606b1bd4c",
+        ],
+    ),
+    "crops": (
+        {"random_crop": 0.5},
+        [
+            "1fb0330c99f84609",
+            "3c4459bee28827df",
+            "6091b0f4581792e5",
+            "0fc4d910d0c7e65f",
+            "f552b4b41e35eb33",
+        ],
+    ),
+    "flips and crops": (
+        {"flip": True, "random_crop": 0.5},
+        [
+            "d089411ee5af4cd3",
+            "77e2cfeba0ce10a8",
+            "57f390a7500a8e26",
+            "393410335a75eafb",
+            "26417a73c57c70ab",
+        ],
+    ),
+}
 
 SPEC = ImageSpec(size_pixels=16, channels=3)
 
@@ -60,6 +107,23 @@ def test_training_reads_the_pixels_that_tokenizing_encodes(
     assert sorted(encoded) == sorted(image.tobytes() for image in in_memory)
     np.testing.assert_array_equal(from_source, in_memory)
     np.testing.assert_array_equal(held_out, in_memory)
+
+
+@pytest.mark.parametrize(("changes", "digests"), DIGESTS.values(), ids=DIGESTS.keys())
+def test_batches_from_a_source_are_those_of_every_version_before(
+    source: ImageFolderSource,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict,
+    digests: list[str],
+):
+    monkeypatch.setattr(training_images, "MAX_BYTES_IN_MEMORY", 0)
+    with open_images(source, SPEC, training(**changes)) as images:
+
+        def batch(step: int) -> np.ndarray:
+            return batch_of_step(images, step, batch_size=8, seed=3)
+
+        batches = [*load_batches(batch, 0, 2), *load_batches(batch, 11, 14)]
+    assert [hashlib.sha256(batch).hexdigest()[:16] for batch in batches] == digests
 
 
 @pytest.mark.parametrize("changes", [{"flip": True}, {"flip": True, "random_crop": 0.5}])
