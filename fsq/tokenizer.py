@@ -223,7 +223,8 @@ class Tokenizer:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
             raise ValueError(
                 f"images: expected uint8 [B, {', '.join(map(str, shape))}], "
-                f"got {images.dtype} {list(images.shape)}. Use fsq.images.decode to decode and fit them."
+                f"got {images.dtype} {list(images.shape)}. "
+                "Use decode_image and fit_image of fsq.images."
             )
         if len(images) == 0:
             return np.zeros((0, *self.contract.grid), lattice.token_dtype(self.contract.vocab_size))

@@ -1,7 +1,7 @@
 """The image contract: any image to uint8 [S, S, C], the same in training and in encoding.
 
-Decoding, colour conversion and resampling are Pillow's. Plain PNGs (`fsq.images.png_fast_path`) and upright
-JPEGs (`fsq.images.jpeg_fast_path`) are decoded without it, to the same pixels. The rules, in order:
+Decoding, colour conversion and resampling are Pillow's. Plain PNGs (`png_fast_path`) and upright
+JPEGs (`jpeg_fast_path`) are decoded without it, to the same pixels. The rules, in order:
 
 1. The format is told by the first bytes, never by a name: PNG, JPEG, WebP, BMP, GIF, TIFF.
 2. The size that the header gives must lie within `DecodeRules.max_pixels`, before

@@ -38,7 +38,8 @@ class FSQ(keras.layers.Layer):
       levels: Values per channel, length D, each in [3, 1001]; with the preset 'symmetric' from 2,
         with 'ifsq' odd. The paper's sets are [8, 6, 5] for 2^8 tokens, [8, 5, 5, 5] for 2^10,
         [7, 5, 5, 5, 5] for 2^12; `fsq.levels_for(size)` finds others.
-      preset: Bound preset: 'atanh', 'official', 'torch', 'symmetric' or 'ifsq', see `fsq.quantizer.presets`.
+      preset: Bound preset: 'atanh', 'official', 'torch', 'symmetric' or 'ifsq', see
+        `fsq.quantizer.presets`.
       eps: Margin of the bound; 'symmetric' and 'ifsq' have none.
       hard_clamp: Clips instead of tanh; 'torch' and 'symmetric' only, see `fsq.quantizer.presets`.
       num_codebooks: Groups of channels, c.

@@ -1,4 +1,4 @@
-"""Codes, digits and tokens as tensors, in backend-neutral Keras ops; NumPy's are in `fsq.quantizer.lattice`.
+"""Codes, digits and tokens as tensors, in backend-neutral Keras ops; `lattice` has NumPy's.
 
 Where values are concrete, bad ones raise. In a compiled graph nothing can raise,
 so they are marked instead of wrapped: the token -1, the digit -1, the code NaN.

@@ -90,7 +90,8 @@ def verify_dataset(directory: str) -> Iterator[str]:
     except OSError as error:
         yield f"{error.filename or directory}: {error.strerror or error}."
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        yield f"{filesystem.join(directory, MANIFEST_FILE)}: expected all its entries, got: {error!r}."
+        path = filesystem.join(directory, MANIFEST_FILE)
+        yield f"{path}: expected all its entries, got: {error!r}."
 
 
 def _check_files(directory: str, manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -126,7 +127,6 @@ def _check_shard(
     counts: Counter[int],
 ) -> Iterator[str]:
     """Checks the records of one shard and adds their tokens to the counts."""
-
     path = filesystem.join(directory, shard["file"])
     last: Place | None = None
     records = 0

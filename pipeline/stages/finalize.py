@@ -60,9 +60,9 @@ def _settle(errors: dict[str, str], job: Job) -> None:
             f"{job.output}: expected at most {job.max_reject_fraction:.4g} of "
             f"{job.num_records:,} images rejected, got {rejected:,}{early}: "
             f"{'; '.join(accounts.first_rejects)}. {'Those' if left else 'All'} are in "
-            f"{filesystem.join(job.output, REJECTS_FILE)}. Raise max_reject_fraction and run again, "
-            f"or mend these images and run 'fsq tokenize --only-rejects {job.output}': the tokens "
-            "are kept."
+            f"{filesystem.join(job.output, REJECTS_FILE)}. Raise max_reject_fraction and run "
+            f"again, or mend these images and run 'fsq tokenize --only-rejects {job.output}': "
+            "the tokens are kept."
         )
     if errors:
         real = [message for message in errors.values() if message != NOT_BEGUN]
