@@ -70,6 +70,7 @@ class Summary:
 
     @property
     def images_written(self) -> int:
+        """Images that are in the dataset."""
         return self.images_listed - self.images_rejected
 
 

@@ -93,6 +93,7 @@ class ResidualFSQ(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         lattice.check_channels(input_shape, self.levels)
         super().build(input_shape)
+        """Checks the number of channels; there are no weights."""
 
     def call(self, z: Any, training: bool | None = None) -> Any:
         """Quantizes latents [..., D] to the sum of their stages' codes, [..., D].
@@ -109,6 +110,7 @@ class ResidualFSQ(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
+        """Returns the shape of the codes, which is that of the latents."""
     def latents_to_indices(self, z: Any) -> Any:
         """Turns latents [..., D] into one token per stage, [..., q], coarse to fine.
 
@@ -158,6 +160,7 @@ class ResidualFSQ(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
+        """Returns the arguments that make this layer again."""
             "levels": list(self.levels),
             "num_quantizers": self.num_quantizers,
             "soft_clamp": self.soft_clamp,

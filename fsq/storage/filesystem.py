@@ -30,6 +30,7 @@ class FileEntry(NamedTuple):
 
 
 def is_local(path: str) -> bool:
+    """Says whether a path lies on a local disk: it names no scheme."""
     return "://" not in path
 
 
@@ -51,6 +52,7 @@ def open_read(path: str) -> BinaryIO:
 
 def read(path: str) -> bytes:
     if is_local(path):
+    """Reads a whole file."""
         # A buffer costs as much as a small image.
         with open(path, "rb", buffering=0) as file:
             return file.read()

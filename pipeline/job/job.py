@@ -77,10 +77,12 @@ class Job:
 
     @property
     def views(self) -> tuple[str, ...]:
+        """Names of the views of each image; none if the contract has none."""
         return self.contract.views or ()
 
     @property
     def token_format(self) -> Literal["bytes", "int64_list"]:
+        """How a record stores its tokens."""
         return "int64_list" if self.contract.dtype == "int64_list" else "bytes"
 
     @property
@@ -108,6 +110,7 @@ class Job:
         return filesystem.join(self.parts, f"{unit_name}.json")
 
     def unit_names(self) -> list[str]:
+        """Returns the names of all units, in order."""
         return [unit_name(number) for number in range(self.num_units)]
 
     def shard_name(self, index: int, file_format: FileFormat = "tfrecord") -> str:
@@ -115,6 +118,7 @@ class Job:
         return f"{self.name}-{self.split}.{file_format}-{index:05d}-of-{self.num_shards:05d}"
 
     def shard(self, index: int, file_format: FileFormat = "tfrecord") -> str:
+        """Returns the path of a finished shard."""
         return filesystem.join(self.output, self.shard_name(index, file_format))
 
 

@@ -19,4 +19,5 @@ class Clock:
         return self._seconds[stage]
 
     def seconds(self) -> dict[str, float]:
+        """Returns the seconds spent in each stage so far."""
         return {stage: round(seconds, 6) for stage, seconds in self._seconds.items()}

@@ -99,6 +99,7 @@ class ImagesFromSource:
         return int(self._firsts[-1])
 
     def batch(self, numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Reads and crops images by number: uint8 [B, S, S, C]."""
         draws = random.random((len(numbers), 4))
         return np.stack(list(self._executor.map(self._read, numbers.tolist(), draws.tolist())))
 

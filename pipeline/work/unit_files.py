@@ -75,13 +75,16 @@ class UnitStatus:
 
     @property
     def num_listed(self) -> int:
+        """Images listed in this unit."""
         return sum(self.listed.values())
 
     @property
     def num_written(self) -> int:
+        """Images of this unit that were written."""
         return sum(self.written.values())
 
     def to_json(self) -> bytes:
+        """Renders the file, with the sha256 of what it says."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         content["rejects"] = [reject.to_dict() for reject in self.rejects]
         content["token_counts"] = {str(k): v for k, v in self.token_counts.items()}
