@@ -301,7 +301,8 @@ class FSQ(keras.layers.Layer):
         """Makes a layer from `get_config`; checks the preset first."""
         # First, because Keras buries an error of the constructor under the whole config.
         check_preset(config.get("preset", "atanh"), lattice.check_levels(config["levels"]))
-        return super().from_config(config)
+        layer: FSQ = super().from_config(config)
+        return layer
 
     def _enter(self, z: Any) -> Any:
         """Inputs to float latents, channels last."""

@@ -130,4 +130,5 @@ def parts_folder(output: str, fingerprint: str, generation: int) -> str:
 def describe_source(job: Job) -> str:
     """Names the input for a message: its folder, files or dataset."""
     source = job.source.model_dump(exclude_none=True)
-    return next(source[name] for name in ("directory", "files", "name") if name in source)
+    named = (source[name] for name in ("directory", "files", "name") if name in source)
+    return str(next(named))

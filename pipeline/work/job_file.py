@@ -25,7 +25,7 @@ def read_job(output: str) -> dict[str, Any] | None:
     if not filesystem.exists(path):
         return None
     try:
-        content = json.loads(filesystem.read(path))
+        content: dict[str, Any] = json.loads(filesystem.read(path))
         shard_pattern(content["fields"])
         if content["sha256"] != sign(content)["sha256"]:
             raise ValueError("expected what was written, got something else")
