@@ -28,6 +28,8 @@ from pipeline.runners.beam_options import engine_options
 from pipeline.runners.beam_pipeline import run_units
 from pipeline.stages.encode_units import share_encoder
 
+__all__ = ["Summary", "retry_rejects", "tokenize"]
+
 Observe = Callable[[Job], AbstractContextManager[None]]
 
 

@@ -11,6 +11,8 @@ from keras import ops
 
 from fsq.quantizer.lattice import token_dtype
 
+__all__ = ["VQ"]
+
 
 class VQ(keras.layers.Layer):
     """Replaces each latent by the nearest of `codebook_size` learned codes.

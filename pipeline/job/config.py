@@ -10,6 +10,8 @@ from fsq.runtimes import Precision, RuntimeName
 from fsq.yaml_config import Name, Path_, _Frozen
 from pipeline.sources import SourceConfig
 
+__all__ = ["OutputConfig", "TokenizeConfig"]
+
 
 class OutputConfig(_Frozen):
     """Where the dataset goes and what it is called."""
