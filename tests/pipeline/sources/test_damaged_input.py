@@ -28,6 +28,8 @@ from pipeline.sources.image_folder import ImageFolderSource
 from pipeline.sources.tfds import TfdsSource
 from pipeline.sources.tfrecord import TfrecordSource
 
+pytestmark = pytest.mark.slow
+
 SHARDS, RECORDS = 4, 10  # of the family below; records of each shard
 KINDS = ("tfrecord", "tfds")
 MakeConfig = Callable[..., TokenizeConfig]
