@@ -103,8 +103,8 @@ def open_dataset(
     for shard, file in zip(manifest["shards"], files, strict=True):
         if shard["records"] > file["bytes"]:
             raise DataError(
-                f"{filesystem.join(directory, file['file'])}: expected {shard['records']:,} records, "
-                f"found {file['bytes']:,} bytes. {DAMAGED}"
+                f"{filesystem.join(directory, file['file'])}: expected {shard['records']:,} "
+                f"records, found {file['bytes']:,} bytes. {DAMAGED}"
             )
         if (found := present.get(file["file"])) != file["bytes"]:
             size = "none" if found is None else f"one of {found:,}"

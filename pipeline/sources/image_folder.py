@@ -156,8 +156,8 @@ class ImageFolder:
         folder = self.config.directory
         if "." in tally.records:
             raise RequestError(
-                f"{filesystem.join(folder, tally.first['.'])}: expected each image in the folder of "
-                f"its class, found {tally.records['.']:,} outside. Move them, or set "
+                f"{filesystem.join(folder, tally.first['.'])}: expected each image in the folder "
+                f"of its class, found {tally.records['.']:,} outside. Move them, or set "
                 "source.labels to false."
             )
         for name in tally.records:

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
+import pydantic
+
 from fsq.dataset.records import CarriedFeature
 from fsq.errors import RequestError
 from fsq.storage import filesystem
@@ -30,7 +32,7 @@ class TfrecordSource(_Frozen):
     files: Path_
     image: str
     key: str | None = None
-    carry: dict[Name, str] = {}
+    carry: dict[Name, str] = pydantic.Field(default_factory=dict)
     damaged: Damaged = "refuse"
 
 
