@@ -33,6 +33,7 @@ class Dataset:
 
     @property
     def images(self) -> Path:
+        """The folder of image files."""
         return self.directory / "images"
 
     @property

@@ -49,6 +49,7 @@ def shortest_expression(levels: tuple[int, ...], eps: float = 1e-3) -> Callable:
 
 
 def seconds_per_call(function: Callable, z: tf.Tensor, calls: int) -> float:
+    """Returns the mean wall time of a call on latents z, in seconds."""
     start = time.perf_counter()
     for _ in range(calls):
         result = function(z)

@@ -87,6 +87,7 @@ def encode_speeds(
 
 
 def main() -> None:
+    """Measures one workload and prints its limits."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--images", type=int, help="take the first so many; all of them")

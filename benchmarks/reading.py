@@ -54,10 +54,12 @@ class Data:
 
 
 def files(directory: Path) -> list[str]:
+    """Returns the TFRecord files of a dataset, in order."""
     return sorted(map(str, directory.glob("*.tfrecord-*")))
 
 
 def ours(data: Data, directory: Path) -> Iterable[Any]:
+    """Reads with `token_dataset`."""
     dataset = token_dataset(
         str(directory), batch_size=data.batch_size, sequence=SequenceSpec(), shuffle_seed=1
     )
@@ -65,6 +67,7 @@ def ours(data: Data, directory: Path) -> Iterable[Any]:
 
 
 def without_tensorflow(data: Data) -> Iterable[Any]:
+    """Reads with `TokenBatches`."""
     batches = TokenBatches(
         str(data.as_bytes), batch_size=data.batch_size, sequence=SequenceSpec(), shuffle_seed=1
     )
@@ -72,6 +75,7 @@ def without_tensorflow(data: Data) -> Iterable[Any]:
 
 
 def by_number(data: Data) -> Iterable[Any]:
+    """Reads with `TokenSource`, records by number in a random order."""
     source = TokenSource(str(data.as_bytes), sequence=SequenceSpec())
     order = np.random.default_rng(1).permutation(len(source)).tolist()
     for first in range(0, len(order), data.batch_size):
@@ -164,6 +168,7 @@ def measure_starts(directory: Path, rounds: int) -> dict[str, float]:
 
 
 def readers_table(found: dict[str, dict[str, Any]]) -> Table:
+    """Lists the readers with their rates."""
     table = Table("shuffled, as int32")
     for column in ("records/s", "million tokens/s", "token_dataset is x"):
         table.add_column(column, justify="right")
@@ -184,6 +189,7 @@ def readers_table(found: dict[str, dict[str, Any]]) -> Table:
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write figures here.")
 def main(records: int, tokens: int, batch_size: int, rounds: int, json_path: Path | None) -> None:
+    """Makes the data, measures every reader in turns, prints the tables."""
     side = round(tokens**0.5)
     if side * side != tokens:
         raise click.BadParameter(f"expected a square number, got {tokens}.", param_hint="--tokens")

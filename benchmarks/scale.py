@@ -124,6 +124,7 @@ def summarize(rounds: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 @click.option("--repeats", default=3, show_default=True, help="Rounds.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write figures here.")
 def main(repeats: int, json_path: Path | None) -> None:
+    """Measures the rounds and prints what an image costs in each size."""
     console, progress = Console(width=120), Console(stderr=True)
     progress.print("once, not counted, to keep the choice of a runtime")
     measure(FEW)

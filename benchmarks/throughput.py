@@ -66,6 +66,7 @@ def main(
     timeout: float,
     json_path: Path | None,
 ) -> None:
+    """Measures the workloads and prints their tables."""
     # Whoever ends this process must not leave the one that is measured behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     console, progress = Console(width=150), Console(stderr=True)

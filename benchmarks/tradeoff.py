@@ -63,6 +63,8 @@ class Images:
 
     @classmethod
     def load(cls, directory: str) -> "Images":
+        """Reads train/ and test/ below a directory."""
+
         def source(split: str) -> ImageFolderConfig:
             return ImageFolderConfig(kind="image_folder", directory=f"{directory}/{split}")
 
@@ -106,6 +108,7 @@ def measure(quantizer: str, bits: int, training: TrainingSpec, images: Images) -
 
 
 def main() -> None:
+    """Trains what is missing and draws the picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--data", default="data/cifar10_jpeg", help="holds train/ and test/")

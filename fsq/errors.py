@@ -4,6 +4,8 @@ Each message is one line: where, what was expected, what was found, what to do.
 The command line prints it and exits with `exit_code`.
 """
 
+__all__ = ["BadImageError", "DataError", "FsqError", "RequestError"]
+
 
 class FsqError(Exception):
     """Base of all errors that are reported as one line."""

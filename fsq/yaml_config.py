@@ -9,8 +9,9 @@ import yaml
 from fsq.errors import RequestError
 from fsq.validation import parse
 
-Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
+__all__ = ["dump_config", "load_config"]
 
+Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
 
 PathStr = Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^\x00]*$")]
 

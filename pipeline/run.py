@@ -29,6 +29,8 @@ from pipeline.stages.shared_encoder import share_encoder
 
 __all__ = ["Summary", "retry_rejects", "run", "tokenize"]
 
+__all__ = ["Summary", "retry_rejects", "tokenize"]
+
 Observe = Callable[[Job], AbstractContextManager[None]]
 
 

@@ -1,0 +1,1 @@
+"""Tools of the developers: fault injection, fuzzing, memory, data for tests."""

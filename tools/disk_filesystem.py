@@ -26,34 +26,43 @@ class DiskFileSystem(FileSystem):
 
     @classmethod
     def scheme(cls) -> str:
+        """The scheme of its paths."""
         return SCHEME
 
     def join(self, basepath: str, *paths: str) -> str:
+        """Joins with '/'."""
         return "/".join([basepath.rstrip("/"), *(path.strip("/") for path in paths)])
 
     def split(self, path: str) -> tuple[str, str]:
+        """Splits off the last name."""
         head, _, tail = path.rpartition("/")
         return head, tail
 
     def has_dirs(self) -> bool:
+        """False: an object store has no folders."""
         return False
 
     def mkdirs(self, path: str) -> None:
-        pass
+        """Does nothing: there are no folders to make."""
 
     def exists(self, path: str) -> bool:
+        """Says whether there is a file; a folder is none."""
         return os.path.isfile(_local(path))
 
     def size(self, path: str) -> int:
+        """Returns a file's size in bytes."""
         return self.metadata(path).size_in_bytes
 
     def last_updated(self, path: str) -> float:
+        """Returns when a file was last written, in seconds since 1970."""
         return self.metadata(path).last_updated_in_seconds
 
     def checksum(self, path: str) -> str:
+        """Returns the size, as Beam's local file system does."""
         return str(self.size(path))
 
     def metadata(self, path: str) -> FileMetadata:
+        """Returns path, size and time of a file."""
         try:
             stat = os.stat(_local(path))
         except OSError as error:
@@ -61,14 +70,17 @@ class DiskFileSystem(FileSystem):
         return FileMetadata(path, stat.st_size, stat.st_mtime)
 
     def open(self, path: str, mime_type: str = "", compression_type: Any = None) -> BinaryIO:
+        """Opens for reading; the file itself is opened at the first read."""
         return io.BufferedReader(_LazyReader(_local(path)))
 
     def create(self, path: str, mime_type: str = "", compression_type: Any = None) -> BinaryIO:
+        """Opens for writing; folders are made in silence."""
         local = _local(path)
         os.makedirs(os.path.dirname(local) or ".", exist_ok=True)
         return open(local, "wb")
 
     def copy(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
+        """Copies files one by one."""
         for source, target in zip(source_file_names, destination_file_names, strict=True):
             try:
                 shutil.copyfile(_local(source), _local(target))
@@ -76,10 +88,12 @@ class DiskFileSystem(FileSystem):
                 raise BeamIOError("Copy operation failed", {(source, target): error}) from error
 
     def rename(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
+        """Copies, then deletes: an object store cannot rename."""
         self.copy(source_file_names, destination_file_names)
         self.delete(source_file_names)
 
     def delete(self, paths: list[str]) -> None:
+        """Deletes files, and folders that become empty."""
         for path in paths:
             try:
                 os.remove(_local(path))

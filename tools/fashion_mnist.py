@@ -49,6 +49,7 @@ def read_idx(prefix: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def encode_png(image: np.ndarray) -> bytes:
+    """Encodes pixels as PNG."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG", optimize=True)
     return file.getvalue()
@@ -108,6 +109,7 @@ def spoil(number: int, data: bytes) -> bytes:
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--sample", is_flag=True, help="Make the small copies, below DIRECTORY.")
 def main(directory: Path, sample: bool) -> None:
+    """Prepares the dataset, or its small copies."""
     if not DEBIAN.is_dir():
         if sample:
             raise click.ClickException("apt-get install dataset-fashion-mnist")

@@ -160,6 +160,7 @@ class Changes:
         self._disturb = disturb
 
     def watch(self) -> None:
+        """Counts changes of files from now on."""
         sys.addaudithook(self._announced)
         filesystem.open = self._open  # type: ignore[attr-defined]
 

@@ -566,6 +566,7 @@ def _describe(error: BaseException, data: bytes) -> str:
 
 
 def main() -> None:
+    """Fuzzes the readers in turn and prints the figures of each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("readers", nargs="*", choices=[[], *READERS], metavar="READER")
     parser.add_argument("--seconds", type=float, default=60)

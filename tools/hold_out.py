@@ -38,6 +38,7 @@ def hold_out(source: Path, target: Path) -> dict[str, int]:
 
 
 def main() -> None:
+    """Copies the images and prints how many went into each part."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)

@@ -105,6 +105,7 @@ def measure(source: dict[str, Any], folder: Path) -> Peak:
 
 
 def main() -> None:
+    """Prints the figures as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("small", type=int)
     parser.add_argument("large", type=int)

@@ -102,6 +102,7 @@ def export(model: nn.Module, example: torch.Tensor, path: Path, input_name: str)
 @click.command(help=__doc__)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 def main(directory: Path) -> None:
+    """Trains, exports the two ONNX files and saves the reference batch."""
     torch.manual_seed(0)
     encoder, quantizer, decoder = build_encoder(), FSQ(LEVELS), build_decoder()
     train(encoder, quantizer, decoder, read_idx("train")[0])

@@ -225,6 +225,7 @@ def source_keys(victim: Victim) -> Counter[str]:
 
 
 def describe_machine() -> str:
+    """Names hardware, system and the versions that matter."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     packages = ", ".join(f"{name} {version(name)}" for name in ("apache-beam", "tensorflow"))
     return (
@@ -260,6 +261,7 @@ def _show(value: int | float | str) -> str:
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
+    """Runs the sections and writes the report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     names = [section.__name__ for section in SECTIONS]
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of: {' '.join(names)}")

@@ -56,6 +56,7 @@ class Child:
             os.kill(self.pid, number)
 
     def running(self) -> bool:
+        """Says whether the process is still alive."""
         return self.pid not in self._zygote.ended(0)
 
     def wait(self, timeout_seconds: float = 120) -> int:

@@ -11,6 +11,7 @@ from benchmarks.peers.model import save_token_model
 
 
 def run(job: PeerJob) -> None:
+    """Runs RunInference with the Keras handler as Beam documents it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         save_token_model(job.workload, path)

@@ -20,6 +20,7 @@ class GraphHandler(ModelHandler[np.ndarray, PredictionResult, Any]):
         super().__init__(min_batch_size=size, max_batch_size=size)
 
     def load_model(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Loads the encoder as one TensorFlow graph."""
         from benchmarks.peers.model import load_autoencoder
         from fsq.runtimes.tensorflow.graph import TensorFlowGraph
 
@@ -31,6 +32,7 @@ class GraphHandler(ModelHandler[np.ndarray, PredictionResult, Any]):
         model: Callable[[np.ndarray], np.ndarray],
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[PredictionResult]:
+        """Encodes a batch, padded to the graph's batch size."""
         images = np.zeros((self._workload.batch_size, *batch[0].shape), np.uint8)
         np.stack(batch, out=images[: len(batch)])
         tokens = model(images)[: len(batch)]
@@ -39,6 +41,7 @@ class GraphHandler(ModelHandler[np.ndarray, PredictionResult, Any]):
 
 
 def run(job: PeerJob) -> None:
+    """Runs RunInference with a handler of fixed batch size."""
     run_graph(job, GraphHandler(job.workload))
 
 

@@ -23,11 +23,13 @@ class Encode:
 
     @daft.method.batch(return_dtype=daft.DataType.binary())
     def __call__(self, images):
+        """Encodes a batch of pixels to rows of uint16 bytes."""
         pixels = np.stack([np.asarray(image).reshape(self.shape) for image in images.to_pylist()])
         return [row.astype("<u2").tobytes() for row in self.tokens(pixels)]
 
 
 def run(job: PeerJob) -> None:
+    """Decodes and encodes the job's images in a Daft query."""
     spec = job.workload.contract.image
     if job.dataset.parquet:
         table = daft.read_parquet(f"{job.dataset.directory}/parquet/*")

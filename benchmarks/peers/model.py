@@ -36,9 +36,11 @@ class ToTokens(keras.layers.Layer):
         self.quantizer = FSQ(levels, preset=preset, eps=eps, dtype="float32")
 
     def call(self, latents):
+        """Quantizes latents [..., D] to tokens [...]."""
         return self.quantizer.latents_to_indices(latents)
 
     def get_config(self):
+        """Returns the arguments that make this layer again."""
         return {**super().get_config(), **self.settings}
 
 

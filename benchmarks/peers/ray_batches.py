@@ -23,12 +23,14 @@ class Encode:
         self.tokens = token_function(workload, runtime)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Encodes a batch of pixels to rows of uint16 bytes."""
         tokens = self.tokens(np.stack(list(batch["image"])))
         data = [row.astype("<u2").tobytes() for row in tokens]
         return {"key": batch["key"], "tokens": data}
 
 
 def run(job: PeerJob) -> None:
+    """Decodes and encodes the job's images in a Ray Data pipeline."""
     spec = job.workload.contract.image
     size, channels = spec.size_pixels, spec.channels
 

@@ -73,6 +73,7 @@ class Encoder(nn.Module):
         self.basis = torch.tensor(lattice.basis(contract.levels))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Encodes uint8 images [B, C, S, S] to tokens [B, rows, columns]."""
         low, high = self.range
         x = images.float() * ((high - low) / 255) + low
         for down in self.downs:
@@ -97,6 +98,7 @@ def _convolution(
 
 
 def run(job: PeerJob) -> None:
+    """Decodes with a DataLoader and encodes in PyTorch."""
     import safetensors.numpy
 
     weights = safetensors.numpy.load_file(job.workload.tokenizer / "tokenizer.safetensors")

@@ -58,7 +58,8 @@ def _contexts(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
 
 def _pairs(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
     """A number for each token with the one before it."""
-    return _contexts(tokens, vocab_size) * vocab_size + tokens
+    pairs: np.ndarray = _contexts(tokens, vocab_size) * vocab_size + tokens
+    return pairs
 
 
 def _nats(probabilities: np.ndarray) -> float:

@@ -123,7 +123,8 @@ def _set(variables: list[Any], arrays: Arrays, name: str, path: Path) -> None:
 
 def _pack(arrays: Arrays, facts: dict[str, float]) -> bytes:
     sealed = {**facts, "sha256": _digest(arrays, facts)}
-    return safetensors.numpy.save(arrays, {FACTS: json.dumps(sealed)})
+    packed: bytes = safetensors.numpy.save(arrays, {FACTS: json.dumps(sealed)})
+    return packed
 
 
 def _read(path: Path) -> tuple[Arrays, dict[str, float]]:

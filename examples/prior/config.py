@@ -15,6 +15,8 @@ Share = Annotated[float, pydantic.Field(ge=0, lt=1)]
 
 
 class FrozenModel(pydantic.BaseModel):
+    """Base of this config: immutable, unknown keys and infinities are errors."""
+
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 

@@ -31,4 +31,5 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
 
 def _square_root(matrix: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    root: np.ndarray = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    return root

@@ -10,9 +10,7 @@ from fsq.dataset import TokenBatches
 from fsq.dataset.manifest import CONFIG_FILE, read_listed, read_manifest
 from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import BadImageError, DataError, RequestError
-from fsq.images.crop import center_crop, fit_image
-from fsq.images.decode import decode_image
-from fsq.images.spec import DecodeRules
+from fsq.images import DecodeRules, center_crop, decode_image, fit_image
 from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
 from fsq.validation import parse

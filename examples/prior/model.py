@@ -45,6 +45,7 @@ class Block(layers.Layer):
         self.dropout = layers.Dropout(dropout, seed=seed, name="dropout")
 
     def build(self, shape: Any) -> None:
+        """Makes the weights for inputs [B, T, width]."""
         *_, width = shape
         for layer in (self.attention_norm, self.qkv, self.out, self.mlp_norm, self.up):
             layer.build((None, None, width))
@@ -121,6 +122,7 @@ class Table(layers.Layer):
         self.build()
 
     def build(self) -> None:
+        """Makes the rows of the tokens and of their digits."""
         initializer = keras.initializers.RandomNormal(stddev=0.02)
         shape = (self._vocabulary.size, self._width)
         self.own = self.add_weight(shape, initializer, name="own")
@@ -142,10 +144,12 @@ class Head(layers.Layer):
         self.norm = layers.LayerNormalization(epsilon=_EPSILON, name="norm")
 
     def build(self, shape: Any, tokens: int) -> None:
+        """Makes the norm and a bias per token."""
         self.norm.build(shape)
         self.bias = self.add_weight(shape=(tokens,), initializer="zeros", name="bias")
 
     def call(self, x: Any, table: Any) -> Any:
+        """Maps features [..., width] to logits [..., tokens], by the rows of `table`."""
         return ops.matmul(self.norm(x), ops.transpose(table)) + self.bias
 
 
@@ -186,6 +190,7 @@ class Prior(layers.Layer):
         self.build((None, vocabulary.length + 1))
 
     def build(self, shape: Any) -> None:
+        """Makes the positions and the weights of all blocks and heads."""
         initializer = keras.initializers.RandomNormal(stddev=0.02)
         width = self._width
         self.positions = self.add_weight((shape[1], width), initializer, name="positions")

@@ -80,7 +80,9 @@ def cosine_counts(batch: int, length: int, random: np.random.Generator) -> np.nd
 
     Source: MaskGIT, Chang et al. 2022, arXiv:2202.04200, section 3.3.
     """
-    return np.ceil(np.cos(0.5 * np.pi * random.random(batch)) * length).clip(1).astype(np.int64)
+    shares = np.cos(0.5 * np.pi * random.random(batch))
+    counts: np.ndarray = np.ceil(shares * length).clip(1).astype(np.int64)
+    return counts
 
 
 def even_counts(batch: int, length: int, first: int) -> np.ndarray:

@@ -28,7 +28,8 @@ def choose(logits: np.ndarray, taste: Taste, random: np.random.Generator) -> np.
         least = np.partition(scaled, -taste.top_k, axis=-1)[..., -taste.top_k, None]
         scaled = np.where(scaled < least, -np.inf, scaled)
     # The largest of logits with Gumbel noise is a draw from their softmax.
-    return (scaled + random.gumbel(size=scaled.shape)).argmax(axis=-1)
+    drawn: np.ndarray = (scaled + random.gumbel(size=scaled.shape)).argmax(axis=-1)
+    return drawn
 
 
 class Sampler:
@@ -126,9 +127,11 @@ def _guide(logits: np.ndarray, taste: Taste) -> np.ndarray:
     if taste.guidance == 1.0:
         return logits
     of_class, of_none = np.split(logits, 2)
-    return of_none + taste.guidance * (of_class - of_none)
+    guided: np.ndarray = of_none + taste.guidance * (of_class - of_none)
+    return guided
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    shifted: np.ndarray = logits - logits.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return shifted

@@ -58,10 +58,12 @@ class SavedPrior:
 
     @property
     def config(self) -> PriorConfig:
+        """The config of the training run."""
         return self.mark.config
 
     @property
     def vocabulary(self) -> Vocabulary:
+        """The ids of tokens, classes and masks."""
         return self.mark.vocabulary
 
     def choose_mode(self, *, masked: bool) -> Mode:

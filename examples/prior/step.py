@@ -50,7 +50,8 @@ class TrainStep:
           By mode the loss, in nats per token, before the step; 'loss', their sum; 'norm',
           of the gradients before they were clipped.
         """
-        return self._run(_as_tensors(questions))
+        figures: dict[str, Any] = self._run(_as_tensors(questions))
+        return figures
 
     def measure(self, questions: Questions) -> dict[Mode, tuple[float, float]]:
         """Returns by mode the sum of weighted nats of a batch, and the sum of weights."""

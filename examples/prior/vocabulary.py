@@ -79,6 +79,7 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
+        """How many ids there are: tokens, classes, 'no class', mask."""
         return self.mask + 1
 
     @property

@@ -60,7 +60,9 @@ def decode_plain_jpeg(data: bytes, channels: int, *, max_pixels: int = 2**20) ->
         return None
     mode = "GRAY" if frame.channels == channels == 1 else "RGB"
     try:
-        pixels = simplejpeg.decode_jpeg(data, mode, fastdct=False, fastupsample=False, strict=True)
+        pixels: np.ndarray = simplejpeg.decode_jpeg(
+            data, mode, fastdct=False, fastupsample=False, strict=True
+        )
         if pixels.shape[2] == channels:
             return pixels
         # The brightness in the file is not quite that of its RGB, which is what Pillow takes.

@@ -52,7 +52,7 @@ def decode_plain_png(data: bytes, channels: int, *, max_pixels: int = 2**20) -> 
         return None
     cv2 = _load_cv2()
     mode = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+    pixels: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     return pixels[..., None] if channels == 1 and pixels is not None else pixels
 
 

@@ -29,7 +29,7 @@ class Channels:
 
     @property
     def count(self) -> int:
-        """c * D."""
+        """Channels in all, c * D."""
         return self.num_codebooks * len(self.levels)
 
     def check(self, shape: Any, dim: int | None = None) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 
 from fsq.quantizer.lattice import check_levels, check_tokens, tokens_to_digits
 
+__all__ = ["Usage", "channel_entropy_bits", "usage_of_counts", "usage_of_tokens"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Usage:

@@ -120,6 +120,7 @@ class FSQ(keras.layers.Layer):
         return lattice.codebook(self.levels, start, stop, symmetric=self._symmetric)
 
     def build(self, input_shape: Any) -> None:
+        """Checks the number of channels and makes the linear maps if `dim` is set."""
         self._channels.check(input_shape, self.dim)
         if self.dim is not None:
             # Weights of the layer itself, and never cast to half precision: tokens must not move
@@ -147,6 +148,7 @@ class FSQ(keras.layers.Layer):
         return self._leave(self._map("project_out", self._channels.join(codes)))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the shape of the codes, which is that of the latents."""
         return input_shape
 
     def project_in(self, z: Any) -> Any:
@@ -278,6 +280,7 @@ class FSQ(keras.layers.Layer):
         return self._leave(self._channels.join(codes))
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
         return {
             **super().get_config(),
             "levels": list(self.levels),
@@ -294,9 +297,11 @@ class FSQ(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "FSQ":
+        """Makes a layer from `get_config`; checks the preset first."""
         # First, because Keras buries an error of the constructor under the whole config.
         check_preset(config.get("preset", "atanh"), lattice.check_levels(config["levels"]))
-        return super().from_config(config)
+        layer: FSQ = super().from_config(config)
+        return layer
 
     def _enter(self, z: Any) -> Any:
         """Inputs to float latents, channels last."""

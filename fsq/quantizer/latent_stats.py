@@ -15,6 +15,8 @@ from fsq.quantizer.presets import (
     check_preset,
 )
 
+__all__ = ["LatentStatistics", "latent_statistics"]
+
 SATURATED_SLOPE = 0.01
 BOUNDARY_WIDTH = 1e-3
 

@@ -116,7 +116,8 @@ def tokens_to_digits(tokens: Any, levels: Sequence[int]) -> np.ndarray:
     """
     checked = check_levels(levels)
     integers = check_tokens(tokens, math.prod(checked))
-    return integers[..., None] // np.array(basis(checked)) % np.array(checked)
+    digits: np.ndarray = integers[..., None] // np.array(basis(checked)) % np.array(checked)
+    return digits
 
 
 def digits_to_tokens(digits: Any, levels: Sequence[int]) -> np.ndarray:
@@ -144,7 +145,8 @@ def digits_to_tokens(digits: Any, levels: Sequence[int]) -> np.ndarray:
         raise ValueError(
             f"digits: expected values below {list(checked)}, got {int(outside.sum())} outside."
         )
-    return (integers.astype(np.int64) * np.array(basis(checked))).sum(axis=-1)
+    tokens: np.ndarray = (integers.astype(np.int64) * np.array(basis(checked))).sum(axis=-1)
+    return tokens
 
 
 def digits_to_codes(digits: Any, levels: Sequence[int], *, symmetric: bool = False) -> np.ndarray:
@@ -159,7 +161,8 @@ def digits_to_codes(digits: Any, levels: Sequence[int], *, symmetric: bool = Fal
       float32 codes, shape [..., D]: (digit - center) / center.
     """
     center = np.array(code_centers(levels, symmetric=symmetric))
-    return ((np.asarray(digits) - center) / center).astype(np.float32)
+    codes: np.ndarray = ((np.asarray(digits) - center) / center).astype(np.float32)
+    return codes
 
 
 def code_centers(levels: Sequence[int], *, symmetric: bool = False) -> tuple[float, ...]:

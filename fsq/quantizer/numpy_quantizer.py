@@ -72,5 +72,5 @@ class LatentsToTokens:
         total: Any = digits[..., 0].copy()
         for channel, step in enumerate(lattice.basis(self._levels)[1:], start=1):
             total += digits[..., channel] * np.asarray(step, self._sum_dtype)
-        tokens = total.astype(self._dtype)
+        tokens: np.ndarray = total.astype(self._dtype)
         return tokens if finite is None else np.where(finite, tokens, self._dtype.type(-1))

@@ -168,4 +168,5 @@ def bound(
     constants = bound_constants(levels, preset, eps, hard_clamp=hard_clamp)
     moved = np.asarray(z, np.float64) * constants.gain + constants.shift
     squeezed = np.clip(moved, -1, 1) if hard_clamp else np.tanh(moved)
-    return squeezed * constants.half - constants.offset
+    bounded: np.ndarray = squeezed * constants.half - constants.offset
+    return bounded

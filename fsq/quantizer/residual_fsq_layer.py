@@ -88,9 +88,12 @@ class ResidualFSQ(keras.layers.Layer):
     @property
     def scales(self) -> np.ndarray:
         """What a code of each stage is multiplied by, float64 [q, D]: L^-k."""
-        return np.array(self.levels) ** -np.arange(self.num_quantizers, dtype=float)[:, None]
+        stages = np.arange(self.num_quantizers, dtype=float)[:, None]
+        scales: np.ndarray = np.array(self.levels) ** -stages
+        return scales
 
     def build(self, input_shape: Any) -> None:
+        """Checks the number of channels; there are no weights."""
         lattice.check_channels(input_shape, self.levels)
         super().build(input_shape)
 
@@ -107,6 +110,7 @@ class ResidualFSQ(keras.layers.Layer):
         return ops.cast(pass_gradient(clamped, codes), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the shape of the codes, which is that of the latents."""
         return input_shape
 
     def latents_to_indices(self, z: Any) -> Any:
@@ -156,6 +160,7 @@ class ResidualFSQ(keras.layers.Layer):
         return ops.cast(codes, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
         return {
             **super().get_config(),
             "levels": list(self.levels),

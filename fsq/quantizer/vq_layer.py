@@ -11,21 +11,22 @@ from keras import ops
 
 from fsq.quantizer.lattice import token_dtype
 
+__all__ = ["VQ"]
+
 
 class VQ(keras.layers.Layer):
     """Replaces each latent by the nearest of `codebook_size` learned codes.
 
-      The gradient passes straight through. In training the codes follow moving
-      averages of the latents that chose them, and the commitment loss
-      `beta * |z - code|^2` stands in `losses`. Nothing revives dead codes: the
-    X
+    The gradient passes straight through. In training the codes follow moving
+    averages of the latents that chose them, and the commitment loss
+    `beta * |z - code|^2` stands in `losses`. Nothing revives dead codes.
 
-      Args:
-        codebook_size: How many codes.
-        num_dimensions: Channels of a latent, D.
-        beta: Weight of the commitment loss.
-        decay: Of the moving averages.
-        seed: Of the first codes.
+    Args:
+      codebook_size: How many codes.
+      num_dimensions: Channels of a latent, D.
+      beta: Weight of the commitment loss.
+      decay: Of the moving averages.
+      seed: Of the first codes.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class VQ(keras.layers.Layer):
         self.beta, self.decay, self.seed = beta, decay, seed
 
     def build(self, input_shape: Any) -> None:
+        """Makes the codebook and its moving averages."""
         shape = (self.codebook_size, self.num_dimensions)
         first = keras.initializers.RandomNormal(1.0, seed=self.seed)
         frozen: dict[str, Any] = {"trainable": False, "dtype": "float32"}
@@ -77,6 +79,7 @@ class VQ(keras.layers.Layer):
         return ops.take(self.codebook, indices, axis=0)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make this layer again."""
         return {
             **super().get_config(),
             "codebook_size": self.codebook_size,

@@ -31,6 +31,7 @@ class OnnxEncoder:
         self._quantize = quantize
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Encodes one full batch; see `Runtime`."""
         assert len(images) == self.batch_size, (images.shape, self.batch_size)
         return self._quantize(self._encode(self._floats[images]))
 

@@ -37,6 +37,7 @@ class QuantizerSpec(pydantic.BaseModel):
 
     @property
     def vocab_size(self) -> int:
+        """How many tokens there are: the product of the levels."""
         return lattice.vocab_size(self.levels)
 
 
@@ -136,6 +137,7 @@ class TokenContract(pydantic.BaseModel):
 
     @property
     def tokens_per_image(self) -> int:
+        """Rows times columns."""
         return self.grid[0] * self.grid[1]
 
     @property
@@ -145,6 +147,7 @@ class TokenContract(pydantic.BaseModel):
 
     @property
     def has_decoder(self) -> bool:
+        """Whether tokens can be decoded to images."""
         return not isinstance(self.network, AdoptedNetwork) or self.network.decoder
 
     def to_json(self) -> str:

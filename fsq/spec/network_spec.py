@@ -45,7 +45,7 @@ class ConvNetwork(_Network):
     @property
     def downsampling(self) -> int:
         """Pixels per token along each side."""
-        return 2 ** len(self.encoder_widths)
+        return 1 << len(self.encoder_widths)
 
 
 class ResidualNetwork(_Network):
@@ -81,7 +81,7 @@ class ResidualNetwork(_Network):
     @property
     def downsampling(self) -> int:
         """Pixels per token along each side."""
-        return 2 ** (len(self.widths) - 1)
+        return 1 << (len(self.widths) - 1)
 
 
 class AdoptedNetwork(_Network):

@@ -94,7 +94,8 @@ def pack_weights(autoencoder: Any) -> bytes:
     """Packs all weights as safetensors, with the seal of their contract."""
     contract = TokenContract.of(autoencoder.spec, weights_sha256="")
     metadata = {CONTRACT_SHA256: contract.meaning_sha256}
-    return safetensors.numpy.save(autoencoder.weights(), metadata)
+    packed: bytes = safetensors.numpy.save(autoencoder.weights(), metadata)
+    return packed
 
 
 def read_metadata(data: bytes) -> dict[str, str]:

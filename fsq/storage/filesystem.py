@@ -30,6 +30,7 @@ class FileEntry(NamedTuple):
 
 
 def is_local(path: str) -> bool:
+    """Says whether a path lies on a local disk: it names no scheme."""
     return "://" not in path
 
 
@@ -46,10 +47,12 @@ def open_read(path: str) -> BinaryIO:
     """
     if is_local(path):
         return open(path, "rb")
-    return _store().open_read(path)
+    file: BinaryIO = _store().open_read(path)
+    return file
 
 
 def read(path: str) -> bytes:
+    """Reads a whole file."""
     if is_local(path):
         # A buffer costs as much as a small image.
         with open(path, "rb", buffering=0) as file:
@@ -167,14 +170,14 @@ def modified_ns(path: str) -> int:
     """Returns when a file was written, in nanoseconds of the epoch."""
     if is_local(path):
         return os.stat(path).st_mtime_ns
-    return _store().modified_ns(path)
+    return int(_store().modified_ns(path))
 
 
 def exists(path: str) -> bool:
     """Says whether there is such a file, or such a folder with something in it."""
     if is_local(path):
         return os.path.exists(path)
-    return _store().exists(path)
+    return bool(_store().exists(path))
 
 
 def list_files(folder: str, *, recursive: bool = False) -> list[FileEntry]:

@@ -28,13 +28,15 @@ def open_read(path: str) -> BinaryIO:
         # Some stores find out only when they are read, in words of their own.
         if not FileSystems.exists(path):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        file: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        return file
 
 
 def create(path: str) -> BinaryIO:
     """Opens an object for writing."""
     _check_scheme(path)
-    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    file: BinaryIO = FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return file
 
 
 def rename(source: str, target: str) -> None:

@@ -50,9 +50,11 @@ class Unit:
 
     @property
     def num_records(self) -> int:
+        """How many records its spans name."""
         return sum(span.num_records for span in self.spans)
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the fields, for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -125,4 +127,5 @@ class Reject:
     record: int
 
     def to_dict(self) -> dict[str, str | int]:
+        """Returns the fields, for JSON."""
         return dataclasses.asdict(self)

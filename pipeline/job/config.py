@@ -13,6 +13,8 @@ from fsq.yaml_config import Name, PathStr
 from pipeline.sources import SourceConfig
 from pipeline.views import DEFAULT_VIEWS, ViewPolicy, ViewPolicyConfig
 
+__all__ = ["OutputConfig", "TokenizeConfig"]
+
 
 class OutputConfig(FrozenModel):
     """Where the dataset goes and what it is called."""

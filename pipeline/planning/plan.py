@@ -5,7 +5,7 @@ import importlib.metadata
 import math
 import secrets
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from fsq.dataset.fingerprint import Fingerprint, Input
 from fsq.errors import RequestError
@@ -101,7 +101,8 @@ def make_plan(
     units = cut_units(listing, config.batch_size, limit)
     num_records = sum(unit.num_records for unit in units)
     num_written = num_records * len(config.view_names)
-    policies = [policy.model_dump(mode="json") for policy in config.views]
+    # A policy without parameters dumps as its name.
+    policies: list[Any] = [policy.model_dump(mode="json") for policy in config.views]
     fingerprint = Fingerprint(
         tokenizer=tokenizer.contract,
         source=config.source.model_dump(mode="json", exclude_none=True),

@@ -41,6 +41,7 @@ class ImageFolderConfig(BaseSourceConfig):
     follow_links: bool = False
 
     def open(self) -> "ImageFolderSource":
+        """Returns the source that this config describes; reads nothing yet."""
         return ImageFolderSource(self)
 
 
@@ -55,9 +56,11 @@ class ImageFolderSource(Source):
         self.config = config
 
     def describe(self) -> str:
+        """Returns the name of the input in messages."""
         return self.config.directory
 
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
+        """Lists the input; see `Source.list`."""
         with tempfile.TemporaryFile() as draft:
             tally = self._walk_into(draft, heartbeat)
             classes = self._classes(tally) if self.config.labels else ()
@@ -93,6 +96,7 @@ class ImageFolderSource(Source):
         features: tuple[CarriedFeature, ...],
         timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
+        """Reads the records of a unit; see `Source`."""
         lines: list[bytes] = []
         # All lines are read before the first image, which may take long to come.
         with filesystem.open_read(unit.path) as listing:
@@ -113,6 +117,7 @@ class ImageFolderSource(Source):
                 yield self._read(image, labelled=bool(features))
 
     def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
+        """Cuts units out of some groups; see `Source`."""
         assert listing.text is not None
         (file,) = listing.files
         listing.text.seek(0)
@@ -124,9 +129,11 @@ class ImageFolderSource(Source):
         yield Unit("", file.path, spans_of(file, numbers))
 
     def group_of(self, unit: Unit, key: str) -> str:
+        """Returns the group of a record; see `Source.group_of`."""
         return folder_of(key)
 
     def first_change(self, before: str, after: Listing, unit: Unit | None = None) -> str | None:
+        """Names the first changed image; see `Source.first_change`."""
         assert after.text is not None
         path = filesystem.join(before, LISTING_NAME)
         if not filesystem.exists(path):

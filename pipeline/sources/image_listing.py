@@ -26,6 +26,7 @@ class ListedImage(NamedTuple):
 
     @classmethod
     def of(cls, found: FoundFile, label: int) -> "ListedImage":
+        """Makes the line of a file that was found."""
         return cls(found.name, found.size_bytes, label, found.modified_ns, found.refused)
 
     def to_line(self) -> bytes:

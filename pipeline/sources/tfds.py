@@ -52,6 +52,7 @@ class TfdsConfig(BaseSourceConfig):
         return self
 
     def open(self) -> "TfdsSource":
+        """Returns the source that this config describes; reads nothing yet."""
         return TfdsSource(self)
 
 
@@ -67,9 +68,11 @@ class TfdsSource(Source):
         self.config = config
 
     def describe(self) -> str:
+        """Returns the name of the input in messages."""
         return self.config.directory or str(self.config.name)
 
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
+        """Lists the input; see `Source.list`."""
         builder = self._builder()
         splits = builder.info.splits
         if self.config.split not in splits:
@@ -94,6 +97,7 @@ class TfdsSource(Source):
         features: tuple[CarriedFeature, ...],
         timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
+        """Reads the records of a unit; see `Source`."""
         fields = Fields(self.config.image, None, features)
         return read_examples(unit, fields, self.config.damaged, timed_out)
 

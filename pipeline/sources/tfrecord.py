@@ -33,6 +33,7 @@ class TfrecordConfig(BaseSourceConfig):
     damaged: Damaged = "refuse"
 
     def open(self) -> "TfrecordSource":
+        """Returns the source that this config describes; reads nothing yet."""
         return TfrecordSource(self)
 
 
@@ -43,9 +44,11 @@ class TfrecordSource(Source):
         self.config = config
 
     def describe(self) -> str:
+        """Returns the name of the input in messages."""
         return self.config.files
 
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
+        """Lists the input; see `Source.list`."""
         paths = filesystem.glob(self.config.files)
         if not paths:
             raise RequestError(
@@ -80,5 +83,6 @@ class TfrecordSource(Source):
         features: tuple[CarriedFeature, ...],
         timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
+        """Reads the records of a unit; see `Source`."""
         fields = Fields(self.config.image, self.config.key, features)
         return read_examples(unit, fields, self.config.damaged, timed_out)

@@ -114,4 +114,5 @@ def _origin(job: Job, unit_name: str, record: int) -> str:
 def key_of(framed: bytes) -> str:
     """Reads the key of a framed record."""
     example = Example.FromString(unframe(framed, "a part"))
-    return example.features.feature["key"].bytes_list.value[0].decode("utf-8", "surrogateescape")
+    key: bytes = example.features.feature["key"].bytes_list.value[0]
+    return key.decode("utf-8", "surrogateescape")

@@ -87,6 +87,7 @@ class ImagesFromSource:
         return int(self._firsts[-1])
 
     def batch(self, numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Returns images by their numbers; see `TrainingImages.batch`."""
         draws = random.random((len(numbers), DRAWS_PER_IMAGE))
         return np.stack(list(map(self._read, numbers.tolist(), draws.tolist())))
 

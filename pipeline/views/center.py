@@ -13,6 +13,7 @@ class Center(ViewPolicy):
     kind: Literal["center"] = "center"
 
     def views(self, key: str, width: int, height: int) -> tuple[View, ...]:
+        """Places the view; see `ViewPolicy.views`."""
         return _center(self.kind, width, height, flip=False)
 
 
@@ -22,6 +23,7 @@ class CenterFlipped(ViewPolicy):
     kind: Literal["center_flipped"] = "center_flipped"
 
     def views(self, key: str, width: int, height: int) -> tuple[View, ...]:
+        """Places the view; see `ViewPolicy.views`."""
         return _center(self.kind, width, height, flip=True)
 
 

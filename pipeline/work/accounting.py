@@ -56,10 +56,12 @@ class Accounting:
 
     @property
     def num_listed(self) -> int:
+        """Images listed in all files."""
         return self.listed.total()
 
     @property
     def num_rejected(self) -> int:
+        """Images rejected in all files."""
         return sum(reasons.total() for reasons in self.rejected.values())
 
     def reasons(self) -> dict[str, int]:

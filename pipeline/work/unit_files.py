@@ -206,7 +206,7 @@ class SliceReader:
         if self._read(file, 0, len(MAGIC)) != MAGIC:
             raise self._damaged()
         start = len(MAGIC) + self._shard * HEAD.itemsize
-        head = np.frombuffer(self._read(file, start, HEAD.itemsize), HEAD)[0]
+        head: np.void = np.frombuffer(self._read(file, start, HEAD.itemsize), HEAD)[0]
         # A wrong head would send us anywhere, so it is looked at before it is followed.
         if _own_checksum(head) != head["own_checksum"]:
             raise self._damaged()
@@ -242,7 +242,7 @@ class SliceReader:
 
 
 def _own_checksum(head: np.void) -> int:
-    return google_crc32c.value(head.tobytes()[: -HEAD["own_checksum"].itemsize])
+    return int(google_crc32c.value(head.tobytes()[: -HEAD["own_checksum"].itemsize]))
 
 
 def commit_part(job: Job, unit_name: str, records: list[PlacedRecord], status: UnitStatus) -> None:

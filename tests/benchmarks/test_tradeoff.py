@@ -31,6 +31,7 @@ def test_the_sizes_are_those_of_the_paper():
     assert {bits: levels_for(2**bits) for bits in LEVELS} == LEVELS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
 def test_a_quantizer_is_trained_and_measured(quantizer: str):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)

@@ -166,6 +166,7 @@ def test_inspect_finds_weights_that_are_missing_or_others(run: Run, checkout: Pa
     check_refused(run("inspect", "copy", cwd=checkout), "expected tokenizer.safetensors")
 
 
+@pytest.mark.slow
 def test_train_goes_on_after_a_kill_and_leaves_a_tokenizer_with_its_card(
     run: Run, checkout: Path, image_folder: Path
 ):

@@ -10,6 +10,8 @@ from PIL import Image
 
 from tools.memory import measure, write_records
 
+pytestmark = pytest.mark.slow
+
 SMALL, LARGE = 1_000, 10_000
 # Loading TensorFlow takes most of it; from run to run the peak differs by about 2 %.
 TOLERANCE = 0.10

@@ -30,6 +30,8 @@ from pipeline.reports.verify import verify_dataset
 from pipeline.run import Summary, tokenize
 from pipeline.work.unit_files import PlacedRecord, SliceReader, pack_part
 
+pytestmark = pytest.mark.slow
+
 MakeConfig = Callable[..., TokenizeConfig]
 
 

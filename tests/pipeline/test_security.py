@@ -32,6 +32,8 @@ from pipeline.reports.inspect import inspect_directory
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import tokenize
 
+pytestmark = pytest.mark.slow
+
 FORBIDDEN_MODULES = {"pickle", "marshal", "dill", "shelve", "cloudpickle", "joblib", "runpy"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
 YAML = {"yaml.safe_load", "yaml.safe_dump", "yaml.YAMLError", "yaml.compose", "yaml.SafeLoader"}

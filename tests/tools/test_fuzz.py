@@ -7,6 +7,8 @@ import pytest
 
 from tools.fuzz import READERS, Changes, Target, fuzz
 
+pytestmark = pytest.mark.slow
+
 # About a second each.
 COUNTS = {
     "tfrecord": 20_000,

@@ -20,6 +20,8 @@ from examples.prior.train import train_prior
 from fsq.dataset import read_contract
 from fsq.errors import DataError, RequestError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(

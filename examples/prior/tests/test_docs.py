@@ -32,6 +32,7 @@ def outputs(image_folder: Path, tokenizer_directory: Path, tmp_path_factory) -> 
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), list(zip(NAMES, EXAMPLES, strict=True)), ids=NAMES)
 def test_an_example_of_the_docs_runs(
     outputs: Path, name: str, code: str, monkeypatch: pytest.MonkeyPatch

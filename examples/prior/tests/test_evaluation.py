@@ -7,6 +7,8 @@ from examples.prior.classifier import FEATURES, Judge, train_classifier
 from examples.prior.evaluate import Evaluation, render_report
 from examples.prior.frechet import frechet_distance
 
+pytestmark = pytest.mark.slow
+
 
 def test_equal_sets_have_no_distance():
     features = np.random.default_rng(0).normal(size=(500, 8)) @ np.diag(np.arange(8.0))

@@ -34,6 +34,8 @@ from pipeline.job.config import TokenizeConfig
 from pipeline.run import tokenize
 from tools.random_tokens import write_random_tokens
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def demo(prior_dataset: Path) -> Path:

@@ -25,6 +25,7 @@ class TensorFlowGraph:
         self._run = trace_tokens(autoencoder, batch_size, compiled=compiled)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Encodes one full batch; see `Runtime`."""
         assert images.shape == self._shape, (images.shape, self._shape)
         tokens: np.ndarray = self._run(tf.constant(images)).numpy()
         return tokens

@@ -182,6 +182,7 @@ def test_tensorflow_datasets_reads_both(finished: Path):
         assert theirs[example["key"], example["view"]] == example["tokens"].tolist()
 
 
+@pytest.mark.slow
 def test_the_same_job_gives_the_same_bytes_interrupted_or_not(
     finished: Path,
     image_folder: Path,
@@ -210,6 +211,7 @@ def test_the_same_job_gives_the_same_bytes_interrupted_or_not(
     )
 
 
+@pytest.mark.slow
 def test_cured_rejects_end_in_the_same_bytes(
     finished: Path, image_folder: Path, tokenizer_directory: Path, tmp_path: Path
 ):

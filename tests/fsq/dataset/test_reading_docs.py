@@ -10,6 +10,8 @@ from builders.paths import ROOT
 from pipeline.job.config import TokenizeConfig
 from pipeline.run import tokenize
 
+pytestmark = pytest.mark.slow
+
 DOCS = ROOT / "docs" / "reading.md"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", DOCS.read_text(), re.MULTILINE | re.DOTALL)
 OPTIONAL = ("grain", "torch", "seqio")

@@ -369,11 +369,13 @@ DAMAGED_KINDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of damaged files
 def test_a_damaged_jpeg_has_the_outcome_that_it_has_without_the_shorter_way():
     check_damages(count=4000, seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", range(len(DAMAGED_KINDS)))
 def test_any_byte_changed_has_the_outcome_that_it_has_without_the_shorter_way(kind: int):

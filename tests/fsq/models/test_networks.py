@@ -12,6 +12,8 @@ from fsq.spec.contract import TokenizerSpec
 from fsq.spec.network_spec import ConvNetwork, NetworkSpec, ResidualNetwork
 from fsq.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 def family(stages: int) -> dict[str, NetworkSpec]:
     """The three sizes, and both norms, for a downsampling of 2^stages."""

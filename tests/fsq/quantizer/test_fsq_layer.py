@@ -92,6 +92,7 @@ def test_the_bound_of_zero_is_zero(preset):
         np.testing.assert_allclose(value, zeros, rtol=0, atol=4e-16, err_msg=levels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
 @pytest.mark.parametrize("preset", ["atanh", "torch"])
 def test_the_bound_of_zero_is_zero_in_float32_compiled_or_not(preset, jit_compile):
@@ -127,6 +128,7 @@ def test_the_sign_of_eps_moves_one_token_in_a_hundred(levels, share):
     assert (official != torch).mean() == pytest.approx(share, abs=1e-3)
 
 
+@pytest.mark.slow
 @presets
 def test_extreme_latents_give_the_outermost_digits_of_every_level(preset):
     for eps in (1e-3, 1e-6):
@@ -138,6 +140,7 @@ def test_extreme_latents_give_the_outermost_digits_of_every_level(preset):
             assert digits.tolist() == [highest, highest, lowest, lowest]
 
 
+@pytest.mark.slow
 @presets
 def test_every_level_is_reachable(preset, latents_of_bound):
     for levels in sixes(levels_of(preset)):
@@ -151,6 +154,7 @@ def test_every_level_is_reachable(preset, latents_of_bound):
 # Tokens, digits, codebook
 
 
+@pytest.mark.slow
 def test_two_million_tokens_of_a_large_lattice_survive_their_codes(large_levels):
     layer = FSQ(large_levels)
     tokens = np.random.default_rng(0).integers(layer.codebook_size, size=2_000_000)

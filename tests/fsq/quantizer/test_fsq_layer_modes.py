@@ -9,6 +9,8 @@ from fsq import FSQ
 from fsq.quantizer.ops import divide
 from fsq.quantizer.presets import PRESETS
 
+pytestmark = pytest.mark.slow
+
 STORAGE_TYPES = ("float32", "bfloat16", "float16")
 
 

@@ -10,6 +10,8 @@ import tensorflow as tf
 from fsq import FSQ
 from fsq.quantizer.presets import PRESETS
 
+pytestmark = pytest.mark.slow
+
 LEVELS = {"ifsq": (7, 5, 5), "symmetric": (8, 2, 5)}
 
 

@@ -84,6 +84,7 @@ def test_gradients_scale_with_what_comes_from_above(mode):
     )
 
 
+@pytest.mark.slow
 @modes
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("policy", ["float32", "float64", "mixed_bfloat16", "mixed_float16"])

@@ -50,6 +50,7 @@ def test_every_token_has_its_own_digits(levels):
     np.testing.assert_array_equal(lattice.digits_to_tokens(digits, levels), tokens)
 
 
+@pytest.mark.slow
 def test_two_million_tokens_of_a_large_lattice_survive_their_digits(large_levels):
     size = math.prod(large_levels)
     tokens = np.random.default_rng(0).integers(size, size=2_000_000)

@@ -56,6 +56,7 @@ def test_no_error_exceeds_half_a_step_of_its_stage(levels):
         assert (np.abs(codes - soft_clamped(z, levels)) <= half_step + 1e-6).all()
 
 
+@pytest.mark.slow
 @modes
 def test_all_stages_decode_to_what_the_layer_gave(mode):
     layer = ResidualFSQ(LEVELS, 4)
@@ -68,6 +69,7 @@ def test_all_stages_decode_to_what_the_layer_gave(mode):
     np.testing.assert_allclose(decoded, codes, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_tokens_and_codes_are_the_same_in_every_mode_but_for_ties(tmp_path):
     class Both(tf.Module):
         def __init__(self):

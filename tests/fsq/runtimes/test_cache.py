@@ -26,6 +26,8 @@ from pipeline.planning.plan import make_plan
 from pipeline.planning.runtime_selection import cache_of, choice_from_cache, runtime_from_cache
 from pipeline.run import tokenize
 
+pytestmark = pytest.mark.slow
+
 PROBE = ProbeResult(16_384, 1, 1e-6)
 MakeConfig = Callable[..., TokenizeConfig]
 

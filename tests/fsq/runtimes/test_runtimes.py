@@ -32,6 +32,8 @@ from pipeline.job.config import TokenizeConfig
 from pipeline.reports.inspect import inspect_directory
 from pipeline.run import tokenize
 
+pytestmark = pytest.mark.slow
+
 MakeConfig = Callable[..., TokenizeConfig]
 BATCH_SIZE = 32
 NETWORKS = {

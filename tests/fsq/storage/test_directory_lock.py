@@ -12,6 +12,8 @@ import pytest
 from tools.kills import Victim, contents, read_streams
 from tools.zygote import Child, Zygote
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 0.3  # between two renewals of a lease
 
 

@@ -16,6 +16,8 @@ from PIL import Image
 
 from fsq import FSQ
 
+pytestmark = pytest.mark.slow
+
 STEPS, BATCH = 150, 8
 
 

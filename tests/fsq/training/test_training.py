@@ -22,6 +22,8 @@ from fsq.training.data import ImagesInMemory
 from fsq.training.loop import Progress, train
 from fsq.training.tensorboard import open_monitor
 
+pytestmark = pytest.mark.slow
+
 SPEC = TokenizerSpec(
     levels=(5, 5, 5),
     image=ImageSpec(size_pixels=16, channels=1),

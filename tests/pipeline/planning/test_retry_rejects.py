@@ -14,6 +14,8 @@ from pipeline.job.config import TokenizeConfig
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import retry_rejects, tokenize
 
+pytestmark = pytest.mark.slow
+
 MakeConfig = Callable[..., TokenizeConfig]
 BAD = {"cats/001.png": b"", "cats/041.png": b"<html>", "dogs/050.png": b"\x89PNG"}
 

@@ -27,6 +27,8 @@ from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
 
+pytestmark = pytest.mark.slow
+
 SHARDS, RECORDS = 4, 10  # of the family below; records of each shard
 KINDS = ("tfrecord", "tfds")
 MakeConfig = Callable[..., TokenizeConfig]

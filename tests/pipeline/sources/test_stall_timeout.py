@@ -245,6 +245,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_the_process_ends_while_a_thread_still_hangs(
     folder: Path, tokenizer_directory: Path, tmp_path: Path
 ):
@@ -260,6 +261,7 @@ def test_the_process_ends_while_a_thread_still_hangs(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 def test_a_listing_that_hangs_ends_in_one_line(
     records: Path, tokenizer_directory: Path, tmp_path: Path, dry: list[str]

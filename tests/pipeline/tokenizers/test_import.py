@@ -15,6 +15,8 @@ from PIL import Image
 from fsq.dataset import token_dataset
 from pipeline.cli import cli
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 RECIPE = "configs/import/torch_fsq.yaml"
 

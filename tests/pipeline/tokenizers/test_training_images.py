@@ -111,7 +111,7 @@ def test_training_reads_the_pixels_that_tokenizing_encodes(
 
 @pytest.mark.parametrize(("changes", "digests"), DIGESTS.values(), ids=DIGESTS.keys())
 def test_batches_from_a_source_are_those_of_every_version_before(
-    source: ImageFolderSource,
+    source: ImageFolderConfig,
     monkeypatch: pytest.MonkeyPatch,
     changes: dict,
     digests: list[str],

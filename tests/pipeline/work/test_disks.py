@@ -15,6 +15,8 @@ from fsq.storage import filesystem
 from tools.faults import resize_disk
 from tools.kills import PHASES, Victim, contents, read_streams
 
+pytestmark = pytest.mark.slow
+
 MEGABYTE = 1 << 20
 MOMENTS_PER_PHASE = 2
 

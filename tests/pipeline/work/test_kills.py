@@ -12,6 +12,8 @@ import pytest
 
 from tools.kills import ONE_WORKER, PHASES, Victim, read_streams
 
+pytestmark = pytest.mark.slow
+
 MOMENTS_PER_PHASE = 12
 
 
