@@ -27,8 +27,6 @@ from pipeline.runners.beam_options import engine_options
 from pipeline.runners.beam_pipeline import run_units
 from pipeline.stages.shared_encoder import share_encoder
 
-__all__ = ["Summary", "retry_rejects", "run", "tokenize"]
-
 __all__ = ["Summary", "retry_rejects", "tokenize"]
 
 Observe = Callable[[Job], AbstractContextManager[None]]
