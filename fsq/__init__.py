@@ -5,9 +5,9 @@ levels for a vocabulary size. They are loaded on first use, so that `import fsq`
 neither TensorFlow nor Keras is imported before.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from fsq.lazy_exports import lazy_exports
 from fsq.version import __version__
 
 if TYPE_CHECKING:
@@ -17,14 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FSQ", "ResidualFSQ", "__version__", "levels_for"]
 
-_MODULES = {
-    "FSQ": "fsq.quantizer.fsq_layer",
-    "ResidualFSQ": "fsq.quantizer.residual_fsq_layer",
-    "levels_for": "fsq.quantizer.level_sets",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'fsq' has no attribute '{name}'")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "FSQ": "quantizer.fsq_layer",
+        "ResidualFSQ": "quantizer.residual_fsq_layer",
+        "levels_for": "quantizer.level_sets",
+    },
+)

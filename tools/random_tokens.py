@@ -13,12 +13,11 @@ import numpy as np
 
 from fsq.dataset.example.encoder import ExampleWriter
 from fsq.dataset.fingerprint import Fingerprint, Input, RuntimeChoice
-from fsq.dataset.formats import FORMATS, PRIMARY
+from fsq.dataset.formats import FORMATS
 from fsq.dataset.formats.base import describe_file
 from fsq.dataset.formats.tfrecord import frame
 from fsq.dataset.manifest import Manifest, seal_fingerprint, write_manifest
 from fsq.dataset.records import CarriedFeature, place_of
-from fsq.dataset.tfds_metadata import write_metadata
 from fsq.images.crop import CropBox, View
 from fsq.images.spec import ImageSpec
 from fsq.quantizer.lattice import storage_dtype
@@ -27,7 +26,7 @@ from fsq.spec.network_spec import ConvNetwork
 from fsq.storage.digest import sha256_of_file
 from pipeline.job.config import TokenizeConfig
 from pipeline.job.job import Job
-from pipeline.stages.finalize import shard_entry
+from pipeline.stages.finalize import shard_entry, write_tfds_metadata
 from pipeline.stages.merge_shards import ShardResult
 
 TokenFormat = Literal["bytes", "int64_list"]
@@ -88,16 +87,7 @@ def write_dataset_files(job: Job, shards: list[ShardResult]) -> None:
     """Writes what a reader looks at beside the shards."""
     directory = Path(job.output)
     (directory / CONTRACT_FILE).write_text(job.contract.to_json())
-    write_metadata(
-        job.output,
-        name=job.config.output.name,
-        split=job.config.output.split,
-        contract=job.contract,
-        features=job.features,
-        shard_records=[shard.records for shard in shards],
-        size_bytes=sum(shard.files[PRIMARY.name].bytes for shard in shards),
-        formats=job.config.output.formats,
-    )
+    write_tfds_metadata(job, shards)
     names = {job.shard_name(s.index, name) for s in shards for name in job.config.output.formats}
     fingerprint = Fingerprint(
         tokenizer=job.contract,

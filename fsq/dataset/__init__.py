@@ -6,8 +6,9 @@ order of records and one parser behind all three. They are loaded on first use;
 none of them but `token_dataset` imports TensorFlow, and nothing here imports Beam.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fsq.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from fsq.dataset.open_dataset import read_contract, tokens_of
@@ -26,18 +27,15 @@ __all__ = [
     "tokens_of",
 ]
 
-_MODULES = {
-    "Caption": "fsq.dataset.sequence",
-    "SequenceSpec": "fsq.dataset.sequence",
-    "TokenBatches": "fsq.dataset.token_batches",
-    "TokenSource": "fsq.dataset.token_source",
-    "read_contract": "fsq.dataset.open_dataset",
-    "token_dataset": "fsq.dataset.tf_dataset",
-    "tokens_of": "fsq.dataset.open_dataset",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'fsq.dataset' has no attribute '{name}'")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Caption": "sequence",
+        "SequenceSpec": "sequence",
+        "TokenBatches": "token_batches",
+        "TokenSource": "token_source",
+        "read_contract": "open_dataset",
+        "token_dataset": "tf_dataset",
+        "tokens_of": "open_dataset",
+    },
+)

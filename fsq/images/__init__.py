@@ -4,8 +4,9 @@
 loaded on first use, so that whoever needs an `ImageSpec` alone does not load Pillow.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fsq.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from fsq.images.crop import CropBox, center_crop, fit_image
@@ -14,17 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CropBox", "DecodeRules", "ImageSpec", "center_crop", "decode_image", "fit_image"]
 
-_MODULES = {
-    "CropBox": "fsq.images.crop",
-    "DecodeRules": "fsq.images.spec",
-    "ImageSpec": "fsq.images.spec",
-    "center_crop": "fsq.images.crop",
-    "decode_image": "fsq.images.decode",
-    "fit_image": "fsq.images.crop",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'fsq.images' has no attribute '{name}'")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "CropBox": "crop",
+        "DecodeRules": "spec",
+        "ImageSpec": "spec",
+        "center_crop": "crop",
+        "decode_image": "decode",
+        "fit_image": "crop",
+    },
+)

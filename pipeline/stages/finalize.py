@@ -97,6 +97,14 @@ def _finalize(shards: list[ShardResult], job: Job) -> None:
         (TIMING_FILE, collect_timing(accounts)),
     ):
         filesystem.write(filesystem.join(job.output, name), json.dumps(content, indent=2).encode())
+    write_tfds_metadata(job, shards)
+    filesystem.remove_temporary(job.output)
+    write_manifest(job.output, _manifest(job, accounts, shards))
+    filesystem.remove(job.work)
+
+
+def write_tfds_metadata(job: Job, shards: list[ShardResult]) -> None:
+    """Writes what tensorflow-datasets wants to read beside the shards."""
     write_metadata(
         job.output,
         name=job.config.output.name,
@@ -107,9 +115,6 @@ def _finalize(shards: list[ShardResult], job: Job) -> None:
         size_bytes=sum(shard.files[PRIMARY.name].bytes for shard in shards),
         formats=job.config.output.formats,
     )
-    filesystem.remove_temporary(job.output)
-    write_manifest(job.output, _manifest(job, accounts, shards))
-    filesystem.remove(job.work)
 
 
 def read_statuses(job: Job, *, but: Iterable[str] = ()) -> Iterator[UnitStatus]:
