@@ -279,7 +279,7 @@ def test_damage_that_comes_after_the_listing_is_counted_too(
         return build(*arguments)
 
     build = pipeline.runners.beam_pipeline.build
-    monkeypatch.setattr(pipeline.run, "build", cut_then_build)
+    monkeypatch.setattr(pipeline.runners.beam_pipeline, "build", cut_then_build)
     config = make_config(source_of("tfrecord", family, "reject"), max_reject_fraction=0.1)
     by_file = check_accounts(config, tokenize(config))
     assert by_file[shard(family, 1).name]["written"] == 6
@@ -474,7 +474,7 @@ def test_images_that_are_damaged_or_gone_are_rejects_with_their_reason(
         return build(*arguments)
 
     build = pipeline.runners.beam_pipeline.build
-    monkeypatch.setattr(pipeline.run, "build", spoil_then_build)
+    monkeypatch.setattr(pipeline.runners.beam_pipeline, "build", spoil_then_build)
     source = {"kind": "image_folder", "directory": str(images)}
     config = make_config(source, max_reject_fraction=0.5)
     check_accounts(config, tokenize(config))

@@ -85,7 +85,7 @@ def after_listing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Non
             deed()
             return build(*arguments)
 
-        monkeypatch.setattr(pipeline.run, "build", built)
+        monkeypatch.setattr(pipeline.runners.beam_pipeline, "build", built)
 
     return arrange
 
