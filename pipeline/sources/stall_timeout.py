@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from fsq.errors import DataError
 
-LONGEST_LOOK_SECONDS = 1.0
+LONGEST_LOOK_SECONDS = 0.2
 
 T = TypeVar("T")
 
@@ -81,6 +81,7 @@ def patiently(
     timeout_seconds: float,
     tries: int,
     where: str,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> T:
     """Does work in a thread of its own, from its begin again if it stalls.
 
@@ -89,9 +90,11 @@ def patiently(
       timeout_seconds: How long one record may take.
       tries: How often to begin.
       where: What is read, for the message.
+      interrupted: Whether nobody wants the result any more.
 
     Raises:
       StalledError: Every try stalled.
+      DataError: It was interrupted.
     """
     count = 0
     for _ in range(tries):
@@ -102,6 +105,9 @@ def patiently(
         arguments = (work, heart, outcome, failure, done)
         threading.Thread(target=_run, args=arguments, daemon=True, name="patience").start()
         while not done.wait(min(timeout_seconds / 4, LONGEST_LOOK_SECONDS)):
+            if interrupted():
+                heart.abandon()
+                raise DataError(f"{where}: interrupted.")
             if heart.waited_seconds() > timeout_seconds:
                 heart.abandon()
                 break

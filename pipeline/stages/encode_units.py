@@ -21,7 +21,7 @@ from pipeline.stages.batching import Batch, Waiting
 from pipeline.stages.decode import Refusal, decode_record
 from pipeline.stages.gil_limiter import Turn
 from pipeline.stages.stage_timer import Clock
-from pipeline.work.signals import NOT_BEGUN, count_rejects, describe, stop, stopped
+from pipeline.work.signals import NOT_BEGUN, count_rejects, describe, interrupted, stop, stopped
 from pipeline.work.unit_files import PlacedRecord, UnitStatus, commit_part, read_done
 
 # Read before they are decoded: enough that turning from one to the other costs nothing, and few
@@ -75,7 +75,8 @@ def read_and_encode(
     """Does `encode_unit`, and again if a read stalls; an image that never comes is a reject.
 
     Raises:
-      OSError, DataError: The unit's file cannot be read, or too much of it stalls.
+      OSError, DataError: The unit's file cannot be read, too much of it stalls, or the run is
+        interrupted.
     """
     numbers = list(record_numbers(unit))
     given_up: Mapping[int, str] = {}
@@ -94,6 +95,7 @@ def read_and_encode(
                 timeout_seconds=job.read_timeout_seconds,
                 tries=job.read_tries,
                 where=unit.path,
+                interrupted=lambda: interrupted(job),
             )
         except StalledError as stall:
             if stall.count >= len(numbers):

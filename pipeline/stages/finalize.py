@@ -23,15 +23,17 @@ from pipeline.stages.encode_units import UnitResult
 from pipeline.stages.merge_shards import ShardResult
 from pipeline.stages.stats import collect_stats, collect_timing
 from pipeline.work.accounting import Accounts
-from pipeline.work.signals import NOT_BEGUN, describe, fail
+from pipeline.work.signals import NOT_BEGUN, describe, fail, interrupted
 from pipeline.work.unit_files import UnitStatus, read_status
 
 
 def settle_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
     """Balances the accounts of all units; yields the shards to write if they are good.
 
-    Otherwise it leaves the reason in the work folder and yields nothing.
+    Otherwise it leaves the reason and yields nothing, as it does when the run was interrupted.
     """
+    if interrupted(job):
+        return
     errors = dict(sorted((r.unit_name, r.error) for r in results if r.error is not None))
     try:
         _settle(errors, job)

@@ -16,7 +16,7 @@ from fsq.errors import DataError, FsqError
 from fsq.storage import filesystem
 from fsq.storage.digest import sha256_of
 from pipeline.job.job import Job
-from pipeline.work.signals import NOT_BEGUN, describe, stop, stopped
+from pipeline.work.signals import NOT_BEGUN, describe, interrupted, stop, stopped
 from pipeline.work.unit_files import SliceReader, read_status
 
 RECORDS_IN_MEMORY = 16_384
@@ -66,6 +66,8 @@ def write_shard(index: int, job: Job) -> ShardResult:
             open_array_record(twin) if job.array_record else nullcontext() as write_twin,
         ):
             for records in gather_shard(index, job):
+                if interrupted(job):
+                    raise DataError(f"{target}: interrupted.")
                 data = b"".join(records)
                 file.write(data)
                 digest.update(data)

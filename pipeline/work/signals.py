@@ -9,6 +9,7 @@ import errno
 import json
 import re
 import threading
+from collections.abc import Iterator
 
 from fsq.errors import DataError, FsqError
 from fsq.storage import filesystem
@@ -16,6 +17,7 @@ from pipeline.job.job import Job
 
 STOP_FILE = "stop.json"
 NOT_BEGUN = "not begun"
+INTERRUPTED = "interrupted"
 
 _HINTS = {
     errno.ENOENT: "Something removed it while the job ran.",
@@ -29,6 +31,8 @@ _HINTS = {
 _lock = threading.Lock()
 _stopped_runs: dict[str, str] = {}
 _rejects: dict[str, dict[str, int]] = {}
+_local_runs: set[str] = set()
+_failures: dict[str, str] = {}
 
 
 def stop(job: Job, message: str) -> None:
@@ -48,6 +52,19 @@ def stopped(job: Job) -> str | None:
             if content["run"] == job.run:
                 _stopped_runs[job.run] = content["message"]
     return _stopped_runs.get(job.run)
+
+
+def interrupt(job: Job) -> None:
+    """Stops this process's work on the job, amid its units and shards too.
+
+    Takes no lock and writes no file: a signal handler calls it.
+    """
+    _stopped_runs[job.run] = INTERRUPTED
+
+
+def interrupted(job: Job) -> bool:
+    """Says whether this run of the job was interrupted in this process."""
+    return _stopped_runs.get(job.run) == INTERRUPTED
 
 
 def count_rejects(job: Job, unit_name: str, count: int) -> None:
@@ -81,12 +98,25 @@ FAILURE_FILE = "failure.json"
 _QUOTED = re.compile(r"fsq\.errors\.\w+Error: (.*?)(?: \[while running|\\n|\n|$)")
 
 
+@contextlib.contextmanager
+def workers_in_this_process(job: Job) -> Iterator[None]:
+    """Surrounds a run whose workers are threads of the process that started it."""
+    _local_runs.add(job.run)
+    try:
+        yield
+    finally:
+        _local_runs.discard(job.run)
+
+
 def fail(job: Job, message: str) -> None:
     """Leaves a message for the process that started the job.
 
     Raises:
       DataError: It cannot be left; then the engine has to carry it.
     """
+    if job.run in _local_runs:
+        _failures[job.run] = message
+        return
     try:
         content = json.dumps({"run": job.run, "message": message}).encode()
         filesystem.write(filesystem.join(job.work, FAILURE_FILE), content)
@@ -96,6 +126,8 @@ def fail(job: Job, message: str) -> None:
 
 def read_failure(job: Job) -> str | None:
     """Returns what this run of the job left; None if all went well."""
+    if job.run in _failures:
+        return _failures[job.run]
     try:
         content = json.loads(filesystem.read(filesystem.join(job.work, FAILURE_FILE)))
     except (OSError, ValueError):
