@@ -1,4 +1,4 @@
-"""What happens to a job in a copy of the zygote: the command line, disturbed as told."""
+"""What happens to a job in a process of its own: the command line, disturbed as told."""
 
 import ctypes
 import functools

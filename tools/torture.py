@@ -34,7 +34,6 @@ from pipeline.sources.base import materialize
 from tools.fuzz import READERS, fuzz
 from tools.kills import Resumption, Victim, count_keys, pairs
 from tools.memory import memory_figures
-from tools.zygote import Zygote
 
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "docs" / "torture.md"
@@ -49,14 +48,12 @@ class Torture:
     """What a section works with.
 
     Attributes:
-      zygote: Makes the processes.
       folder: An empty folder.
       points: How often to strike.
       seed: For the choice of moments.
       fuzz_seconds: How long each reader gets damaged input.
     """
 
-    zygote: Zygote
     folder: Path
     points: int
     seed: int
@@ -75,7 +72,7 @@ class Torture:
             "batch_size": 16,
         }
         limit = ["--limit", str(NUM_RECORDS)]
-        return Victim(self.zygote, self.folder, config, arguments=limit, **changes)  # type: ignore[arg-type]
+        return Victim(self.folder, config, arguments=limit, **changes)  # type: ignore[arg-type]
 
 
 def kill_at_changes(torture: Torture) -> Figures:
@@ -275,14 +272,14 @@ def main(arguments: Iterable[str] | None = None) -> None:
             f"expected sections among {', '.join(names)}, got {', '.join(sorted(unknown))}"
         )
     results: dict[str, tuple[str, Figures]] = {}
-    with Zygote() as zygote, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         for section in SECTIONS:
             name = section.__name__
             if options.sections and name not in options.sections:
                 continue
             began = time.monotonic()
             torture = Torture(
-                zygote, Path(folder, name), options.points, options.seed, options.fuzz_seconds
+                Path(folder, name), options.points, options.seed, options.fuzz_seconds
             )
             figures = section(torture)
             figures["seconds"] = round(time.monotonic() - began, 1)

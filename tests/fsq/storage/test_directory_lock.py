@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.fork_server import Child
 from tools.kills import Victim, contents, read_streams
-from tools.zygote import Child, Zygote
 
 SECONDS = 0.3  # between two renewals of a lease
 
@@ -21,12 +21,9 @@ def victim(small_victim: Victim) -> Victim:
 
 
 @pytest.fixture(scope="module")
-def remote(
-    zygote: Zygote, small_victim: Victim, tmp_path_factory: pytest.TempPathFactory
-) -> Victim:
+def remote(small_victim: Victim, tmp_path_factory: pytest.TempPathFactory) -> Victim:
     """The same job, with its output in a store that has leases instead of locks."""
     return Victim(
-        zygote,
         tmp_path_factory.mktemp("remote"),
         small_victim.config,
         arguments=small_victim.arguments,
