@@ -25,6 +25,8 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
+
 from pipeline.core.hardware import machine_kind
 from pipeline.core.records import ImageRecord
 from pipeline.job.config import TokenizeConfig
@@ -224,7 +226,7 @@ def source_keys(victim: Victim) -> Counter[str]:
 
 
 def describe_machine() -> str:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = psutil.virtual_memory().total / 2**30
     packages = ", ".join(f"{name} {version(name)}" for name in ("apache-beam", "tensorflow"))
     return (
         f"{machine_kind()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB, "

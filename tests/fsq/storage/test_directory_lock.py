@@ -13,6 +13,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fsq.errors import RequestError
@@ -41,15 +42,11 @@ def remote(small_victim: Victim, tmp_path_factory: pytest.TempPathFactory) -> Vi
 
 
 def wait_until_stopped(child: Child) -> None:
+    process = psutil.Process(child.pid)
     deadline = time.monotonic() + 60
-    while " T (stopped)" not in stat_line(child.pid):
+    while process.status() != psutil.STATUS_STOPPED:
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-def stat_line(pid: int) -> str:
-    text = Path(f"/proc/{pid}/status").read_text()
-    return next(line for line in text.splitlines() if line.startswith("State:")).replace("\t", " ")
 
 
 def check_refused(child: Child, place: Path, streams: str, owner: int) -> None:
