@@ -1,7 +1,7 @@
 """Runs a command and says what it took: seconds, CPU seconds, memory.
 
-Linux only: the figures come from /proc. A command's processes are those that
-descend from it, Ray's servers among them.
+Linux only: elsewhere nobody says how much memory is shared. A command's processes
+are those that descend from it, Ray's servers among them.
 """
 
 import contextlib
@@ -12,13 +12,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 SECONDS_BETWEEN_SAMPLES = 0.2
-TICKS = os.sysconf("SC_CLK_TCK")
-# Places in /proc/PID/stat behind the name; see proc(5).
-PARENT, USER, SYSTEM, BORN = 1, 11, 12, 19
 
 
 class FailedError(RuntimeError):
@@ -84,7 +83,7 @@ def run_measured(
         finally:
             seconds = time.perf_counter() - began
             sampler.stop()
-            _end(process.pid, sampler.born)
+            _end(process.pid, sampler.processes)
             process.wait()
     if process.returncode:
         lines = log.read_text(errors="replace").split("\n")
@@ -100,10 +99,9 @@ class _Sampler(threading.Thread):
     def __init__(self, root: int):
         super().__init__(daemon=True)
         self.peak_bytes = 0
-        # When each process began: a number alone is given again.
-        self.born: dict[int, str] = {}
-        self._root = root
-        self._cpu: dict[int, float] = {}
+        self.processes = {psutil.Process(root)}
+        self._root = psutil.Process(root)
+        self._cpu: dict[psutil.Process, float] = {}
         self._done = threading.Event()
 
     @property
@@ -119,55 +117,28 @@ class _Sampler(threading.Thread):
         self.join()
 
     def _sample(self) -> None:
+        with contextlib.suppress(psutil.Error):
+            self.processes.update(self._root.children(recursive=True))
         anonymous, shared = 0, 0
-        for pid in {*_descendants(self._root), *self._cpu}:
-            # It may have ended meanwhile.
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                fields = _stat(pid)
-                if self.born.setdefault(pid, fields[BORN]) != fields[BORN]:
+        for process in self.processes:
+            # It may have ended meanwhile, and its number be another's.
+            with contextlib.suppress(psutil.Error), process.oneshot():
+                if not process.is_running():
                     continue
-                self._cpu[pid] = _seconds(fields)
-                memory = _memory(pid)
-                anonymous += memory.get("RssAnon", 0)
-                shared = max(shared, memory.get("RssFile", 0) + memory.get("RssShmem", 0))
+                times, memory = process.cpu_times(), process.memory_info()
+                self._cpu[process] = times.user + times.system
+                anonymous += memory.rss - memory.shared
+                shared = max(shared, memory.shared)
         self.peak_bytes = max(self.peak_bytes, anonymous + shared)
 
 
-def _stat(pid: int) -> list[str]:
-    """Fields from the third on; the second, a name, may hold anything."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _seconds(fields: list[str]) -> float:
-    return (int(fields[USER]) + int(fields[SYSTEM])) / TICKS
-
-
-def _memory(pid: int) -> dict[str, int]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    found = (line.split() for line in lines if line.startswith("Rss"))
-    return {name.rstrip(":"): int(kilobytes) * 1024 for name, kilobytes, _ in found}
-
-
-def _descendants(root: int) -> set[int]:
-    parents: dict[int, int] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError, IndexError):
-                parents[int(name)] = int(_stat(int(name))[PARENT])
-    found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def _end(root: int, born: Mapping[int, str]) -> None:
+def _end(root: int, processes: Iterable[psutil.Process]) -> None:
     """Ends what is left of a command: its process group, and what left that group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(root, signal.SIGKILL)
-    for pid, when in born.items():
-        with contextlib.suppress(OSError, IndexError):
-            if _stat(pid)[BORN] == when:
-                os.kill(pid, signal.SIGKILL)
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def _seconds_of_children() -> float:

@@ -23,7 +23,7 @@ from pipeline.planning.retry_rejects import begin_retry, plan_retry
 from pipeline.planning.runtime_request import show_runtime
 from pipeline.planning.runtime_selection import runtime_from_cache, select_runtime
 from pipeline.planning.work_folder import begin
-from pipeline.runners.beam_options import engine_options
+from pipeline.runners.beam_options import parse_beam_options
 from pipeline.runners.beam_pipeline import run_units
 from pipeline.stages.shared_encoder import share_encoder
 
@@ -106,7 +106,7 @@ def run(
     observe: Observe = unobserved,
 ) -> Summary:
     """Runs a prepared job; see `tokenize`. The units are done inside of `observe(job)`."""
-    options = engine_options(beam_options)
+    options = parse_beam_options(beam_options)
     if prepared.is_finished and not prepared.output.has_leftovers:
         return summarize(prepared, resumed=prepared.count_done())
     with locked(prepared.output.path):
@@ -149,7 +149,7 @@ def retry_rejects(
       RequestError: There is no such run, or its input changed beyond its rejects.
       DataError: See `tokenize`.
     """
-    engine_options(beam_options)  # a mistake in them comes first
+    parse_beam_options(beam_options)  # a mistake in them comes first
     with locked(directory):
         retry = plan_retry(directory, config)
         output = retry.output

@@ -107,7 +107,11 @@ class DiskFileSystem(FileSystem):
             for name in names:
                 path = os.path.normpath(os.path.join(folder, name))
                 if path.startswith(local):
-                    yield self.metadata(PREFIX + path)
+                    try:
+                        metadata = self.metadata(PREFIX + path)
+                    except BeamIOError:  # renamed or removed meanwhile
+                        continue
+                    yield metadata
 
 
 class _LazyReader(io.RawIOBase):

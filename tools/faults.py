@@ -1,4 +1,4 @@
-"""What happens to a job in a copy of the zygote: the command line, disturbed as told."""
+"""What happens to a job in a process of its own: the command line, disturbed as told."""
 
 import ctypes
 import functools
@@ -13,8 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fsq.storage import directory_lock as lock
-from fsq.storage import filesystem
+from fsq.storage import filesystem, lease
 from tools import disk_filesystem as _  # noqa: F401 - makes disk:// known
 
 # (event of the interpreter, where the path stands in its arguments, and a folder it is relative to)
@@ -60,7 +59,7 @@ def run_fsq(
     if powerless:
         give_up_power()
     if seconds_between_renewals is not None:
-        lock.SECONDS_BETWEEN_RENEWALS = seconds_between_renewals
+        lease.SECONDS_BETWEEN_RENEWALS = seconds_between_renewals
     from pipeline import cli
 
     changes = Changes(output, at, disturb_by(disturb, output) if disturb else None)

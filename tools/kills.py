@@ -15,11 +15,10 @@ from typing import Any, TypeVar
 import yaml
 
 from fsq.dataset.manifest import TIMING_FILE
-from tools.zygote import Child, Zygote
+from tools.fork_server import Child, start
 
 T = TypeVar("T")
 
-RUN = "tools.faults:run_fsq"
 # One thread, so that the changes come in the same order in every run.
 ONE_WORKER = ("--", "--runner=FnApiRunner", "--direct_num_workers=1")
 # A phase begins with the first change, after the phase before, whose path fits.
@@ -79,7 +78,6 @@ class Victim:
     finished dataset is the same each time.
 
     Attributes:
-      zygote: Where it runs.
       folder: Holds the folders.
       config: The job, without its output's directory.
       beam_options: How to run it.
@@ -88,7 +86,6 @@ class Victim:
       faults: Of every run; see `tools.faults.run_fsq`.
     """
 
-    zygote: Zygote
     folder: Path
     config: dict[str, Any]
     beam_options: Sequence[str] = ONE_WORKER
@@ -99,8 +96,9 @@ class Victim:
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
         place = self.place()
-        began = time.monotonic()
-        assert self.run(place) == 0, read_streams(place)
+        child = self.start(place, report=str(place / "report.json"))
+        began = time.monotonic()  # the fork server is ready by now
+        assert child.wait() == 0, read_streams(place)
         self.seconds = time.monotonic() - began
         self.expected = contents(place / "out")
         changes = json.loads((place / "report.json").read_text())["changes"]
@@ -132,9 +130,11 @@ class Victim:
           name: Of the files for stdout and stderr.
           faults: See `tools.faults.run_fsq`.
         """
+        from tools.faults import run_fsq
+
         options = self.beam_options if beam_options is None else beam_options
-        return self.zygote.start(
-            RUN,
+        return start(
+            run_fsq,
             arguments=["tokenize", "job.yaml", *self.arguments, *more, *options],
             directory=str(place),
             streams=str(place / name),

@@ -25,6 +25,8 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
+
 from pipeline.core.hardware import machine_kind
 from pipeline.core.records import ImageRecord
 from pipeline.job.config import TokenizeConfig
@@ -32,7 +34,6 @@ from pipeline.planning.plan import make_plan
 from tools.fuzz import READERS, fuzz
 from tools.kills import Resumption, Victim, count_keys, pairs
 from tools.memory import memory_figures
-from tools.zygote import Zygote
 
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "docs" / "torture.md"
@@ -47,14 +48,12 @@ class Torture:
     """What a section works with.
 
     Attributes:
-      zygote: Makes the processes.
       folder: An empty folder.
       points: How often to strike.
       seed: For the choice of moments.
       fuzz_seconds: How long each reader gets damaged input.
     """
 
-    zygote: Zygote
     folder: Path
     points: int
     seed: int
@@ -73,7 +72,7 @@ class Torture:
             "batch_size": 16,
         }
         limit = ["--limit", str(NUM_RECORDS)]
-        return Victim(self.zygote, self.folder, config, arguments=limit, **changes)  # type: ignore[arg-type]
+        return Victim(self.folder, config, arguments=limit, **changes)  # type: ignore[arg-type]
 
 
 def kill_at_changes(torture: Torture) -> Figures:
@@ -226,7 +225,7 @@ def source_keys(victim: Victim) -> Counter[str]:
 
 def describe_machine() -> str:
     """Names hardware, system and the versions that matter."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = psutil.virtual_memory().total / 2**30
     packages = ", ".join(f"{name} {version(name)}" for name in ("apache-beam", "tensorflow"))
     return (
         f"{machine_kind()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB, "
@@ -275,14 +274,14 @@ def main(arguments: Iterable[str] | None = None) -> None:
             f"expected sections among {', '.join(names)}, got {', '.join(sorted(unknown))}"
         )
     results: dict[str, tuple[str, Figures]] = {}
-    with Zygote() as zygote, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         for section in SECTIONS:
             name = section.__name__
             if options.sections and name not in options.sections:
                 continue
             began = time.monotonic()
             torture = Torture(
-                zygote, Path(folder, name), options.points, options.seed, options.fuzz_seconds
+                Path(folder, name), options.points, options.seed, options.fuzz_seconds
             )
             figures = section(torture)
             figures["seconds"] = round(time.monotonic() - began, 1)

@@ -1,7 +1,6 @@
-"""Beam's options: the local runner unless another is named, and no option that Beam ignores."""
+"""Beam's options: the default runner unless another is named, and no option that Beam ignores."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -9,32 +8,39 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import create_runner
 
 from fsq.errors import RequestError
+from pipeline.runners import DEFAULT_RUNNER, RUNNERS, runner_named
+from pipeline.runners.base import Runner
 
 
-def engine_options(options: Sequence[str]) -> PipelineOptions:
+def parse_beam_options(options: Sequence[str]) -> PipelineOptions:
     """Turns command-line options into Beam's.
 
-    Without a --runner among them: the local one, with cores + 1 threads. It is
+    Without a --runner among them: the default one with its options. It is
     named, because 'DirectRunner' means "try to download another runner first".
 
     Raises:
-      RequestError: Beam does not know an option or the runner.
+      RequestError: Beam does not know an option or the runner, or the runner cannot do so.
     """
     _check(options)
     if not any(option.split("=")[0] == "--runner" for option in options):
-        workers = len(os.sched_getaffinity(0)) + 1
-        options = [
-            "--runner=FnApiRunner",
-            "--direct_running_mode=multi_threading",
-            f"--direct_num_workers={workers}",
-            *options,
-        ]
+        default = RUNNERS[DEFAULT_RUNNER]
+        options = [f"--runner={DEFAULT_RUNNER}", *default.default_options, *options]
     result = PipelineOptions(list(options))
+    runner_of(result).check(result)
+    return result
+
+
+def runner_of(options: PipelineOptions) -> Runner:
+    """Returns the runner that Beam takes by its options, whichever way they spell it.
+
+    Raises:
+      RequestError: Beam does not know it, or cannot load it.
+    """
     try:
-        create_runner(result.view_as(StandardOptions).runner)
+        runner = create_runner(options.view_as(StandardOptions).runner)
     except (ValueError, ImportError, AttributeError) as error:
         raise RequestError(f"beam options: {' '.join(str(error).split())[:200]}") from error
-    return result
+    return runner_named(type(runner).__name__)
 
 
 class _Parser(argparse.ArgumentParser):

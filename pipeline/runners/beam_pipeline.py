@@ -6,11 +6,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from fsq.errors import DataError
 from pipeline.core.records import Unit
 from pipeline.job.job import Job
-from pipeline.runners.beam_workers import quiet_workers, watched_workers
+from pipeline.runners.beam_options import runner_of
 from pipeline.stages.encode_units import tokenize_unit
 from pipeline.stages.finalize import check_units, finalize_dataset
 from pipeline.stages.merge_shards import write_shard
-from pipeline.work.signals import is_interrupt, message_in, read_failure, stop
+from pipeline.work.signals import is_interrupt, message_in, read_failure
 
 
 def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:
@@ -18,27 +18,19 @@ def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:
 
     Raises:
       DataError: The data is bad, or the output cannot be written.
+      KeyboardInterrupt: It was interrupted.
     """
-    quiet_workers()
-    # What a worker has left to do when another one dies need not be done first.
-    with watched_workers(lambda reason: stop(job, f"{job.output}: {reason}")) as deaths:
-        try:
-            with beam.Pipeline(options=options) as pipeline:
-                build(pipeline, job, units)
-        except Exception as error:
-            if is_interrupt(error):
-                raise KeyboardInterrupt from error
-            # A worker's error comes as text, in another wrapping from every engine.
-            message = read_failure(job) or message_in(error)
-            if deaths:
-                message = (
-                    f"{job.output}: expected all workers to live, lost one: {deaths[0]}. If it "
-                    "was not you who stopped it, memory ran out: take fewer workers. "
-                    "Run the same command again to go on."
-                )
-            if message is None:
-                raise
-            raise DataError(message) from error
+    try:
+        with runner_of(options).supervise(job), beam.Pipeline(options=options) as pipeline:
+            build(pipeline, job, units)
+    except Exception as error:
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
+        # A worker's error comes as text, in another wrapping from every engine.
+        message = read_failure(job) or message_in(error)
+        if message is None:
+            raise
+        raise DataError(message) from error
     if (message := read_failure(job)) is not None:
         raise DataError(message)
 

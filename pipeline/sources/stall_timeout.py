@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from fsq.errors import DataError
 
-MAX_POLL_SECONDS = 1.0
+MAX_POLL_SECONDS = 0.2
 THREAD_NAME = "stall-timeout"
 
 T = TypeVar("T")
@@ -84,6 +84,7 @@ def run_with_stall_timeout(
     timeout_seconds: float,
     tries: int,
     where: str,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> T:
     """Does work in a thread of its own; from its beginning in another one if a read stalls.
 
@@ -92,9 +93,11 @@ def run_with_stall_timeout(
       timeout_seconds: How long one read may take.
       tries: How often to begin.
       where: What is read, for the message.
+      interrupted: Whether nobody wants the result any more.
 
     Raises:
       StalledError: A read stalled in every try.
+      DataError: It was interrupted.
     """
     count = 0
     for _ in range(tries):
@@ -105,6 +108,9 @@ def run_with_stall_timeout(
         arguments = (work, heartbeat, outcome, failure, done)
         threading.Thread(target=_run, args=arguments, daemon=True, name=THREAD_NAME).start()
         while not done.wait(min(timeout_seconds / 4, MAX_POLL_SECONDS)):
+            if interrupted():
+                heartbeat.cancel()
+                raise DataError(f"{where}: interrupted.")
             if heartbeat.read_seconds() > timeout_seconds:
                 heartbeat.cancel()
                 break

@@ -30,7 +30,14 @@ from pipeline.stages.decode import Refusal, decode_record
 from pipeline.stages.gil_limiter import GilLimiter
 from pipeline.stages.shared_encoder import shared_encoder
 from pipeline.stages.stage_timer import StageTimer
-from pipeline.work.signals import NOT_BEGUN, count_rejects, describe_error, stop, stop_reason
+from pipeline.work.signals import (
+    NOT_BEGUN,
+    count_rejects,
+    describe_error,
+    interrupted,
+    stop,
+    stop_reason,
+)
 from pipeline.work.unit_files import PlacedRecord, UnitStatus, commit_part, read_done
 
 # Read before they are decoded: enough that changing from one to the other costs nothing, and few
@@ -81,7 +88,8 @@ def read_and_encode(
     """Does `encode_unit`, and again if a read stalls; an image that never comes is a reject.
 
     Raises:
-      OSError, DataError: The unit's file cannot be read, or too much of it stalls.
+      OSError, DataError: The unit's file cannot be read, too much of it stalls, or the run is
+        interrupted.
     """
     numbers = list(record_numbers(unit))
     timed_out: Mapping[int, str] = {}
@@ -102,6 +110,7 @@ def read_and_encode(
                 timeout_seconds=job.config.read_timeout_seconds,
                 tries=job.config.read_tries,
                 where=unit.path,
+                interrupted=lambda: interrupted(job),
             )
         except StalledError as stall:
             if stall.count >= len(numbers):

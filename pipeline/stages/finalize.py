@@ -27,15 +27,17 @@ from pipeline.stages.merge_shards import ShardResult
 from pipeline.stages.stats import collect_stats, collect_timing
 from pipeline.work.accounting import Accounting
 from pipeline.work.job_file import read_job_file
-from pipeline.work.signals import NOT_BEGUN, describe_error, report_failure
+from pipeline.work.signals import NOT_BEGUN, describe_error, interrupted, report_failure
 from pipeline.work.unit_files import UnitStatus, read_status
 
 
 def check_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
     """Balances the accounts of all units; yields the shards to write if they are good.
 
-    Otherwise it leaves the reason in the work folder and yields nothing.
+    Otherwise it leaves the reason and yields nothing, as it does when the run was interrupted.
     """
+    if interrupted(job):
+        return
     errors = dict(sorted((r.unit_name, r.error) for r in results if r.error is not None))
     try:
         _check_units(errors, job)

@@ -14,7 +14,7 @@ from fsq.dataset.formats.tfrecord import unframe
 from fsq.errors import DataError, FsqError
 from fsq.storage import filesystem
 from pipeline.job.job import Job
-from pipeline.work.signals import NOT_BEGUN, describe_error, stop, stop_reason
+from pipeline.work.signals import NOT_BEGUN, describe_error, interrupted, stop, stop_reason
 from pipeline.work.unit_files import SliceReader, read_status
 
 RECORDS_IN_MEMORY = 16_384
@@ -60,6 +60,8 @@ def _write_shard(index: int, job: Job) -> ShardResult:
             stack.enter_context(FORMATS[name].open_writer(path)) for name, path in staged.items()
         ]
         for frames in gather_shard(index, job):
+            if interrupted(job):
+                raise DataError(f"{names[PRIMARY.name]}: interrupted.")
             for writer in writers:
                 writer.write(frames)
             count += len(frames)

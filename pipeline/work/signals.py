@@ -11,6 +11,7 @@ import errno
 import json
 import re
 import threading
+from collections.abc import Iterator
 
 from fsq.errors import DataError, FsqError
 from fsq.storage import filesystem
@@ -19,6 +20,7 @@ from pipeline.job.job import Job
 STOP_FILE = "stop.json"
 FAILURE_FILE = "failure.json"
 NOT_BEGUN = "not begun"
+INTERRUPTED = "interrupted"
 
 _HINTS = {
     errno.ENOENT: "Something removed it while the job ran.",
@@ -34,6 +36,8 @@ _QUOTED = re.compile(r"fsq\.errors\.\w+Error: (.*?)(?: \[while running|\\n|\n|$)
 _lock = threading.Lock()
 _stop_reasons: dict[str, str] = {}
 _rejects: dict[str, dict[str, int]] = {}
+_local_runs: set[str] = set()
+_failures: dict[str, str] = {}
 
 
 def stop(job: Job, reason: str) -> None:
@@ -51,6 +55,19 @@ def stop_reason(job: Job) -> str | None:
     return _stop_reasons.get(job.run)
 
 
+def interrupt(job: Job) -> None:
+    """Stops this process's work on the job, amid its units and shards too.
+
+    Takes no lock and writes no file: a signal handler calls it.
+    """
+    _stop_reasons[job.run] = INTERRUPTED
+
+
+def interrupted(job: Job) -> bool:
+    """Says whether this run of the job was interrupted in this process."""
+    return _stop_reasons.get(job.run) == INTERRUPTED
+
+
 def count_rejects(job: Job, unit_name: str, count: int) -> None:
     """Adds a unit's rejects to those that this process has seen; stops when they are too many.
 
@@ -66,12 +83,25 @@ def count_rejects(job: Job, unit_name: str, count: int) -> None:
         stop(job, f"{job.output}: too many images rejected")
 
 
+@contextlib.contextmanager
+def workers_in_this_process(job: Job) -> Iterator[None]:
+    """Surrounds a run whose workers are threads of the process that started it."""
+    _local_runs.add(job.run)
+    try:
+        yield
+    finally:
+        _local_runs.discard(job.run)
+
+
 def report_failure(job: Job, message: str) -> None:
     """Leaves a message for the process that started the job.
 
     Raises:
       DataError: It cannot be left; then the engine has to carry it.
     """
+    if job.run in _local_runs:
+        _failures[job.run] = message
+        return
     try:
         _send(job, FAILURE_FILE, message)
     except OSError as error:
@@ -80,7 +110,7 @@ def report_failure(job: Job, message: str) -> None:
 
 def read_failure(job: Job) -> str | None:
     """Returns what this run of the job left; None if all went well."""
-    return _receive(job, FAILURE_FILE)
+    return _failures.get(job.run) or _receive(job, FAILURE_FILE)
 
 
 def describe_error(error: Exception, where: str) -> str:

@@ -1,6 +1,5 @@
 """The arithmetic of the throughput benchmark, and what it reads; its peers are not needed."""
 
-import contextlib
 import doctest
 import io
 import sys
@@ -8,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -163,19 +163,16 @@ def test_nothing_that_a_command_started_is_left_behind(tmp_path: Path):
         measure(code, tmp_path, timeout_seconds=3.0)
     # Dying takes a moment.
     deadline = time.monotonic() + 30
-    while sleeping := commands_with(b"sleep\x00600.25"):
+    while sleeping := commands_with(["sleep", "600.25"]):
         assert time.monotonic() < deadline, sleeping
         time.sleep(0.05)
 
 
-def commands_with(words: bytes) -> list[Path]:
-    """The processes whose command line has these words in it."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has just ended
-            if words in path.read_bytes():
-                found.append(path)
-    return found
+def commands_with(words: list[str]) -> list[psutil.Process]:
+    """The processes whose command line these words are."""
+    return [
+        process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == words
+    ]
 
 
 def measure(code: str, folder: Path, timeout_seconds: float = 60.0) -> measured.Cost:

@@ -3,7 +3,7 @@
 import io
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,8 +16,8 @@ from PIL import Image
 
 from builders.paths import ROOT
 from builders.sources import SOURCES, SourceBuilder
+from tools.fork_server import start
 from tools.kills import Victim
-from tools.zygote import Zygote
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -90,22 +90,15 @@ def source(request: pytest.FixtureRequest) -> SourceBuilder:
     return SOURCES[request.param]
 
 
-@pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    """Makes real processes that need not load TensorFlow and Beam first."""
-    with Zygote() as running:
-        yield running
-
-
 @pytest.fixture
-def run(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Runs `fsq` with some arguments in a folder: a process of its own, without the long start."""
 
     def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        from tools.faults import run_fsq
+
         streams = str(tmp_path_factory.mktemp("streams") / "std")
-        child = zygote.start(
-            "tools.faults:run_fsq", arguments=arguments, directory=str(cwd), streams=streams
-        )
+        child = start(run_fsq, arguments=arguments, directory=str(cwd), streams=streams)
         code = child.wait()
         out, err = (Path(f"{streams}.{name}").read_text() for name in ("out", "err"))
         return subprocess.CompletedProcess(["fsq", *arguments], code, out, err)
@@ -115,7 +108,6 @@ def run(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def small_victim(
-    zygote: Zygote,
     image_folder: Path,
     tokenizer_directory: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -128,4 +120,4 @@ def small_victim(
         "batch_size": 8,
     }
     folder = tmp_path_factory.mktemp("victim")
-    return Victim(zygote, folder, config, arguments=["--limit", "56"])
+    return Victim(folder, config, arguments=["--limit", "56"])

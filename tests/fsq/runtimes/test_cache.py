@@ -16,6 +16,7 @@ import yaml
 
 import fsq.runtimes.autoselect
 import pipeline.planning.runtime_request
+import pipeline.run
 import pipeline.stages.shared_encoder
 from fsq.runtimes.cache import RuntimeCache
 from fsq.runtimes.openvino.model import OpenVinoModel
@@ -262,8 +263,9 @@ def test_a_worker_process_takes_the_cached_encoder(
     encoder = pipeline.stages.shared_encoder.shared_encoder(job)
     assert encoder is pipeline.stages.shared_encoder.shared_encoder(job)
     assert encoder.batch_size == 8
-    options = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing"]
-    monkeypatch.undo()
-    monkeypatch.setenv("FSQ_CACHE", str(folder))
+    # As on another machine: nobody has shared an encoder with its threads.
+    monkeypatch.setattr(pipeline.stages.shared_encoder, "_encoders", {})
+    monkeypatch.setattr(pipeline.run, "share_encoder", lambda job, encoder: None)
+    options = ["--runner=FnApiRunner", "--direct_running_mode=multi_threading"]
     tokenize(make_config("second"), beam_options=[*options, "--direct_num_workers=2"])
     assert files_of(make_config("first")) == files_of(make_config("second"))

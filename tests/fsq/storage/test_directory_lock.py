@@ -1,16 +1,26 @@
 """One run at a time in a directory: the others are refused, the dead are no obstacle."""
 
+import contextlib
+import fcntl
 import json
+import os
 import re
+import shutil
 import signal
 import socket
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
+from fsq.errors import RequestError
+from fsq.storage import lease
+from fsq.storage.directory_lock import NO_LOCKS, locked
+from tools.fork_server import Child
 from tools.kills import Victim, contents, read_streams
-from tools.zygote import Child, Zygote
 
 pytestmark = pytest.mark.slow
 
@@ -23,12 +33,9 @@ def victim(small_victim: Victim) -> Victim:
 
 
 @pytest.fixture(scope="module")
-def remote(
-    zygote: Zygote, small_victim: Victim, tmp_path_factory: pytest.TempPathFactory
-) -> Victim:
+def remote(small_victim: Victim, tmp_path_factory: pytest.TempPathFactory) -> Victim:
     """The same job, with its output in a store that has leases instead of locks."""
     return Victim(
-        zygote,
         tmp_path_factory.mktemp("remote"),
         small_victim.config,
         arguments=small_victim.arguments,
@@ -37,15 +44,11 @@ def remote(
 
 
 def wait_until_stopped(child: Child) -> None:
+    process = psutil.Process(child.pid)
     deadline = time.monotonic() + 60
-    while " T (stopped)" not in stat_line(child.pid):
+    while process.status() != psutil.STATUS_STOPPED:
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-def stat_line(pid: int) -> str:
-    text = Path(f"/proc/{pid}/status").read_text()
-    return next(line for line in text.splitlines() if line.startswith("State:")).replace("\t", " ")
 
 
 def check_refused(child: Child, place: Path, streams: str, owner: int) -> None:
@@ -137,3 +140,68 @@ def test_a_living_lease_is_respected(remote: Victim):
     check_refused(second, place, "second", first.pid)
     assert first.wait() == 0, read_streams(place)
     assert contents(place / "out") == remote.expected
+
+
+OWNER = re.escape(f"process {os.getpid()} of ") + ".+ on " + re.escape(socket.gethostname())
+REFUSAL = f"expected no other run at work here, found {OWNER}, since .+\\. Wait for it"
+
+
+def test_the_lock_file_names_its_owner_and_is_gone_afterwards(tmp_path: Path):
+    (tmp_path / ".lock").write_text("a long line of a process that was killed" * 9)
+    with locked(str(tmp_path)):
+        assert re.fullmatch(f"{OWNER}, since .+", (tmp_path / ".lock").read_text())
+        # Neither a refused run nor its end takes anything from the first one.
+        for _ in range(2):
+            with pytest.raises(RequestError, match=REFUSAL), locked(str(tmp_path)):
+                pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_directory_was_made_again_leaves_the_lock_of_the_next(tmp_path: Path):
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        first.enter_context(locked(str(tmp_path / "out")))
+        shutil.rmtree(tmp_path / "out")
+        second.enter_context(locked(str(tmp_path / "out")))
+        first.close()
+        with pytest.raises(RequestError, match=REFUSAL), locked(str(tmp_path / "out")):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_threads_that_take_and_leave_a_lock_one_has_it_at_a_time(tmp_path: Path):
+    """What is removed, and made again, is the very file that the others are opening."""
+    holders: list[int] = []
+    times = Counter[str]()
+
+    def take_turns() -> None:
+        for _ in range(200):
+            try:
+                with locked(str(tmp_path)):
+                    holders.append(1)
+                    times[str(len(holders))] += 1
+                    holders.pop()
+            except RequestError as error:
+                assert "expected no other run" in str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(take_turns) for _ in range(4)]:
+            done.result()
+    assert list(times) == ["1"] and times["1"] > 4
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", NO_LOCKS)
+def test_a_disk_without_locks_has_a_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(lease, "SECONDS_BETWEEN_RENEWALS", 0.05)
+    for _ in range(2):
+        with locked(str(tmp_path / "out")):
+            with pytest.raises(RequestError, match=REFUSAL), locked(str(tmp_path / "out")):
+                pass
+            assert json.loads((tmp_path / "out" / ".lock").read_text())["owner"]
+        assert list(tmp_path.iterdir()) == []

@@ -58,7 +58,6 @@ def test_a_job_killed_again_and_again_ends_in_the_same_bytes(victim: Victim):
 def test_a_job_killed_while_it_overwrites_another_ends_in_the_same_bytes(victim: Victim):
     # Another name and split, so that no file of the one could pass for one of the other.
     other = Victim(
-        victim.zygote,
         victim.folder / "other",
         {**victim.config, "output": {"name": "cats", "split": "test", "num_shards": 2}},
         arguments=["--limit", "16"],
