@@ -89,7 +89,7 @@ def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
     from fsq.tokenizer import Tokenizer
     from fsq.training.devices import devices_of_training
     from fsq.training.loop import train
-    from fsq.training.tensorboard import open_monitor
+    from fsq.training.tensorboard import open_tensorboard
 
     # Read to the end now: an image that cannot be read is better found before training.
     first_held_out = _first(read_batches(config.held_out, spec.image))
@@ -98,12 +98,12 @@ def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
         stack.enter_context(devices_of_training())
         autoencoder = build_autoencoder(spec, seed=training.seed, precision=training.precision)
         update = stack.enter_context(progress_bar("train", count_steps(len(images), training)))
-        monitor = open_monitor(config.tensorboard, autoencoder, first_held_out)
+        write_events = open_tensorboard(config.tensorboard, autoencoder, first_held_out)
 
         def progress(step: int, steps: int, losses: dict[str, float]) -> None:
             shown = {name: value for name, value in losses.items() if name != "gradient"}
             update(step, "  ".join(f"{name} {value:.4f}" for name, value in shown.items()))
-            monitor(step, losses)
+            write_events(step, losses)
 
         train(autoencoder, training, images, output / CHECKPOINTS, progress)
     # Built anew: on one device, in float32, whatever it was trained on.
