@@ -24,7 +24,7 @@ from fsq.runtimes.cache import Cache
 from fsq.runtimes.factory import make_runtime
 from fsq.runtimes.openvino_model import OpenVinoModel
 from fsq.runtimes.probe import ProbeResult
-from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, AdoptedSpec, TokenContract
+from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, ImportedSpec, TokenContract
 from fsq.spec.serialization import (
     check_weights,
     load_codes,
@@ -108,7 +108,7 @@ class Tokenizer:
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         weights = pack_weights(self._autoencoder)
-        # Weights loaded from an older file get a sha256 of their contract only here.
+        # Computed anew: weights that were loaded without a sha256 of their contract get it here.
         weights_sha256 = hashlib.sha256(weights).hexdigest()
         contract = self.contract.model_copy(update={"weights_sha256": weights_sha256})
         filesystem.write(str(folder / WEIGHTS_FILE), weights)
@@ -121,8 +121,8 @@ class Tokenizer:
 
     @property
     def reference(self) -> Reference | None:
-        """The batch that an adopted tokenizer came with; None if it was trained here."""
-        return self._autoencoder.reference if self.contract.adopted else None
+        """The reference batch of an imported tokenizer; None if it was trained here."""
+        return self._autoencoder.reference if self.contract.imported else None
 
     def check_reference(self) -> Agreement | None:
         """Encodes the reference batch again; None if there is none."""
@@ -223,7 +223,8 @@ class Tokenizer:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
             raise ValueError(
                 f"images: expected uint8 [B, {', '.join(map(str, shape))}], "
-                f"got {images.dtype} {list(images.shape)}. Use fsq.images.decode to decode and fit them."
+                f"got {images.dtype} {list(images.shape)}. "
+                "Use fsq.images.decode to decode and fit them."
             )
         if len(images) == 0:
             return np.zeros((0, *self.contract.grid), lattice.token_dtype(self.contract.vocab_size))
@@ -253,7 +254,7 @@ class Tokenizer:
 
         Raises:
           ValueError: Another shape, or a token outside the range.
-          RequestError: An adopted tokenizer came without a decoder.
+          RequestError: The tokenizer was imported without a decoder.
         """
         from fsq.models.autoencoder import floats_to_pixels
 
@@ -280,10 +281,10 @@ class Tokenizer:
 
 def _build(contract: TokenContract, weights: dict[str, np.ndarray], where: str) -> Any:
     spec = contract.spec
-    if isinstance(spec, AdoptedSpec):
-        from fsq.imported.model import build_adopted
+    if isinstance(spec, ImportedSpec):
+        from fsq.imported.model import build_imported
 
-        return build_adopted(spec, weights, where)
+        return build_imported(spec, weights, where)
     from fsq.models.autoencoder import build_autoencoder
 
     autoencoder = build_autoencoder(spec)

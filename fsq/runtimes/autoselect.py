@@ -52,7 +52,7 @@ def choose_runtime(autoencoder: Any, batch_size: int, images: np.ndarray) -> tup
     """Tries the candidates.
 
     Args:
-      autoencoder: An `Autoencoder` or `Adopted`.
+      autoencoder: An `Autoencoder` or `ImportedAutoencoder`.
       batch_size: Images per call.
       images: The probe, whole batches.
 

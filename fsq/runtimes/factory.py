@@ -41,7 +41,7 @@ def make_runtime(
 
     Args:
       name: Which.
-      autoencoder: An `Autoencoder` or `Adopted`.
+      autoencoder: An `Autoencoder` or `ImportedAutoencoder`.
       batch_size: Images per call.
       precision: Of the encoder; latents and tokens are computed as ever.
 

@@ -1,9 +1,9 @@
-"""An adopted ONNX encoder in ONNX Runtime, the quantizer behind it in TensorFlow."""
+"""An imported ONNX encoder in ONNX Runtime, the quantizer behind it in TensorFlow."""
 
 import numpy as np
 import tensorflow as tf
 
-from fsq.imported.model import Adopted
+from fsq.imported.model import ImportedAutoencoder
 from fsq.models.autoencoder import pixels_to_floats
 from fsq.runtimes.tensorflow_graph import trace_quantizer
 
@@ -11,16 +11,16 @@ from fsq.runtimes.tensorflow_graph import trace_quantizer
 class OnnxRuntime:
     """Pixels to tokens: a table, ONNX Runtime, one `tf.function` with a fixed signature."""
 
-    def __init__(self, adopted: Adopted, batch_size: int):
+    def __init__(self, imported: ImportedAutoencoder, batch_size: int):
         self.batch_size = batch_size
-        self._adopted = adopted
+        self._imported = imported
         # The very floats of every other runtime, without a copy of the batch in TensorFlow.
         self._floats = np.asarray(
-            pixels_to_floats(np.arange(256, dtype=np.uint8), adopted.spec.image)
+            pixels_to_floats(np.arange(256, dtype=np.uint8), imported.spec.image)
         )
-        self._quantize = trace_quantizer(adopted, batch_size)
+        self._quantize = trace_quantizer(imported, batch_size)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         assert len(images) == self.batch_size, (images.shape, self.batch_size)
-        latents = self._adopted.encoder(self._floats[images])
+        latents = self._imported.encoder(self._floats[images])
         return self._quantize(tf.constant(latents)).numpy()

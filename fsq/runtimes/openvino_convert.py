@@ -17,7 +17,7 @@ from fsq.runtimes.tensorflow_graph import trace_encoder
 
 
 def convert_encoder(autoencoder: Any, batch_size: int) -> OpenVinoModel:
-    """Converts the encoder of an `Autoencoder` or `Adopted` for one batch size.
+    """Converts the encoder of an `Autoencoder` or `ImportedAutoencoder` for one batch size.
 
     It goes through OpenVINO's file format, so that an encoder just converted and
     one that was kept are the same.

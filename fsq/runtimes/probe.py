@@ -1,6 +1,6 @@
 """The probe: images that every runtime is tried with, and how far its tokens agree.
 
-An adopted tokenizer brings a reference batch of its own. Others get images made
+An imported tokenizer brings a reference batch of its own. Others get images made
 here, the same for every tokenizer of a size: noise at all scales, as strong at
 each as photographs have it, so that latents spread over all levels.
 """

@@ -21,7 +21,7 @@ from pipeline.tokenizers.output_checks import CARD_FILE
 
 
 @dataclasses.dataclass(frozen=True)
-class Adoption:
+class ImportResult:
     """A tokenizer that has shown what it does, not yet written.
 
     Attributes:
@@ -38,7 +38,7 @@ class Adoption:
     psnr_db: float | None
 
 
-def adopt_tokenizer(config: ImportConfig) -> Adoption:
+def import_tokenizer(config: ImportConfig) -> ImportResult:
     """Reads the networks and runs the reference batch through them; writes nothing.
 
     Raises:
@@ -48,9 +48,9 @@ def adopt_tokenizer(config: ImportConfig) -> Adoption:
     """
     reference = read_reference(config.reference, config.image)
     from fsq.imported.diagnose import indistinct_presets
-    from fsq.imported.importer import adopt
+    from fsq.imported.importer import import_networks
 
-    adopted = adopt(
+    imported = import_networks(
         config,
         config.encoder,
         config.decoder,
@@ -58,7 +58,7 @@ def adopt_tokenizer(config: ImportConfig) -> Adoption:
         reference=reference,
         reference_path=config.reference,
     )
-    tokenizer = Tokenizer.of(adopted, batch_size=REFERENCE_BATCH_SIZE)
+    tokenizer = Tokenizer.of(imported, batch_size=REFERENCE_BATCH_SIZE)
     agreement = tokenizer.check_reference()
     assert agreement is not None
     neighbours = tokenizer.check_neighbours()
@@ -69,42 +69,42 @@ def adopt_tokenizer(config: ImportConfig) -> Adoption:
             f"{config.encoder}: expected tokens that do not depend on the other images of a batch, "
             f"got {worst.percent} of the reference's beside others. Export it for inference."
         )
-    return Adoption(tokenizer, agreement, indistinct_presets(adopted), _psnr(tokenizer))
+    return ImportResult(tokenizer, agreement, indistinct_presets(imported), _psnr(tokenizer))
 
 
-def save_adoption(config: ImportConfig, recipe: str, adoption: Adoption) -> None:
+def save_import(config: ImportConfig, recipe: str, result: ImportResult) -> None:
     """Writes the card and the tokenizer, its contract last."""
-    card = render_card(config, recipe, adoption)
+    card = render_card(config, recipe, result)
     filesystem.make_folder(config.output)
     filesystem.write(filesystem.join(config.output, CARD_FILE), card.encode())
-    adoption.tokenizer.save(config.output)
+    result.tokenizer.save(config.output)
 
 
-def describe_adoption(config: ImportConfig, adoption: Adoption) -> list[tuple[str, str]]:
+def describe_import(config: ImportConfig, result: ImportResult) -> list[tuple[str, str]]:
     """Describes what an import would write as (name, value) pairs."""
     rows = [
         ("encoder", config.encoder),
         ("decoder", config.decoder or "none"),
-        *describe_contract(adoption.tokenizer.contract),
-        ("reference", describe_agreement(adoption)),
+        *describe_contract(result.tokenizer.contract),
+        ("reference", describe_agreement(result)),
         ("output", config.output),
     ]
-    if adoption.psnr_db is not None:
-        rows.insert(-1, ("decoded", f"PSNR {adoption.psnr_db:.2f} dB on the reference batch"))
+    if result.psnr_db is not None:
+        rows.insert(-1, ("decoded", f"PSNR {result.psnr_db:.2f} dB on the reference batch"))
     return rows
 
 
-def describe_agreement(adoption: Adoption) -> str:
+def describe_agreement(result: ImportResult) -> str:
     """Says how many tokens agree, and which presets that does not tell apart."""
-    text = str(adoption.agreement)
-    if adoption.indistinct:
-        text += f"; as many with the preset {' or '.join(adoption.indistinct)}"
+    text = str(result.agreement)
+    if result.indistinct:
+        text += f"; as many with the preset {' or '.join(result.indistinct)}"
     return text
 
 
-def render_card(config: ImportConfig, recipe: str, adoption: Adoption) -> str:
+def render_card(config: ImportConfig, recipe: str, result: ImportResult) -> str:
     """Renders the tokenizer's card, Markdown."""
-    contract, network = adoption.tokenizer.contract, adoption.tokenizer.contract.spec.network
+    contract, network = result.tokenizer.contract, result.tokenizer.contract.spec.network
     image = contract.image
     low, high = image.pixel_range
     rows = [
@@ -116,7 +116,7 @@ def render_card(config: ImportConfig, recipe: str, adoption: Adoption) -> str:
         ),
         ("Levels", f"{list(contract.levels)}, preset `{contract.preset}`, eps {contract.eps}"),
         ("Tokens", f"{contract.grid[0]} x {contract.grid[1]} out of {contract.vocab_size:,}"),
-        ("Reference batch", describe_agreement(adoption)),
+        ("Reference batch", describe_agreement(result)),
         ("Weights", f"sha256 `{contract.weights_sha256[:16]}`"),
         ("Kept as", f"{network.kind}"),
         ("Made with", _versions(network.kind)),
@@ -129,12 +129,12 @@ def render_card(config: ImportConfig, recipe: str, adoption: Adoption) -> str:
                 f"`{os.path.basename(config.decoder)}`, sha256 `{digest_of(config.decoder)}`",
             ),
         )
-    if adoption.psnr_db is not None:
-        rows.insert(-3, ("PSNR on that batch", f"{adoption.psnr_db:.2f} dB"))
+    if result.psnr_db is not None:
+        rows.insert(-3, ("PSNR on that batch", f"{result.psnr_db:.2f} dB"))
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return (
         f"# {os.path.basename(config.output.rstrip('/'))}\n\n"
-        f"An FSQ tokenizer, trained elsewhere and adopted by `fsq import {recipe}`. The tokens of "
+        f"An FSQ tokenizer, trained elsewhere and imported by `fsq import {recipe}`. The tokens of "
         "the\nreference batch are the original code's; `fsq inspect` compares them again.\n\n"
         f"| | |\n|---|---|\n{table}\n\n"
         f"The config, as it was run:\n\n```yaml\n{dump_config(config)}```\n"
