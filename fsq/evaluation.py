@@ -1,4 +1,4 @@
-"""Measures a tokenizer on held-out images."""
+"""Evaluation of a tokenizer on held-out images: reconstruction error and codebook usage."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -14,18 +14,18 @@ SSIM_WINDOW = 11
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Reconstruction and codebook usage over held-out images, pixels compared as uint8.
+    """Reconstruction error and codebook usage on held-out images, pixels compared as uint8.
 
     Attributes:
-      images: How many images.
+      images: Number of images.
       mse_over_variance: Mean squared error over the variance of the originals;
-        1 is what the mean image reaches; NaN if all pixels are the same.
+        1 for the mean image; NaN if all pixels are the same.
       psnr_db: 10 log10(255^2 / MSE) of all pixels together.
       ssim: Mean structural similarity, in [-1, 1] (Wang et al. 2004; a
         Gaussian window of 11, or of the image where it is smaller).
-      usage: How the codebook is used.
+      usage: Codes used, and their perplexity.
       channel_bits: Entropy of each channel's digit, at most log2 of its levels;
-        near 0 where a channel carries nothing.
+        near 0 for a channel that carries no information.
     """
 
     images: int
@@ -37,11 +37,11 @@ class Evaluation:
 
 
 def evaluate(tokenizer: Tokenizer, batches: Iterable[np.ndarray]) -> Evaluation:
-    """Encodes and decodes held-out images.
+    """Evaluates a tokenizer on held-out images.
 
     Args:
-      tokenizer: The tokenizer to measure.
-      batches: uint8 [B, S, S, C] each, at least one image altogether.
+      tokenizer: The tokenizer to evaluate.
+      batches: uint8 [B, S, S, C] each, at least one image in total.
     """
     contract = tokenizer.contract
     all_tokens: list[np.ndarray] = []

@@ -24,7 +24,7 @@ from fsq.runtimes.cache import RuntimeCache
 from fsq.runtimes.factory import make_runtime
 from fsq.runtimes.probe import ProbeResult
 from fsq.runtimes.registry import RUNTIMES, RuntimeName, reference_runtime
-from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, AdoptedSpec, TokenContract
+from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, ImportedSpec, TokenContract
 from fsq.spec.serialization import (
     check_weights,
     load_codes,
@@ -110,7 +110,7 @@ class Tokenizer:
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         weights = pack_weights(self._autoencoder)
-        # Weights loaded from an older file get a sha256 of their contract only here.
+        # Computed anew: weights that were loaded without a sha256 of their contract get it here.
         weights_sha256 = hashlib.sha256(weights).hexdigest()
         contract = self.contract.model_copy(update={"weights_sha256": weights_sha256})
         filesystem.write(str(folder / WEIGHTS_FILE), weights)
@@ -123,8 +123,8 @@ class Tokenizer:
 
     @property
     def reference(self) -> Reference | None:
-        """The batch that an adopted tokenizer came with; None if it was trained here."""
-        return self._autoencoder.reference if self.contract.adopted else None
+        """The reference batch of an imported tokenizer; None if it was trained here."""
+        return self._autoencoder.reference if self.contract.imported else None
 
     def check_reference(self) -> Agreement | None:
         """Encodes the reference batch again; None if there is none."""
@@ -260,7 +260,7 @@ class Tokenizer:
 
         Raises:
           ValueError: Another shape, or a token outside the range.
-          RequestError: An adopted tokenizer came without a decoder.
+          RequestError: The tokenizer was imported without a decoder.
         """
         from fsq.models.autoencoder import floats_to_pixels
 
@@ -287,10 +287,10 @@ class Tokenizer:
 
 def _build(contract: TokenContract, weights: dict[str, np.ndarray], where: str) -> Any:
     spec = contract.spec
-    if isinstance(spec, AdoptedSpec):
-        from fsq.imported.model import build_adopted
+    if isinstance(spec, ImportedSpec):
+        from fsq.imported.model import build_imported
 
-        return build_adopted(spec, weights, where)
+        return build_imported(spec, weights, where)
     from fsq.models.autoencoder import build_autoencoder
 
     autoencoder = build_autoencoder(spec)

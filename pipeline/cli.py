@@ -213,17 +213,17 @@ def inspect(directory: str) -> None:
     """Describe the dataset or the tokenizer in DIR in a few lines."""
     from pipeline.reports.inspect import inspect_directory
 
-    # An adopted tokenizer is run, and then TensorFlow is loaded.
+    # An imported tokenizer is run, which loads TensorFlow.
     with quiet_start():
         pairs = inspect_directory(directory)
     print_pairs(pairs)
 
 
-@cli.command("import", short_help="Adopt an encoder that was trained elsewhere.")
+@cli.command("import", short_help="Import an encoder that was trained elsewhere.")
 @click.argument("config")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the result and stop.")
 def import_(config: str, dry_run: bool) -> None:
-    """Adopt by CONFIG an encoder that was trained elsewhere, and its decoder if there is one.
+    """Import an encoder that was trained elsewhere, with its decoder if CONFIG names one.
 
     A Keras model, a TensorFlow SavedModel or an ONNX file becomes a tokenizer
     like any other, if it gives the tokens of a reference batch that the
@@ -232,22 +232,22 @@ def import_(config: str, dry_run: bool) -> None:
     from fsq.yaml_config import load_config
     from pipeline.tokenizers.config import ImportConfig
     from pipeline.tokenizers.import_external import (
-        adopt_tokenizer,
-        describe_adoption,
         describe_agreement,
-        save_adoption,
+        describe_import,
+        import_tokenizer,
+        save_import,
     )
     from pipeline.tokenizers.output_checks import check_free_output
 
     loaded = load_config(config, ImportConfig)
     check_free_output(loaded.output)
     with quiet_start():
-        adoption = adopt_tokenizer(loaded)
+        result = import_tokenizer(loaded)
     if dry_run:
-        print_pairs(describe_adoption(loaded, adoption))
+        print_pairs(describe_import(loaded, result))
         return
-    save_adoption(loaded, config, adoption)
-    click.echo(f"{loaded.output}: {describe_agreement(adoption)}")
+    save_import(loaded, config, result)
+    click.echo(f"{loaded.output}: {describe_agreement(result)}")
 
 
 def print_summary(summary: "Summary") -> None:

@@ -1,8 +1,7 @@
-"""Networks trained elsewhere, kept as graphs: data to be checked, no code to be trusted.
+"""Imported networks: computation graphs of encoders and decoders that were trained elsewhere.
 
-A graph is a network without its program: a list of operations with their
-constants. Both kinds, frozen TensorFlow graphs and ONNX files, stand behind
-one small interface.
+A graph is data, a list of operations with their constants, and can be checked
+before it runs. TensorFlow graphs and ONNX models share one interface, `Graph`.
 """
 
 from types import ModuleType
@@ -13,10 +12,10 @@ class Graph(Protocol):
     """A network with one input and one output.
 
     Attributes:
-      input_shape: As the file declares it, the batch first; None where any
-        size is taken, and instead of all if nothing is declared.
-      arrays: What computes on its values, `tensorflow` or `numpy`, as far as
-        `transpose` and `reshape` go.
+      input_shape: As the file declares it, batch dimension first. A dimension
+        of any size is None; the whole is None if no shape is declared.
+      arrays: The module whose `transpose` and `reshape` take the graph's inputs
+        and outputs: `tensorflow` or `numpy`.
     """
 
     input_shape: tuple[int | None, ...] | None

@@ -1,7 +1,8 @@
-"""What to change when an adopted encoder gives other tokens than the original code.
+"""Diagnosis of an import whose tokens differ from those of the reference batch.
 
-Most misfits have one of a few causes, and the reference batch can tell which:
-so they are tried, and the simplest that explains the tokens is named.
+Few causes are common: another bound preset, pixel range, channel order or token
+order. Combinations of them are tried, and the simplest one that gives the
+tokens of the reference is named.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fsq.imported.model import Adopted
+from fsq.imported.model import ImportedAutoencoder
 from fsq.imported.reference_batch import Agreement, compare
 from fsq.models.autoencoder import pixels_to_floats
 from fsq.quantizer import lattice
@@ -18,13 +19,13 @@ from fsq.quantizer.fsq_layer import FSQ
 from fsq.quantizer.presets import PRESETS
 
 BATCH_IMAGES = 32
-JUDGED_IMAGES = 64  # enough to tell a cause from an accident
+DIAGNOSIS_IMAGES = 64  # enough that agreement is no coincidence
 PIXEL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-0.5, 0.5))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Input:
-    """Other pixels for the encoder, and the change that gives them."""
+    """Another preprocessing of the encoder's input, and how it differs from the config's."""
 
     changes: tuple[str, ...]
     pixel_range: tuple[float, float]
@@ -32,55 +33,60 @@ class _Input:
 
 
 def latents_of(
-    adopted: Adopted,
+    imported: ImportedAutoencoder,
     *,
     count: int | None = None,
     pixel_range: tuple[float, float] | None = None,
     reverse_channels: bool = False,
 ) -> np.ndarray:
-    """Encodes the reference images, as the contract says or otherwise.
+    """Encodes the reference images.
+
+    Args:
+      imported: The networks.
+      count: How many images; all if None.
+      pixel_range: Instead of the image contract's.
+      reverse_channels: Whether to reverse the channels, RGB to BGR.
 
     Returns:
       Latents float32 [N, rows, columns, D].
     """
-    spec = adopted.spec.image
+    spec = imported.spec.image
     if pixel_range is not None:
         spec = spec.model_copy(update={"pixel_range": pixel_range})
-    images = adopted.reference.images[:count]
+    images = imported.reference.images[:count]
     images = images[..., ::-1] if reverse_channels else images
     return np.concatenate(
         [
-            np.asarray(adopted.encoder(np.asarray(pixels_to_floats(batch, spec))))
+            np.asarray(imported.encoder(np.asarray(pixels_to_floats(batch, spec))))
             for batch in np.split(images, range(BATCH_IMAGES, len(images), BATCH_IMAGES))
         ]
     )
 
 
-def agreement_of(adopted: Adopted, latents: np.ndarray) -> Agreement:
-    """Compares the tokens of the latents with those of the reference."""
-    tokens = np.asarray(adopted.quantizer.latents_to_indices(latents))
-    return compare(tokens, adopted.reference.tokens[: len(latents)])
+def agreement_of(imported: ImportedAutoencoder, latents: np.ndarray) -> Agreement:
+    """Compares the tokens of latents [N, rows, columns, D] with those of the reference batch."""
+    tokens = np.asarray(imported.quantizer.latents_to_indices(latents))
+    return compare(tokens, imported.reference.tokens[: len(latents)])
 
 
-def find_remedy(adopted: Adopted) -> str:
-    """Tries the usual causes of other tokens.
+def diagnose(imported: ImportedAutoencoder) -> str:
+    """Finds the simplest change of the config that gives the tokens of the reference batch.
 
     Returns:
-      A sentence that names what would give the reference's tokens, or says
-      that none of the usual causes does.
+      A sentence that names the change, or says that no usual one gives them.
     """
-    inputs = sorted(_inputs(adopted), key=lambda source: len(source.changes))
+    inputs = sorted(_inputs(imported), key=lambda source: len(source.changes))
     good: list[tuple[int, int, str]] = []
     for source in inputs:
         latents = latents_of(
-            adopted,
-            count=JUDGED_IMAGES,
+            imported,
+            count=DIAGNOSIS_IMAGES,
             pixel_range=source.pixel_range,
             reverse_channels=source.reverse_channels,
         )
-        expected = adopted.reference.tokens[:JUDGED_IMAGES]
+        expected = imported.reference.tokens[:DIAGNOSIS_IMAGES]
         for (change, tokens), (other, wanted) in itertools.product(
-            _quantized(adopted, latents), _numbered(adopted, expected)
+            _quantized(imported, latents), _numbered(imported, expected)
         ):
             agreement = compare(tokens, wanted)
             if agreement.is_good:
@@ -95,24 +101,24 @@ def find_remedy(adopted: Adopted) -> str:
     )
 
 
-def indistinct_presets(adopted: Adopted) -> tuple[str, ...]:
-    """Returns the other presets that give the reference's tokens just as well.
+def indistinct_presets(imported: ImportedAutoencoder) -> tuple[str, ...]:
+    """Returns the other presets that agree with the reference batch at least as well.
 
     `official` and `atanh` differ in one token of ten thousand at most; any
-    other name here means that the reference is too small to tell.
+    other pair can be told apart by a larger reference batch.
     """
-    latents, expected = latents_of(adopted), adopted.reference.tokens
-    own = agreement_of(adopted, latents)
+    latents, expected = latents_of(imported), imported.reference.tokens
+    own = agreement_of(imported, latents)
     return tuple(
         change[0].removeprefix("preset: ")
-        for change, tokens in _quantized(adopted, latents)
+        for change, tokens in _quantized(imported, latents)
         if change and compare(tokens, expected).same >= own.same
     )
 
 
-def _inputs(adopted: Adopted) -> Iterator[_Input]:
-    own = adopted.spec.image.pixel_range
-    orders = (False, True) if adopted.spec.image.channels == 3 else (False,)
+def _inputs(imported: ImportedAutoencoder) -> Iterator[_Input]:
+    own = imported.spec.image.pixel_range
+    orders = (False, True) if imported.spec.image.channels == 3 else (False,)
     for pixel_range in dict.fromkeys((own, *PIXEL_RANGES)):
         for reverse in orders:
             changes = []
@@ -125,22 +131,24 @@ def _inputs(adopted: Adopted) -> Iterator[_Input]:
 
 
 def _quantized(
-    adopted: Adopted, latents: np.ndarray
+    imported: ImportedAutoencoder, latents: np.ndarray
 ) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Yields the tokens that every preset gives."""
-    spec = adopted.spec
+    """Yields the tokens of each preset, with how it differs from the config's."""
+    spec = imported.spec
     for preset in PRESETS:
         try:
             layer = FSQ(spec.levels, preset=preset, eps=spec.eps, dtype="float32")
-        except ValueError:  # not for these levels
+        except ValueError:  # a preset that does not support these levels
             continue
         change = () if preset == spec.preset else (f"preset: {preset}",)
         yield change, np.asarray(layer.latents_to_indices(latents))
 
 
-def _numbered(adopted: Adopted, tokens: np.ndarray) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Yields the reference's tokens as they are, and read in the other usual orders."""
-    levels = adopted.spec.levels
+def _numbered(
+    imported: ImportedAutoencoder, tokens: np.ndarray
+) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+    """Yields the reference's tokens as they are, and in the other usual orders."""
+    levels = imported.spec.levels
     yield (), tokens
     digits = lattice.tokens_to_digits(tokens, levels[::-1])[..., ::-1]
     reverse = "tokens numbered with the first channel fastest, not the last"

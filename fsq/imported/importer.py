@@ -1,4 +1,4 @@
-"""Adopting networks: read, checked and tried out on the reference batch; nothing is written."""
+"""Import of networks trained elsewhere: read, validated, checked against a reference batch."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,19 +8,19 @@ import numpy as np
 
 from fsq.errors import DataError, RequestError
 from fsq.imported import Graph
-from fsq.imported.diagnose import agreement_of, find_remedy, latents_of
+from fsq.imported.diagnose import agreement_of, diagnose, latents_of
 from fsq.imported.layouts import Grid, image_layouts, latent_shapes, place_images
-from fsq.imported.model import DECODER, ENCODER, Adopted, build_adopted, load_graph
+from fsq.imported.model import DECODER, ENCODER, ImportedAutoencoder, build_imported, load_graph
 from fsq.imported.reference_batch import REFERENCE_IMAGES, REFERENCE_TOKENS, Reference, place_tokens
 from fsq.models.autoencoder import pixels_to_floats
 from fsq.quantizer import lattice
-from fsq.spec.contract import AdoptedSpec, QuantizerSpec
-from fsq.spec.network_spec import AdoptedNetwork
+from fsq.spec.contract import ImportedSpec, QuantizerSpec
+from fsq.spec.network_spec import ImportedNetwork
 
-TRIED_IMAGES = 8  # for shapes
+SHAPE_BATCH = 8  # images that the networks are run on to see the shapes of their outputs
 
 
-def adopt(
+def import_networks(
     spec: QuantizerSpec,
     encoder: str,
     decoder: str | None,
@@ -28,40 +28,34 @@ def adopt(
     grid: Grid | None,
     reference: Reference,
     reference_path: str,
-) -> Adopted:
-    """Reads an encoder and a decoder, finds out how they are laid out, and tries them.
+) -> ImportedAutoencoder:
+    """Imports an encoder and a decoder; writes nothing.
+
+    Their array layouts follow from the shapes, and from the reference batch
+    where the shapes allow two.
 
     Args:
-      spec: The images and the lattice.
+      spec: Image contract and lattice.
       encoder: A .keras file, a SavedModel's directory or an .onnx file, from
         images to latents before the bound.
       decoder: One of the same kind, from codes to images; or None.
-      grid: Rows and columns of tokens, where the latents' shape leaves it open.
-      reference: What the original code made of some images.
-      reference_path: For messages.
+      grid: Rows and columns of tokens, where the latents' shape does not say.
+      reference: Images, and the tokens that the original code made of them.
+      reference_path: For error messages.
 
     Raises:
       RequestError: A file cannot be read or is not safe to run, or a shape is
         not what the spec says.
       DataError: The encoder gives other tokens than those of the reference.
     """
-    kind, data = read_graph(encoder, ENCODER)
-    arrays = {ENCODER: np.frombuffer(data, np.uint8), REFERENCE_IMAGES: reference.images}
-    if decoder is not None:
-        decoder_kind, decoder_data = read_graph(decoder, DECODER)
-        if decoder_kind != kind:
-            raise RequestError(
-                f"{decoder}: expected {kind} like the encoder, got {decoder_kind}. "
-                "Export both the same way."
-            )
-        load_graph(kind, decoder_data, decoder)  # refused here, under its own name
-        arrays[DECODER] = np.frombuffer(decoder_data, np.uint8)
-
-    readings = []
-    for network in _networks(load_graph(kind, data, encoder), kind, spec, grid, reference, encoder):
+    kind, arrays = _read_graphs(encoder, decoder)
+    arrays[REFERENCE_IMAGES] = reference.images
+    graph = load_graph(kind, arrays[ENCODER].tobytes(), encoder)
+    candidates = []
+    for network in _networks(graph, kind, spec, grid, reference, encoder):
         tokens = place_tokens(reference, network.grid, spec.vocab_size, reference_path)
-        adopted = build_adopted(
-            AdoptedSpec(
+        imported = build_imported(
+            ImportedSpec(
                 levels=spec.levels,
                 preset=spec.preset,
                 eps=spec.eps,
@@ -71,40 +65,62 @@ def adopt(
             {**arrays, REFERENCE_TOKENS: tokens},
             encoder,
         )
-        latents = latents_of(adopted)
-        _refuse_codes(latents, spec.levels, encoder)
-        readings.append((agreement_of(adopted, latents), adopted))
-    # There are two where a grid has as many rows as there are levels: the batch decides.
-    agreement, adopted = max(readings, key=lambda reading: reading[0].same)
+        latents = latents_of(imported)
+        _check_latents(latents, spec.levels, encoder)
+        candidates.append((agreement_of(imported, latents), imported))
+    agreement, imported = max(candidates, key=lambda candidate: candidate[0].same)
     if not agreement.is_good:
         raise DataError(
             f"{reference_path}: expected at least 99.9 % of the tokens from {encoder}, "
             f"got {agreement.percent} ({agreement.same:,} of {agreement.total:,}). "
-            f"{find_remedy(adopted)}"
+            f"{diagnose(imported)}"
         )
     if decoder is not None:
-        _try_decoder(adopted, decoder)
-    return adopted
+        _check_decoder(imported, decoder)
+    return imported
+
+
+def _read_graphs(encoder: str, decoder: str | None) -> tuple[str, dict[str, np.ndarray]]:
+    """Returns the kind of both graphs, and their bytes as arrays uint8 [N]."""
+    kind, data = read_graph(encoder, ENCODER)
+    arrays = {ENCODER: np.frombuffer(data, np.uint8)}
+    if decoder is not None:
+        decoder_kind, decoder_data = read_graph(decoder, DECODER)
+        if decoder_kind != kind:
+            raise RequestError(
+                f"{decoder}: expected {kind} like the encoder, got {decoder_kind}. "
+                "Export both the same way."
+            )
+        load_graph(kind, decoder_data, decoder)  # an error here names the decoder's file
+        arrays[DECODER] = np.frombuffer(decoder_data, np.uint8)
+    return kind, arrays
 
 
 def read_graph(path: str, role: str) -> tuple[str, bytes]:
-    """Reads a network of any kind as ('tensorflow' or 'onnx', the bytes of its graph).
+    """Reads a network's graph.
+
+    Args:
+      path: A .keras file, a SavedModel's directory or an .onnx file.
+      role: 'encoder' or 'decoder'.
+
+    Returns:
+      Its kind, 'tensorflow' or 'onnx', and the serialized graph.
 
     Raises:
-      RequestError: It is missing, of no kind that we read, or not safe to run.
+      RequestError: It is missing, of another format, or not safe to run.
     """
     place = Path(path)
     if not place.exists():
         raise RequestError(f"{path}: expected the {role}, found nothing there. Correct the path.")
     if place.is_dir():
-        from fsq.imported.tf_graph import freeze_saved_model
+        from fsq.imported.tf_graph import saved_model_to_graph
 
-        return "tensorflow", freeze_saved_model(path, role)
+        return "tensorflow", saved_model_to_graph(path, role)
     match place.suffix:
         case ".keras":
-            from fsq.imported.tf_graph import freeze_keras
+            from fsq.imported.tf_graph import keras_to_graph
 
-            return "tensorflow", freeze_keras(path)
+            return "tensorflow", keras_to_graph(path)
         case ".onnx":
             return "onnx", place.read_bytes()
     raise RequestError(
@@ -120,8 +136,8 @@ def _networks(
     grid: Grid | None,
     reference: Reference,
     where: str,
-) -> Iterator[AdoptedNetwork]:
-    """Yields the ways in which the encoder's shapes can be read, one at least."""
+) -> Iterator[ImportedNetwork]:
+    """Yields the layouts that the shapes of the encoder's input and output allow, at least one."""
     layouts = image_layouts(graph.input_shape, spec.image)
     if not layouts:
         size, channels = spec.image.size_pixels, spec.image.channels
@@ -129,8 +145,8 @@ def _networks(
             f"{where}: expected an encoder of images {size} x {size} x {channels}, channels first "
             f"or last, got one of {_show(graph.input_shape)}. Correct image, or export another."
         )
-    floats = np.asarray(pixels_to_floats(reference.images[:TRIED_IMAGES], spec.image))
-    # A shape that leaves the layout open: each project has its habit.
+    floats = np.asarray(pixels_to_floats(reference.images[:SHAPE_BATCH], spec.image))
+    # Where the input shape allows both layouts: ONNX models mostly have channels first.
     layout = layouts[-1] if kind == "onnx" else layouts[0]
     shape = np.shape(_run(graph, place_images(floats, layout, np), where))
     found = latent_shapes(shape, len(spec.levels), grid, layout) if shape[0] == len(floats) else []
@@ -141,14 +157,18 @@ def _networks(
             f"{list(spec.levels)},{wanted} got the shape {list(shape)} for {len(floats)} images. "
             "Correct levels or grid, or export the encoder up to where FSQ begins."
         )
-    for reading in found:
-        yield AdoptedNetwork(
-            kind=kind, grid=reading.grid, images=layout, latents=reading.layout, decoder=False
+    for latent_shape in found:
+        yield ImportedNetwork(
+            kind=kind,
+            grid=latent_shape.grid,
+            images=layout,
+            latents=latent_shape.layout,
+            decoder=False,
         )
 
 
-def _refuse_codes(latents: np.ndarray, levels: lattice.Levels, where: str) -> None:
-    """Raises a RequestError if the latents are codes: bounded again, some would move."""
+def _check_latents(latents: np.ndarray, levels: lattice.Levels, where: str) -> None:
+    """Raises a RequestError if latents are not finite, or quantized already."""
     if not np.isfinite(latents).all():
         raise RequestError(
             f"{where}: expected finite latents from the reference images, got NaN or infinite ones."
@@ -163,11 +183,12 @@ def _refuse_codes(latents: np.ndarray, levels: lattice.Levels, where: str) -> No
         )
 
 
-def _try_decoder(adopted: Adopted, where: str) -> None:
-    reference = adopted.reference
-    codes = adopted.quantizer.indices_to_codes(reference.tokens[:TRIED_IMAGES])
-    images = _run(lambda values: adopted.decoder(values), codes, where)
-    expected = (len(codes), *adopted.spec.image.shape)
+def _check_decoder(imported: ImportedAutoencoder, where: str) -> None:
+    """Raises a RequestError if the decoder does not turn codes into images of the contract."""
+    reference = imported.reference
+    codes = imported.quantizer.indices_to_codes(reference.tokens[:SHAPE_BATCH])
+    images = _run(lambda values: imported.decoder(values), codes, where)
+    expected = (len(codes), *imported.spec.image.shape)
     if images.shape != expected:
         raise RequestError(
             f"{where}: expected images {list(expected)}, channels moved to the end, from the codes "
@@ -178,7 +199,7 @@ def _try_decoder(adopted: Adopted, where: str) -> None:
 
 
 def _run(graph: Any, values: Any, where: str) -> np.ndarray:
-    """Runs a network for the first time; whatever it says against it is the file's fault."""
+    """Runs a network for the first time; any error is one of its file."""
     try:
         return np.asarray(graph(values))
     except Exception as error:

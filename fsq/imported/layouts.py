@@ -1,7 +1,6 @@
-"""Where images and latents have their channels: found by shape, undone by transposing.
+"""Array layouts of images and latents: found by shape, converted to and from channels last.
 
-This project keeps channels last. Arrays come from TensorFlow or from NumPy,
-whose `transpose` and `reshape` agree.
+`arrays` is TensorFlow or NumPy, whose `transpose` and `reshape` have the same arguments.
 """
 
 import math
@@ -17,7 +16,7 @@ Grid = tuple[int, int]
 
 
 class LatentShape(NamedTuple):
-    """One way to read the shape of latents."""
+    """A layout and a grid that fit the shape of latents."""
 
     layout: LatentLayout
     grid: Grid
@@ -40,13 +39,13 @@ def image_layouts(shape: Shape | None, spec: ImageSpec) -> list[ImageLayout]:
 def latent_shapes(
     shape: Sequence[int], channels: int, grid: Grid | None, images: ImageLayout
 ) -> list[LatentShape]:
-    """Lists the ways to read latents, the likeliest first.
+    """Lists the layouts and grids that fit the shape of latents, the likeliest first.
 
     Args:
       shape: Of the latents, [B, ...].
       channels: D, one per level.
-      grid: Rows and columns, if they were said.
-      images: The layout of the images; latents tend to have the same.
+      grid: Rows and columns, if known.
+      images: The layout of the images; latents mostly have the same.
 
     >>> latent_shapes((2, 4, 7, 7), 4, None, "channels_first")
     [LatentShape(layout='channels_first', grid=(7, 7))]
@@ -66,22 +65,22 @@ def latent_shapes(
             flat = grid or square
             if flat is not None and flat[0] * flat[1] == positions:
                 found.append(LatentShape("flat", flat))
-    found.sort(key=lambda reading: reading.layout != images)
-    return [reading for reading in found if grid in (None, reading.grid)]
+    found.sort(key=lambda one: one.layout != images)
+    return [one for one in found if grid in (None, one.grid)]
 
 
 def place_images(images: Any, layout: ImageLayout, arrays: ModuleType) -> Any:
-    """[B, S, S, C] -> the layout."""
+    """Converts images [B, S, S, C] to the layout."""
     return arrays.transpose(images, [0, 3, 1, 2]) if layout == "channels_first" else images
 
 
 def images_to_last(images: Any, layout: ImageLayout, arrays: ModuleType) -> Any:
-    """The layout -> [B, S, S, C]; the inverse of `place_images`."""
+    """Converts images from the layout to [B, S, S, C]; the inverse of `place_images`."""
     return arrays.transpose(images, [0, 2, 3, 1]) if layout == "channels_first" else images
 
 
 def place_latents(latents: Any, layout: LatentLayout, arrays: ModuleType) -> Any:
-    """[B, rows, columns, D] -> the layout."""
+    """Converts latents [B, rows, columns, D] to the layout."""
     match layout:
         case "channels_first":
             return arrays.transpose(latents, [0, 3, 1, 2])
@@ -94,10 +93,17 @@ def place_latents(latents: Any, layout: LatentLayout, arrays: ModuleType) -> Any
 def latents_to_last(
     latents: Any, layout: LatentLayout, shape: tuple[int, int, int], arrays: ModuleType
 ) -> Any:
-    """The layout -> [B, rows, columns, D], `shape` without B; the inverse of `place_latents`."""
+    """Converts latents from the layout to [B, *shape]; the inverse of `place_latents`.
+
+    Args:
+      latents: In the layout.
+      layout: The layout.
+      shape: Rows, columns and D.
+      arrays: TensorFlow or NumPy.
+    """
     if layout == "channels_first":
         latents = arrays.transpose(latents, [0, 2, 3, 1])
-    # Also where nothing moves: a graph does not always know the shapes of what it computes.
+    # In every layout: a TensorFlow graph does not always know the shape of its output.
     return arrays.reshape(latents, [-1, *shape])
 
 

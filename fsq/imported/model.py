@@ -1,4 +1,4 @@
-"""Encoder, quantizer and decoder of an adopted tokenizer, standing where an autoencoder would."""
+"""The imported autoencoder: encoder and decoder as graphs, with our quantizer between them."""
 
 import dataclasses
 from typing import Any
@@ -11,23 +11,23 @@ from fsq.imported import Graph
 from fsq.imported.layouts import images_to_last, latents_to_last, place_images, place_latents
 from fsq.imported.reference_batch import REFERENCE_IMAGES, REFERENCE_TOKENS, Reference
 from fsq.quantizer.fsq_layer import FSQ
-from fsq.spec.contract import AdoptedSpec
+from fsq.spec.contract import ImportedSpec
 
 ENCODER, DECODER = "encoder", "decoder"
 
 
 @dataclasses.dataclass(frozen=True)
-class Adopted:
-    """Images -> latents -> codes -> images, by graphs that came from elsewhere.
+class ImportedAutoencoder:
+    """Images -> latents -> codes -> images, with imported networks; stands in for `Autoencoder`.
 
     Attributes:
-      spec: What the tokenizer consists of.
+      spec: Lattice, image contract and layouts of the networks.
       quantizer: Latents to tokens.
-      arrays: What the weights file holds: the graphs as uint8, the reference
-        batch as images and tokens.
+      arrays: The content of the weights file: the graphs as uint8, the
+        reference batch as images and tokens.
     """
 
-    spec: AdoptedSpec
+    spec: ImportedSpec
     quantizer: FSQ
     arrays: dict[str, np.ndarray]
     _encoder: Graph
@@ -49,25 +49,27 @@ class Adopted:
 
     @property
     def reference(self) -> Reference:
-        """The batch that the networks were judged by."""
+        """The batch that the import was checked against."""
         return Reference(self.arrays[REFERENCE_IMAGES], self.arrays[REFERENCE_TOKENS])
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Returns all arrays of the weights file, by name."""
+        """Returns the content of the weights file."""
         return self.arrays
 
 
-def build_adopted(spec: AdoptedSpec, arrays: dict[str, np.ndarray], where: str) -> Adopted:
-    """Builds the networks from what the weights file holds.
+def build_imported(
+    spec: ImportedSpec, arrays: dict[str, np.ndarray], where: str
+) -> ImportedAutoencoder:
+    """Builds an imported autoencoder from the content of its weights file.
 
     Args:
-      spec: What the tokenizer consists of.
-      arrays: See `Adopted.arrays`.
-      where: The file, for messages.
+      spec: Lattice, image contract and layouts of the networks.
+      arrays: See `ImportedAutoencoder.arrays`.
+      where: The file, for error messages.
 
     Raises:
-      RequestError: An array is missing, superfluous or of another shape, or a
-        graph is refused.
+      RequestError: An array is missing, unexpected or of another shape, or a
+        graph is damaged or not safe to run.
     """
     expected = {ENCODER, REFERENCE_IMAGES, REFERENCE_TOKENS}
     expected |= {DECODER} if spec.network.decoder else set()
@@ -92,22 +94,27 @@ def build_adopted(spec: AdoptedSpec, arrays: dict[str, np.ndarray], where: str) 
     }
     quantizer = FSQ(spec.levels, preset=spec.preset, eps=spec.eps, dtype="float32", name="fsq")
     quantizer.build((None, *spec.grid, len(spec.levels)))
-    return Adopted(spec, quantizer, arrays, graphs[ENCODER], graphs.get(DECODER))
+    return ImportedAutoencoder(spec, quantizer, arrays, graphs[ENCODER], graphs.get(DECODER))
 
 
 def load_graph(kind: str, data: bytes, where: str) -> Graph:
-    """Makes a graph ready to run.
+    """Loads a graph so that it can be called.
+
+    Args:
+      kind: 'tensorflow' or 'onnx'.
+      data: The serialized graph.
+      where: The file, for error messages.
 
     Raises:
-      RequestError: It is damaged, or holds what is not safe to run.
+      RequestError: It is damaged, or holds an operation that is not safe to run.
     """
     if kind == "tensorflow":
-        from fsq.imported.tf_graph import FrozenGraph
+        from fsq.imported.tf_graph import TensorFlowGraph
 
-        return FrozenGraph(data, where)
+        return TensorFlowGraph(data, where)
     from fsq.imported.onnx_graph import OnnxGraph
 
-    # One thread unless TensorFlow was told otherwise: a job fills the cores with units, and
-    # threads inside each call would get in their way.
+    # One thread unless TensorFlow is configured otherwise: a job encodes one unit per core, and
+    # more threads inside each call would compete with them.
     threads = max(1, tf.config.threading.get_intra_op_parallelism_threads())
     return OnnxGraph(data, where, threads)

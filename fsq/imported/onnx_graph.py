@@ -1,4 +1,4 @@
-"""ONNX files, run by ONNX Runtime. Needs the extra `onnx`."""
+"""ONNX models in ONNX Runtime. Needs the extra `onnx`."""
 
 from collections.abc import Iterator
 from types import ModuleType
@@ -8,8 +8,8 @@ import numpy as np
 
 from fsq.errors import RequestError
 
-# Operations of other domains come from libraries of code, which nobody can check here. ONNX
-# Runtime's own (com.microsoft) stand only in files it has optimized for one machine.
+# Operations of other domains are implemented by native libraries, which cannot be checked. ONNX
+# Runtime's own (com.microsoft) occur only in models that it has optimized for one machine.
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 RANDOM_OPS = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
@@ -19,22 +19,21 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(do
 
 
 class OnnxGraph:
-    """One ONNX model in ONNX Runtime, on the CPU; a `Graph`.
+    """A `Graph` from an ONNX model, run by ONNX Runtime on the CPU.
 
-    A model with a fixed batch is run as often as needed, the last time padded
-    with zeros.
+    A model with a fixed batch size is run as often as needed, the last batch
+    padded with zeros.
 
     Args:
       data: The bytes of the file.
-      where: For messages.
-      threads: Threads inside one run. The tokens do not depend on it where the
-        model's operations do not; latents of convolutions were the same bit for
-        bit from 1 to 8 threads and for batches from 1 to 256.
+      where: The file, for error messages.
+      threads: Threads inside one run. The latents of convolutions were the same
+        bit for bit with 1 to 8 threads and batches of 1 to 256.
 
     Raises:
-      RequestError: The bytes are no ONNX model from one tensor to one, it is
-        not whole in one file, or it needs more than the standard operations;
-        or ONNX Runtime is not installed.
+      RequestError: The bytes are no ONNX model with one input and one output,
+        its weights are in other files, or it has operations beyond the standard
+        ones; or ONNX Runtime is not installed.
     """
 
     arrays: ModuleType = np
@@ -57,7 +56,7 @@ class OnnxGraph:
             self._session = onnxruntime.InferenceSession(
                 data, options, providers=["CPUExecutionProvider"]
             )
-        # Its exceptions share no base class but this one.
+        # Its exceptions have no other base class in common.
         except Exception as error:
             raise RequestError(
                 f"{where}: expected a model that ONNX Runtime {onnxruntime.__version__} runs, "
@@ -82,7 +81,7 @@ class OnnxGraph:
         self._batch_size = shape[0] if shape else None
 
     def __call__(self, values: Any) -> Any:
-        """Runs the network, in batches of its own size; see `Graph`."""
+        """Runs the network; see `Graph`."""
         values = np.ascontiguousarray(values, self._dtype)
         count, step = len(values), self._batch_size or len(values)
         if missing := -count % step:
@@ -95,7 +94,7 @@ class OnnxGraph:
 
 
 def check_onnx(model: Any, where: str) -> None:
-    """Checks that a model is whole in its file, standard, and the same each time.
+    """Checks that a model is one file, of standard and deterministic operations.
 
     Raises:
       RequestError: It is not.
@@ -134,7 +133,7 @@ def _parse(onnx: Any, data: bytes, where: str) -> Any:
 
 
 def _nodes(part: Any) -> Iterator[Any]:
-    """All nodes of a graph or a function, those of branches and loops too."""
+    """Yields all nodes of a graph or a function, those of branches and loops included."""
     for node in part.node:
         yield node
         for attribute in node.attribute:
@@ -143,7 +142,7 @@ def _nodes(part: Any) -> Iterator[Any]:
 
 
 def _tensors(part: Any) -> Iterator[Any]:
-    """All constants of a graph or a function."""
+    """Yields all constants of a graph or a function."""
     for node in _nodes(part):
         for attribute in node.attribute:
             yield from [attribute.t, *attribute.tensors]

@@ -1,8 +1,8 @@
-"""The TensorFlow operations that an adopted graph may consist of.
+"""Allowlist of TensorFlow operations for imported graphs.
 
 A graph can hold operations that read and write files, open connections or call
-Python. So an operation is refused unless it is known to do nothing but compute
-its outputs from its inputs, the same ones each time: no random numbers either.
+Python. An operation is allowed if it is known to be a pure function of its
+inputs; operations with random numbers are not.
 """
 
 from collections.abc import Iterator
@@ -47,24 +47,24 @@ _NETWORKS = """
     ScaleAndTranslate
 """
 SAFE_OPS = frozenset(" ".join([_STRUCTURE, _SHAPES, _LISTS, _NUMBERS, _SUMS, _NETWORKS]).split())
-# What a SavedModel needs besides to keep, save and restore its variables. None of them is left
-# when the variables have become constants.
+# What a SavedModel needs in addition to hold, save and restore its variables. None of them is left
+# once the variables have become constants.
 _VARIABLES = """
     AssignVariableOp DisableCopyOnRead MergeV2Checkpoints ReadVariableOp RestoreV2 SaveV2
     ShardedFilename StaticRegexFullMatch StringJoin VarHandleOp VarIsInitializedOp
 """
 _SAVED_MODEL_OPS = SAFE_OPS | frozenset(_VARIABLES.split())
-# What TensorFlow rebuilds without running anything.
+# Objects that TensorFlow rebuilds without running any operation.
 _SAVED_MODEL_OBJECTS = frozenset(
     {"bare_concrete_function", "captured_tensor", "constant", "function", "user_object", "variable"}
 )
 
 
 def check_graph(graph: Any, where: str, allowed: frozenset[str] = SAFE_OPS) -> None:
-    """Looks at every operation of a GraphDef, those inside its functions too.
+    """Checks every operation of a GraphDef, those of its functions included.
 
     Raises:
-      RequestError: One is not on the list.
+      RequestError: One is not allowed.
     """
     if unsafe := sorted({node.op for node in graph_nodes(graph)} - allowed):
         raise RequestError(
@@ -74,10 +74,10 @@ def check_graph(graph: Any, where: str, allowed: frozenset[str] = SAFE_OPS) -> N
 
 
 def check_saved_model(model: Any, where: str) -> None:
-    """Looks at a SavedModel proto before TensorFlow loads it.
+    """Checks a SavedModel proto before TensorFlow loads it.
 
-    Loading runs what initializes tables and other resources, so these are
-    refused; variables are restored without any code of the file.
+    Loading runs the initializers of tables and other resources, so these are
+    refused; variables are restored without running operations of the file.
 
     Raises:
       RequestError: It holds more than functions and variables.

@@ -1,7 +1,7 @@
 """The reference batch: images, and the tokens that the original code made of them.
 
-It is what an import is judged by, and it stays with the tokenizer, so that the
-same question can be asked again on any machine. Light: NumPy only.
+An import is checked against it. It is saved with the tokenizer, so that the check
+can be repeated on any machine. Imports NumPy, not TensorFlow.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ class Reference:
 
     Attributes:
       images: uint8 [N, S, S, C].
-      tokens: int64, [N, rows, columns]; as a file holds them also any integers
-        [N, rows * columns].
+      tokens: int64 [N, rows, columns]; when read from a file, integers of any
+        type, also [N, rows * columns].
     """
 
     images: np.ndarray
@@ -35,14 +35,14 @@ class Reference:
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How many tokens are the same."""
+    """How many tokens are the same as those of the reference batch."""
 
     same: int
     total: int
 
     @property
     def is_good(self) -> bool:
-        """Whether enough tokens are the same to import the tokenizer."""
+        """Whether `MIN_AGREEMENT` is reached."""
         return self.same * MIN_AGREEMENT[1] >= self.total * MIN_AGREEMENT[0]
 
     @property
@@ -59,7 +59,7 @@ class Agreement:
 
 
 def compare(tokens: np.ndarray, expected: np.ndarray) -> Agreement:
-    """Counts the tokens that are the same; shapes must be too."""
+    """Counts the tokens that are the same, of two arrays of one shape."""
     assert tokens.shape == expected.shape, (tokens.shape, expected.shape)
     return Agreement(int((tokens == expected).sum()), expected.size)
 
@@ -67,10 +67,11 @@ def compare(tokens: np.ndarray, expected: np.ndarray) -> Agreement:
 def read_reference(path: str, spec: ImageSpec) -> Reference:
     """Reads a reference batch from an .npz file with `images` and `tokens`.
 
-    The tokens are as they come; see `place_tokens`.
+    `place_tokens` checks the tokens, once the grid is known.
 
     Raises:
-      RequestError: The file is missing or another, or its arrays do not fit.
+      RequestError: The file is missing or of another format, or its arrays have
+        another shape or type.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -108,8 +109,14 @@ def place_tokens(
 ) -> np.ndarray:
     """Returns the tokens as int64 [N, rows, columns].
 
+    Args:
+      reference: As `read_reference` returns it.
+      grid: Rows and columns.
+      vocab_size: One more than the largest token.
+      where: The file, for error messages.
+
     Raises:
-      RequestError: They are of another grid or vocabulary.
+      RequestError: They have another grid, or lie outside the vocabulary.
     """
     tokens = reference.tokens
     if tokens.shape[1:] not in (grid, (grid[0] * grid[1],)):

@@ -1,4 +1,4 @@
-"""TensorFlow models as frozen graphs: Keras files and SavedModels in, GraphDef bytes out."""
+"""TensorFlow graphs: Keras files and SavedModels converted to GraphDefs, and those loaded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,16 +17,16 @@ from fsq.imported.op_allowlist import check_graph, check_saved_model, graph_node
 INPUT, OUTPUT = "input", "output"
 
 
-class FrozenGraph:
-    """A GraphDef that is nothing but safe operations and constants; a `Graph`.
+class TensorFlowGraph:
+    """A `Graph` from a GraphDef of constants and allowed operations alone.
 
     Args:
       data: A serialized GraphDef, float32 from the placeholder `input` to the
         node `output`.
-      where: For messages.
+      where: The file, for error messages.
 
     Raises:
-      RequestError: The bytes are something else, or hold an unsafe operation.
+      RequestError: The bytes are no such GraphDef, or hold an operation that is not allowed.
     """
 
     arrays: ModuleType = tf
@@ -60,12 +60,12 @@ class FrozenGraph:
         return self._run(tf.convert_to_tensor(values))
 
 
-def freeze_keras(path: str) -> bytes:
-    """Freezes the model in a .keras file.
+def keras_to_graph(path: str) -> bytes:
+    """Converts the model in a .keras file to a serialized GraphDef.
 
     Raises:
-      RequestError: Keras cannot load it without running code from it, or it is
-        not a model from one tensor to one.
+      RequestError: Keras cannot load it without running code from the file, or
+        it has more than one input or output.
     """
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -82,19 +82,19 @@ def freeze_keras(path: str) -> bytes:
             f"{len(outputs)} outputs."
         )
     shape, dtype = tuple(inputs[0].shape), inputs[0].dtype
-    return _freeze(lambda values: model(tf.cast(values, dtype), training=False), shape, path)
+    return _to_graph(lambda values: model(tf.cast(values, dtype), training=False), shape, path)
 
 
-def freeze_saved_model(path: str, signature_name: str) -> bytes:
-    """Freezes one signature of a SavedModel.
+def saved_model_to_graph(path: str, signature_name: str) -> bytes:
+    """Converts one signature of a SavedModel to a serialized GraphDef.
 
     Args:
       path: The SavedModel's directory.
       signature_name: Preferred to 'serving_default', where it exists.
 
     Raises:
-      RequestError: The directory holds something else, a signature from one
-        tensor to one is missing, or an operation is not safe.
+      RequestError: The directory holds no SavedModel, no signature with one
+        input and one output, or an operation that is not allowed.
     """
     try:
         proto = saved_model_pb2.SavedModel.FromString((Path(path) / "saved_model.pb").read_bytes())
@@ -127,13 +127,13 @@ def freeze_saved_model(path: str, signature_name: str) -> bytes:
         (output,) = function(**{name: tf.cast(values, spec.dtype)}).values()
         return output
 
-    return _freeze(run, shape, path)
+    return _to_graph(run, shape, path)
 
 
-def _freeze(
+def _to_graph(
     function: Callable[[Any], Any], shape: tuple[int | None, ...] | None, where: str
 ) -> bytes:
-    """Turns a function of variables into a GraphDef of constants, float32 in and out."""
+    """Converts a function with variables to a GraphDef of constants, float32 in and out."""
     if shape is not None and shape[:1] != (None,):
         raise RequestError(
             f"{where}: expected a model for any number of images, got the input shape "
@@ -145,39 +145,40 @@ def _freeze(
         return tf.cast(function(values), tf.float32)
 
     try:
-        graph = _constants_of(run.get_concrete_function(), shape)
+        graph = _inline_variables(run.get_concrete_function(), shape)
         data = graph.SerializeToString(deterministic=True)
     # A resource that cannot become a constant, an output of another kind, more than 2 GB.
     except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
         raise RequestError(
-            f"{where}: expected a network that can be frozen, got: {_first(error)}."
+            f"{where}: expected a network whose variables can become constants, "
+            f"got: {_first(error)}."
         ) from error
     check_graph(graph, where)
     return data
 
 
-def _constants_of(function: Any, shape: tuple[int | None, ...] | None) -> Any:
-    """Copies a function into a GraphDef from `input` to `output`, its variables as constants."""
-    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+def _inline_variables(function: Any, shape: tuple[int | None, ...] | None) -> Any:
+    """Returns a GraphDef from `input` to `output` with the variables as constants."""
+    constant = convert_variables_to_constants_v2(function, lower_control_flow=False)
     with tf.Graph().as_default() as graph:
         place = tf.compat.v1.placeholder(tf.float32, shape, INPUT)
         (output,) = tf.graph_util.import_graph_def(
-            frozen.graph.as_graph_def(),
-            {frozen.inputs[0].name: place},
-            [frozen.outputs[0].name],
+            constant.graph.as_graph_def(),
+            {constant.inputs[0].name: place},
+            [constant.outputs[0].name],
             name="network",
         )
         tf.identity(output, OUTPUT)
     graph_def = graph.as_graph_def()
-    # The frozen graph's own placeholder is cut off, but still there.
+    # The function's own placeholder is no longer connected, but still there.
     kept = [node for node in graph_def.node if node.op != "Placeholder" or node.name == INPUT]
     del graph_def.node[:]
     graph_def.node.extend(kept)
     for node in graph_nodes(graph_def):
-        node.device = ""  # that of the machine it was saved on
+        node.device = ""  # a device of the machine that it was saved on
     return graph_def
 
 
 def _first(error: Exception) -> str:
-    """The first line of a library's message, without its full stop."""
+    """Returns the first line of a library's error message, without its full stop."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:150].rstrip(".")

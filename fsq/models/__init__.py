@@ -1,1 +1,1 @@
-"""The networks of a tokenizer that is trained here."""
+"""Networks of tokenizers that are trained here, in Keras."""

@@ -1,4 +1,4 @@
-"""Encoder, quantizer and decoder as one thing."""
+"""The autoencoder: encoder, quantizer and decoder, and its pixel range."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from fsq.spec.contract import TokenizerSpec
 
 
 class Quantizer(Protocol):
-    """What an autoencoder needs of `FSQ`, or of another quantizer in its place."""
+    """The interface of `FSQ` that an autoencoder uses; another quantizer can replace it."""
 
     variables: list[Any]
     losses: list[Any]
@@ -47,7 +47,7 @@ class Quantizer(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Autoencoder:
-    """Images -> latents -> codes -> images, each in its own model."""
+    """Images -> latents -> codes -> images: two Keras models with a quantizer between them."""
 
     spec: TokenizerSpec
     encoder: keras.Model
@@ -68,7 +68,7 @@ class Autoencoder:
         """Sets every weight.
 
         Raises:
-          DataError: A weight is missing, superfluous, or of another shape or type.
+          DataError: A weight is missing, unexpected, or of another shape or type.
         """
         expected = dict(self.variables())
         if odd := sorted(expected.keys() ^ weights.keys()):
@@ -98,13 +98,13 @@ def build_autoencoder(
     precision: str = "float32",
     quantizer: Quantizer | None = None,
 ) -> Autoencoder:
-    """Builds a freshly initialised autoencoder.
+    """Builds an autoencoder with initial weights.
 
     Args:
-      spec: What to build.
-      seed: Of the initial weights; Keras' present state if None.
-      precision: Keras policy of the networks. Latents, codes and images are float32 under each.
-      quantizer: In place of the FSQ that the spec describes.
+      spec: Image contract, lattice and networks.
+      seed: Of the initial weights; Keras' current random state if None.
+      precision: Keras policy of the networks. Latents, codes and images are always float32.
+      quantizer: Instead of the FSQ of the spec.
     """
     if seed is not None:
         keras.utils.set_random_seed(seed)
@@ -125,7 +125,7 @@ def pixels_to_floats(images: Any, spec: ImageSpec) -> Any:
 
 
 def floats_to_pixels(images: Any, spec: ImageSpec) -> Any:
-    """Maps floats to uint8 pixels, clipped and rounded; undoes `pixels_to_floats`."""
+    """Maps floats to uint8 pixels, clipped and rounded; the inverse of `pixels_to_floats`."""
     low, high = spec.pixel_range
     scaled = (ops.cast(images, "float32") - low) * (255 / (high - low))
     return ops.cast(ops.round(ops.clip(scaled, 0, 255)), "uint8")
@@ -133,9 +133,9 @@ def floats_to_pixels(images: Any, spec: ImageSpec) -> Any:
 
 @contextlib.contextmanager
 def _policy(name: str) -> Iterator[None]:
-    """Layers of a functional model take global settings, so these are set while they are made.
+    """Sets Keras' global policy and image layout while the layers of a model are built.
 
-    A person's own ~/.keras/keras.json may say where images have their channels.
+    A user's own ~/.keras/keras.json may set another image layout.
     """
     policy, layout = keras.config.dtype_policy(), keras.config.image_data_format()
     keras.config.set_dtype_policy(name)

@@ -1,6 +1,6 @@
-"""Encoders and decoders: images to latents, codes to images.
+"""Encoder and decoder networks: images to latents, codes to images.
 
-No layer looks beyond its own image, so tokens do not depend on the batch.
+No layer mixes the images of a batch, so tokens do not depend on the batch.
 """
 
 import keras
@@ -12,11 +12,11 @@ from fsq.spec.network_spec import ConvNetwork, NetworkSpec, ResidualNetwork
 def build_encoder(
     spec: NetworkSpec, image_shape: tuple[int, int, int], channels: int
 ) -> keras.Model:
-    """Builds images float32 [B, S, S, C] -> latents float32 [B, S / f, S / f, channels].
+    """Builds an encoder, images float32 [B, S, S, C] -> latents float32 [B, S/f, S/f, channels].
 
-    The features are normalised before the last projection: without it
-    Glorot's latents are so small that every one rounds to the zero code, and
-    a zero code passes no gradient back.
+    The features are normalised before the last projection. Without it, Glorot
+    initialisation makes latents so small that all round to the zero code, which
+    passes no gradient back.
     """
     inputs = keras.Input(image_shape, name="images")
     match spec:
@@ -24,7 +24,7 @@ def build_encoder(
             x = _encode_by_convolutions(spec, inputs)
         case ResidualNetwork():
             x = _encode_by_residuals(spec, inputs)
-    # float32 whatever the policy: a half-precision latent is another token.
+    # float32 under every policy: rounding a latent can change its token.
     latents = layers.Conv2D(channels, 1, name="latents", dtype="float32")(x)
     return keras.Model(inputs, latents, name="encoder")
 
@@ -32,7 +32,7 @@ def build_encoder(
 def build_decoder(
     spec: NetworkSpec, grid: tuple[int, int], code_channels: int, image_channels: int
 ) -> keras.Model:
-    """Builds codes float32 [B, rows, columns, D] -> images float32 [B, S, S, C]."""
+    """Builds a decoder, codes float32 [B, rows, columns, D] -> images float32 [B, S, S, C]."""
     inputs = keras.Input((*grid, code_channels), name="codes")
     match spec:
         case ConvNetwork():
@@ -116,7 +116,7 @@ def _swish_block(
 
 
 def _attention(spec: ResidualNetwork, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """One head over all positions of the grid."""
+    """Self-attention with one head over all positions of the grid."""
     _, rows, columns, width = x.shape
     y = _normalise(spec, f"{name}_norm")(x)
     y = layers.Reshape((rows * columns, width), name=f"{name}_flat")(y)

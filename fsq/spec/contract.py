@@ -9,7 +9,7 @@ import pydantic
 from fsq.images.spec import ImageSpec
 from fsq.quantizer import lattice
 from fsq.quantizer.presets import Preset, check_preset
-from fsq.spec.network_spec import AdoptedNetwork, ConvNetwork, NetworkSpec, ResidualNetwork
+from fsq.spec.network_spec import ConvNetwork, ImportedNetwork, NetworkSpec, ResidualNetwork
 
 CONTRACT_FILE = "tokenizer.json"
 WEIGHTS_FILE = "tokenizer.safetensors"
@@ -62,10 +62,10 @@ class TokenizerSpec(QuantizerSpec):
         return (side, side)
 
 
-class AdoptedSpec(QuantizerSpec):
-    """What a tokenizer that was trained elsewhere consists of."""
+class ImportedSpec(QuantizerSpec):
+    """What an imported tokenizer is: the lattice, the image contract, its networks."""
 
-    network: AdoptedNetwork
+    network: ImportedNetwork
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -88,14 +88,14 @@ class TokenContract(pydantic.BaseModel):
     raster_order: Literal["row_major"] = "row_major"
     image: ImageSpec
     network: Annotated[
-        ConvNetwork | ResidualNetwork | AdoptedNetwork, pydantic.Field(discriminator="kind")
+        ConvNetwork | ResidualNetwork | ImportedNetwork, pydantic.Field(discriminator="kind")
     ]
     weights_sha256: str
     views: tuple[str, ...] | None = None
     dtype: Literal["uint8", "uint16", "uint32", "uint64", "int64_list"] | None = None
 
     @classmethod
-    def of(cls, spec: TokenizerSpec | AdoptedSpec, weights_sha256: str) -> "TokenContract":
+    def of(cls, spec: TokenizerSpec | ImportedSpec, weights_sha256: str) -> "TokenContract":
         """Spells out all that follows from the spec."""
         return cls(
             levels=spec.levels,
@@ -109,9 +109,9 @@ class TokenContract(pydantic.BaseModel):
         )
 
     @property
-    def spec(self) -> TokenizerSpec | AdoptedSpec:
-        """What the tokenizer is made of; an `AdoptedSpec` if it was trained elsewhere."""
-        model = AdoptedSpec if isinstance(self.network, AdoptedNetwork) else TokenizerSpec
+    def spec(self) -> TokenizerSpec | ImportedSpec:
+        """What the tokenizer is made of; an `ImportedSpec` if it was imported."""
+        model = ImportedSpec if isinstance(self.network, ImportedNetwork) else TokenizerSpec
         return model(
             levels=self.levels,
             preset=self.preset,
@@ -141,14 +141,14 @@ class TokenContract(pydantic.BaseModel):
         return self.grid[0] * self.grid[1]
 
     @property
-    def adopted(self) -> bool:
-        """Whether the networks were trained elsewhere; then a reference batch came with them."""
-        return isinstance(self.network, AdoptedNetwork)
+    def imported(self) -> bool:
+        """Whether the networks were imported; then the weights file holds a reference batch."""
+        return isinstance(self.network, ImportedNetwork)
 
     @property
     def has_decoder(self) -> bool:
         """Whether tokens can be decoded to images."""
-        return not isinstance(self.network, AdoptedNetwork) or self.network.decoder
+        return not isinstance(self.network, ImportedNetwork) or self.network.decoder
 
     def to_json(self) -> str:
         """Renders the file's text; the same contract gives the same bytes."""

@@ -84,11 +84,11 @@ class ResidualNetwork(_Network):
         return 1 << (len(self.widths) - 1)
 
 
-class AdoptedNetwork(_Network):
-    """Networks trained elsewhere, which the tokenizer keeps whole, as graphs; see `fsq import`.
+class ImportedNetwork(_Network):
+    """Networks trained elsewhere, saved as graphs in the weights file; see `fsq import`.
 
     Attributes:
-      kind: A frozen TensorFlow graph, or an ONNX file.
+      kind: A TensorFlow graph, or an ONNX model.
       grid: Rows and columns of tokens.
       images: Where images have their channels, [B, S, S, C] or [B, C, S, S].
       latents: Where latents and codes have theirs: [B, rows, columns, D],

@@ -55,9 +55,10 @@ def load_codes(directory: str | os.PathLike[str]) -> np.ndarray:
 
 
 def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
-    """Compares the weights with the sha256 in the contract, and the contract with theirs.
+    """Checks the weights against the contract's sha256, and the contract against theirs.
 
-    Weights saved before there was one bear no sha256 of their contract.
+    Weights without a sha256 of their contract are accepted: those of the tokenizers
+    in `tokenizers/` have none.
 
     Raises:
       RequestError: They do not belong together.
@@ -67,8 +68,8 @@ def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
             f"{where}: expected weights with sha256 {contract.weights_sha256[:12]}, "
             f"got {found[:12]}. Copy both files of the tokenizer anew."
         )
-    sealed = read_metadata(data).get(CONTRACT_SHA256)
-    if sealed is not None and sealed != contract.meaning_sha256:
+    digest = read_metadata(data).get(CONTRACT_SHA256)
+    if digest is not None and digest != contract.meaning_sha256:
         raise RequestError(
             f"{where}: expected the contract that the weights were saved with, got another: "
             f"{CONTRACT_FILE} was edited. Copy both files of the tokenizer anew."
@@ -91,7 +92,7 @@ def read_file(folder: Path, name: str) -> bytes:
 
 
 def pack_weights(autoencoder: Any) -> bytes:
-    """Packs all weights as safetensors, with the seal of their contract."""
+    """Packs all weights as safetensors, with the sha256 of their contract as metadata."""
     contract = TokenContract.of(autoencoder.spec, weights_sha256="")
     metadata = {CONTRACT_SHA256: contract.meaning_sha256}
     packed: bytes = safetensors.numpy.save(autoencoder.weights(), metadata)

@@ -1,1 +1,1 @@
-"""Training an autoencoder: the recipe, the batches, the step, the loop around it."""
+"""Training of an autoencoder: config, data, losses, step, loop."""

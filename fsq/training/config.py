@@ -1,4 +1,4 @@
-"""What a training run is told, apart from the tokenizer it builds. Light: no TensorFlow."""
+"""Training config: the hyperparameters of a run. Imports no TensorFlow."""
 
 from typing import Annotated, Literal
 
@@ -12,12 +12,12 @@ class _Frozen(pydantic.BaseModel):
 
 
 class PerceptualSpec(_Frozen):
-    """A loss in the features of a model of the user's own.
+    """A perceptual loss in the features of a user's own model.
 
     Attributes:
-      model: A .keras file; images [B, S, S, C] in the tokenizer's pixel range
-        in, one feature tensor or several out.
-      weight: What its loss counts beside the reconstruction's.
+      model: A .keras file that maps images [B, S, S, C], in the tokenizer's
+        pixel range, to one or more feature tensors.
+      weight: Of this loss, relative to the reconstruction loss.
     """
 
     model: Annotated[str, pydantic.Field(min_length=1)]
@@ -28,10 +28,10 @@ class AdversarialSpec(_Frozen):
     """A patch discriminator trained beside the autoencoder, with the hinge loss.
 
     Attributes:
-      weight: What its loss counts beside the reconstruction's.
-      start_step: The step from which it counts; before, neither is trained on it.
+      weight: Of this loss, relative to the reconstruction loss.
+      start_step: The first step with it; before, the discriminator is not trained.
       widths: Channels of the discriminator's stride-2 stages.
-      learning_rate: The discriminator's, constant.
+      learning_rate: Of the discriminator, constant.
     """
 
     weight: Weight = 0.1
@@ -43,19 +43,20 @@ class AdversarialSpec(_Frozen):
 
 
 class TrainingSpec(_Frozen):
-    """How to train: Adam with clipped gradients, linear warm-up, cosine decay to zero.
+    """Adam with clipped gradients, linear warm-up and cosine decay to zero.
 
     Attributes:
       batch_size: Images per step, over all GPUs together.
       loss: 'mse' over the data's variance, or 'l1' over its standard deviation.
       clip_norm: Largest norm of each variable's gradient.
-      saturation_weight: Of a loss on latents beyond +-3, where the bound is flat: no code needs
-        them, and a channel that strays there gets no gradient to come back by. 0 for none.
-      ema: Momentum of a moving average of the weights, which is what is saved.
-      flip: Mirror every second image, at random.
+      saturation_weight: Of a loss on latents beyond +-3, where the bound is flat and passes
+        hardly any gradient. No code needs such latents. 0 for none.
+      ema: Momentum of a moving average of the weights, which is saved instead of them.
+      flip: Mirror each image with probability 1/2.
       random_crop: Smallest side of a random crop, as a share of the image's
         shorter side; the centre square if None.
-      precision: The networks' policy while training. Tokens are always made in float32.
+      precision: Keras policy of the networks while training. Tokens are always computed
+        in float32.
     """
 
     epochs: Annotated[int, pydantic.Field(ge=1)]

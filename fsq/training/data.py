@@ -1,4 +1,4 @@
-"""What training asks of its images; and images that lie in memory. NumPy only."""
+"""Training data: the interface of image sets, images in memory, batches by step. NumPy only."""
 
 import functools
 import hashlib
@@ -13,10 +13,10 @@ DRAWS_PER_IMAGE = 4  # random numbers: the size of a crop, its place in both dir
 
 
 class TrainingImages(Protocol):
-    """Images that can be asked for by number.
+    """An image set with random access.
 
     Attributes:
-      digest: Tells these images from others, so that a run is not resumed on other ones.
+      digest: Identifies the images, so that a run is not resumed with others.
     """
 
     digest: str
@@ -28,17 +28,17 @@ class TrainingImages(Protocol):
 
         Args:
           numbers: Integers in [0, len), shape [B].
-          random: Where crops and flips are drawn from; a batch follows from it alone.
+          random: Source of crops and flips; up to `DRAWS_PER_IMAGE` numbers per image.
         """
         ...
 
 
 class ImagesInMemory:
-    """Fitted images, uint8 [N, S, S, C].
+    """Training images in memory.
 
     Args:
-      images: The images.
-      flip: Mirror about every second image of a batch.
+      images: uint8 [N, S, S, C].
+      flip: Mirror each image with probability 1/2.
     """
 
     def __init__(self, images: np.ndarray, *, flip: bool = False):
@@ -49,7 +49,7 @@ class ImagesInMemory:
         return len(self._images)
 
     def batch(self, numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Returns images by number, flipped at random: uint8 [B, S, S, C]."""
+        """Returns images by number; see `TrainingImages.batch`."""
         images = self._images[numbers]
         if self._flip:
             mirrored = random.random(len(numbers)) < 0.5
@@ -59,17 +59,17 @@ class ImagesInMemory:
 
 @functools.lru_cache(maxsize=2)
 def order_of_epoch(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns the numbers below `count` in the order of an epoch."""
+    """Returns the numbers below `count`, shuffled by seed and epoch, int64 [count]."""
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def batch_of_step(images: TrainingImages, step: int, *, batch_size: int, seed: int) -> np.ndarray:
-    """Returns the batch of a step, which follows from (seed, step) alone.
+    """Returns the batch of a step, a pure function of seed and step.
 
-    A resumed run therefore sees what an undisturbed one would have seen.
+    So a resumed run sees the batches of an uninterrupted one.
 
     Args:
-      images: At least one batch of them; what is left over of an epoch is left out.
+      images: At least one batch; the last, incomplete batch of an epoch is left out.
       step: From 0.
       batch_size: Images per batch.
       seed: Of order, crops and flips.
@@ -84,10 +84,15 @@ def batch_of_step(images: TrainingImages, step: int, *, batch_size: int, seed: i
 
 
 def count_steps(images: int, training: TrainingSpec, *, replicas: int = 1) -> int:
-    """Returns the number of steps of a run over so many images.
+    """Returns the number of steps of a run.
+
+    Args:
+      images: How many images an epoch has.
+      training: Batch size and epochs.
+      replicas: Devices that share a batch.
 
     Raises:
-      RequestError: They do not fill a batch, or the GPUs cannot share one evenly.
+      RequestError: The images do not fill a batch, or the replicas cannot share one evenly.
     """
     if images < training.batch_size:
         raise RequestError(

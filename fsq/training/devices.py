@@ -1,4 +1,4 @@
-"""Which devices training runs on, set so that a seed gives the same weights again."""
+"""Devices of training: all GPUs or the CPU, set up for reproducible results."""
 
 import contextlib
 import os
@@ -11,12 +11,11 @@ import tensorflow as tf
 def devices_of_training() -> Iterator[tf.distribute.Strategy]:
     """Enters the scope of all GPUs, or of the CPU where there is none.
 
-    TensorFlow is told to choose deterministic kernels and, if nothing has been
-    run yet, to use as many threads as there are cores: sums are taken in an
-    order that follows from the number of threads.
+    Sets deterministic kernels and, unless TensorFlow has run already, one
+    intra-op thread per core: the number of threads decides the order of sums.
     """
     tf.config.experimental.enable_op_determinism()
-    with contextlib.suppress(RuntimeError):  # TensorFlow has begun; its threads stay as they are
+    with contextlib.suppress(RuntimeError):  # TensorFlow has run already; its threads stay
         tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
     gpus = tf.config.list_logical_devices("GPU")
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()

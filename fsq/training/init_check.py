@@ -1,4 +1,4 @@
-"""Refuses a dead start before hours are spent on it."""
+"""Init check: stops a run after its first step if the initial weights cannot be trained."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,18 +6,18 @@ import tensorflow as tf
 from fsq.errors import RequestError
 from fsq.models.autoencoder import Autoencoder, pixels_to_floats
 
-CURE = (
+HINT = (
     "Normalise the features before the encoder's last layer, or make the initial weights of "
     "that layer ten times as large."
 )
 
 
 def check_first_step(autoencoder: Autoencoder, batch: np.ndarray, gradient: float) -> None:
-    """Looks at the first batch, when hardly anything has been learned from it.
+    """Checks that latents differ and that the encoder gets a gradient.
 
-    When every latent rounds to the same code, the decoder sees a constant; and
-    where that code is zero and no bias is set yet, it passes no gradient back.
-    The loss then stays at that of the mean image for ever.
+    If every latent rounds to the same code, the decoder's input is constant; if
+    that code is zero and no bias is set yet, no gradient passes back either. The
+    loss then stays at that of the mean image.
 
     Args:
       autoencoder: After its first step.
@@ -29,7 +29,7 @@ def check_first_step(autoencoder: Autoencoder, batch: np.ndarray, gradient: floa
         gradient is zero or not finite.
     """
     if (batch == batch[:1, :1, :1]).all():
-        return  # nothing to tell apart in it
+        return  # one colour: equal tokens are right
     latents = autoencoder.encoder(
         pixels_to_floats(tf.constant(batch), autoencoder.spec.image), training=False
     )
@@ -37,12 +37,12 @@ def check_first_step(autoencoder: Autoencoder, batch: np.ndarray, gradient: floa
     deviation = float(tf.math.reduce_std(latents))
     if len(tokens) == 1:
         raise RequestError(
-            f"training: a dead start, all {np.prod(latents.shape[:-1]):,} tokens of the first "
-            f"batch are {tokens[0]}: expected latents that spread over the codes, got a standard "
-            f"deviation of {deviation:.3g}. {CURE}"
+            "training: init check: expected latents that spread over the codes, got "
+            f"{np.prod(latents.shape[:-1]):,} tokens of the first batch that are all {tokens[0]} "
+            f"(latents' standard deviation {deviation:.3g}). {HINT}"
         )
     if not np.isfinite(gradient) or gradient == 0:
         raise RequestError(
-            f"training: a dead start: expected a gradient in the encoder, got a norm of {gradient} "
-            f"on the first batch (latents' standard deviation {deviation:.3g}). {CURE}"
+            f"training: init check: expected a gradient in the encoder, got a norm of {gradient} "
+            f"on the first batch (latents' standard deviation {deviation:.3g}). {HINT}"
         )

@@ -12,15 +12,17 @@ def load_batches(make: Callable[[int], np.ndarray], first: int, end: int) -> Ite
     """Yields make(first), ..., make(end - 1) in this order.
 
     Args:
-      make: A pure function of a batch's number, called in several threads at once; its
-        errors are raised here when it is that batch's turn.
-      first: The first batch's number.
-      end: One more than the last batch's number.
+      make: A pure function of a batch's number, called from several threads at once.
+      first: The first number.
+      end: One more than the last number.
+
+    Raises:
+      Exception: The error of `make`, in the place of the batch it belongs to.
     """
     errors: dict[int, Exception] = {}
 
     def try_to_make(number: np.int64) -> np.ndarray:
-        # TensorFlow would turn an error into one of its own; so it never gets to see it.
+        # An error is raised below: one that is raised in here becomes a TensorFlow error.
         try:
             return make(int(number))
         except Exception as error:
@@ -28,7 +30,7 @@ def load_batches(make: Callable[[int], np.ndarray], first: int, end: int) -> Ite
             return np.empty(0, np.uint8)
 
     def call(number: tf.Tensor) -> tf.Tensor:
-        # With deterministic kernels tf.data calls a stateful function for one batch at a time.
+        # Under op determinism tf.data does not run stateful functions in parallel.
         return tf.numpy_function(try_to_make, [number], tf.uint8, stateful=False)
 
     numbers = tf.data.Dataset.range(first, end)

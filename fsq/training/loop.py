@@ -1,4 +1,4 @@
-"""The training loop: batches in order, steps, checkpoints; a resumed run goes on exactly."""
+"""The training loop, with checkpoints from which a run resumes bit for bit."""
 
 import functools
 import math
@@ -15,12 +15,12 @@ from fsq.training.config import TrainingSpec
 from fsq.training.data import TrainingImages, batch_of_step, count_steps
 from fsq.training.init_check import check_first_step
 from fsq.training.loader import load_batches
-from fsq.training.run_guard import claim_directory
+from fsq.training.run_guard import guard_run
 from fsq.training.step import TrainStep
 from fsq.training.variance import estimate_variance
 
 Progress = Callable[[int, int, dict[str, float]], None]
-STEPS_BETWEEN_NEWS = 10
+STEPS_BETWEEN_REPORTS = 10
 
 
 def train(
@@ -30,27 +30,27 @@ def train(
     checkpoints: str | os.PathLike[str],
     progress: Progress = lambda step, steps, losses: None,
 ) -> None:
-    """Trains an autoencoder, continuing from the last checkpoint if there is one.
+    """Trains an autoencoder, from the last checkpoint on if there is one.
 
     With the same seed, software, devices and number of threads, two runs give
     the same weights, interrupted or not. Runs on the devices of the
-    `tf.distribute` strategy whose scope it is called in.
+    `tf.distribute` strategy in whose scope it is called.
 
     Args:
       autoencoder: Freshly built, in the same scope.
-      training: How to train it.
+      training: Hyperparameters.
       images: What to train on.
-      checkpoints: A directory for checkpoints of this one run.
+      checkpoints: A directory for the checkpoints of this run alone.
       progress: Called with (step, steps, losses by name) after every tenth step.
 
     Raises:
-      RequestError: The images do not fill a batch or are all alike, the start
-        is dead, or the directory holds checkpoints of another run or damaged ones.
-      DataError: The loss is not finite any more.
+      RequestError: The images do not fill a batch or have one colour, the init
+        check fails, or the checkpoints are another run's or damaged.
+      DataError: The loss is not finite, or an image cannot be read.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     steps = count_steps(len(images), training, replicas=replicas)
-    claim_directory(Path(checkpoints), autoencoder.spec, training, images, replicas)
+    guard_run(Path(checkpoints), autoencoder.spec, training, images, replicas)
     variance = estimate_variance(images, autoencoder.spec.image)
     step_function = TrainStep(autoencoder, training, variance, steps)
     done = tf.Variable(0, dtype=tf.int64)
@@ -68,21 +68,21 @@ def train(
             check_first_step(autoencoder, batch, float(losses["gradient"]))
         step += 1
         done.assign(step)
-        if step % STEPS_BETWEEN_NEWS == 0 or step == steps:
-            news = {name: float(value) for name, value in losses.items()}
-            if not math.isfinite(news["loss"]):
+        if step % STEPS_BETWEEN_REPORTS == 0 or step == steps:
+            means = {name: float(value) for name, value in losses.items()}
+            if not math.isfinite(means["loss"]):
                 raise DataError(
-                    f"training: step {step:,}: expected a finite loss, got {news['loss']}. Lower "
+                    f"training: step {step:,}: expected a finite loss, got {means['loss']}. Lower "
                     "training.learning_rate, and remove the checkpoints if it comes back."
                 )
-            progress(step, steps, news)
+            progress(step, steps, means)
         if step % training.checkpoint_steps == 0 or step == steps:
             manager.save(checkpoint_number=step)
     step_function.finish()
 
 
 def _restore(state: Any, directory: Path) -> None:
-    """Restores the newest checkpoint that can be read, if there is any."""
+    """Restores the newest checkpoint that can be read, if there is one."""
     found = {
         int(path.stem.removeprefix("ckpt-")): path.with_suffix("")
         for path in directory.glob("ckpt-*.index")
@@ -91,7 +91,7 @@ def _restore(state: Any, directory: Path) -> None:
         try:
             state.restore(str(path))
             return
-        # A damaged file shows as one of many errors, by where it is damaged.
+        # Which error a damaged file raises depends on where it is damaged.
         except (tf.errors.OpError, ValueError, IndexError, TypeError):
             continue
     if found:

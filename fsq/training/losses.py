@@ -1,4 +1,4 @@
-"""What an autoencoder is trained to make small, each without a unit, so that weights compare."""
+"""Losses of an autoencoder, each scaled to be free of units, so that their weights compare."""
 
 import os
 from collections.abc import Callable
@@ -16,12 +16,11 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def reconstruction_loss(kind: str, variance: float) -> Loss:
-    """Returns decoded, images [B, S, S, C] -> one loss per image, [B].
+    """Returns a function of decoded images and images [B, S, S, C], one loss per image [B].
 
     Args:
-      kind: 'mse' or 'l1'.
-      variance: Of the training images; a decoder of the mean image has an
-        'mse' of 1.
+      kind: 'mse', divided by the variance, or 'l1', divided by the standard deviation.
+      variance: Of the training images; the mean image has an 'mse' of 1.
     """
     if kind == "l1":
         deviation = variance**0.5
@@ -30,22 +29,22 @@ def reconstruction_loss(kind: str, variance: float) -> Loss:
 
 
 def saturation_loss(latents: tf.Tensor) -> tf.Tensor:
-    """Returns the mean square of what latents [B, ...] exceed +-3 by, one per image, [B].
+    """Returns the mean squared excess of latents [B, ...] over +-3, one per image, [B].
 
-    There tanh has 1 % of its slope left, so the straight-through gradient of
-    the other losses cannot bring a channel back, and its digit stays what it is.
+    There tanh has 1 % of its slope left: the straight-through gradient of the
+    other losses cannot bring a channel back, and its digit no longer changes.
     """
     return _per_image(tf.square(tf.nn.relu(tf.abs(latents) - FLAT_FROM)))
 
 
 def perceptual_loss(spec: PerceptualSpec, image_shape: tuple[int, int, int]) -> Loss:
-    """Returns the squared distance in a feature model's outputs, one per image, [B].
+    """Returns a function of decoded images and images [B, S, S, C], one loss per image [B].
 
-    Each output counts alike: its distance is divided by the mean square of
-    the original's features.
+    The loss is the squared distance of a feature model's outputs, each divided
+    by the mean square of the original's features.
 
     Raises:
-      RequestError: The model cannot be loaded, or takes other images.
+      RequestError: The model cannot be loaded, or takes images of another shape.
     """
     model = _load_feature_model(spec, image_shape)
 
@@ -63,7 +62,7 @@ def perceptual_loss(spec: PerceptualSpec, image_shape: tuple[int, int, int]) -> 
 
 
 def build_discriminator(spec: AdversarialSpec, image_shape: tuple[int, int, int]) -> keras.Model:
-    """Builds images [B, S, S, C] -> one score per patch, [B, h, w, 1]; real is above 0."""
+    """Builds a patch discriminator: images [B, S, S, C] -> scores [B, h, w, 1], real above 0."""
     x = inputs = keras.Input(image_shape, name="images")
     for stage, width in enumerate(spec.widths):
         x = layers.Conv2D(width, 4, strides=2, padding="same", name=f"down_{stage}")(x)
@@ -75,7 +74,7 @@ def build_discriminator(spec: AdversarialSpec, image_shape: tuple[int, int, int]
 
 
 def discriminator_loss(real: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
-    """Hinge loss of the scores of real and decoded images, one per image, [B]."""
+    """Returns the hinge loss of the scores of real and decoded images, one per image, [B]."""
     return _per_image(tf.nn.relu(1.0 - real) + tf.nn.relu(1.0 + decoded)) / 2
 
 
@@ -91,7 +90,7 @@ def _load_feature_model(spec: PerceptualSpec, image_shape: tuple[int, int, int])
         # Safe mode: a file cannot bring code of its own.
         model = keras.saving.load_model(spec.model, compile=False, safe_mode=True)
         model.compute_output_spec(keras.KerasTensor((1, *image_shape)))
-    except Exception as error:  # Keras raises many types here; all mean the same to the user
+    except Exception as error:  # Keras raises errors of many types here
         reason = " ".join(str(error).split())[:200]
         raise RequestError(
             f"{where}: expected a Keras model of images {list(image_shape)}, "

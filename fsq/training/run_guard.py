@@ -1,4 +1,4 @@
-"""A run's mark on its directory of checkpoints: they are never taken up by another run."""
+"""Run guard: keeps checkpoints from being resumed by a run with another config or other images."""
 
 import hashlib
 import json
@@ -16,17 +16,24 @@ from fsq.training.data import TrainingImages
 MARKER = "run.json"
 
 
-def claim_directory(
+def guard_run(
     directory: Path,
     spec: TokenizerSpec,
     training: TrainingSpec,
     images: TrainingImages,
     replicas: int,
 ) -> None:
-    """Marks the directory as this run's.
+    """Writes this run's description into the directory, or compares it with the one there.
+
+    Args:
+      directory: Of the checkpoints; made if it does not exist.
+      spec: The tokenizer that is trained.
+      training: Hyperparameters.
+      images: What is trained on.
+      replicas: Devices that share a batch.
 
     Raises:
-      RequestError: It is another run's, or its mark cannot be read.
+      RequestError: The directory is another run's, or its description cannot be read.
     """
     run: dict[str, Any] = {
         "tokenizer": spec.model_dump(mode="json"),

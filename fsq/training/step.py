@@ -1,4 +1,4 @@
-"""One step of training: losses, gradients, updates; on one device or several."""
+"""The training step: losses, gradients and updates, on one device or several."""
 
 from typing import Any
 
@@ -17,21 +17,20 @@ from fsq.training.losses import (
 
 
 class TrainStep:
-    """Makes one step; the losses of the step come back.
+    """One training step, compiled.
 
     Runs in the `tf.distribute` strategy in whose scope it and the autoencoder
-    are made; the batch is shared out among the replicas, and the losses are
-    means over the whole batch, so that the number of devices changes nothing
-    but the order of sums.
+    are made. Replicas share the batch, and losses are means over the whole
+    batch: the number of devices changes only the order of sums.
 
     Args:
       autoencoder: What to train.
-      training: How.
+      training: Hyperparameters.
       variance: Of the training images, in the pixel range.
-      steps: Length of the run, which the learning rate follows.
+      steps: Length of the run, for the learning rate's schedule.
 
     Attributes:
-      tracked: What a checkpoint has to hold, by name.
+      tracked: The objects of a checkpoint, by name.
 
     Raises:
       RequestError: The feature model of the perceptual loss cannot be used.
@@ -72,8 +71,8 @@ class TrainStep:
           step: The number of this step, from 0.
 
         Returns:
-          The losses by name, 'loss' being their weighted sum, and the norm of
-          the encoder's gradient as 'gradient'.
+          The losses by name, their weighted sum as 'loss', and the norm of the
+          encoder's gradient as 'gradient'.
         """
         count = self._strategy.num_replicas_in_sync
         if count == 1:
@@ -88,7 +87,7 @@ class TrainStep:
         return self._run(shares, tf.constant(step))
 
     def finish(self) -> None:
-        """Puts the moving average in the place of the weights, if one was kept."""
+        """Replaces the weights by their moving average, if there is one."""
         self._optimizer.finalize_variable_values(self._variables)
 
     def _run_replicas(self, pixels: Any, step: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -115,7 +114,7 @@ class TrainStep:
     def _losses(
         self, pixels: tf.Tensor, step: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
-        """Images and decoded images [B, S, S, C]; each loss per image, [B], or a scalar."""
+        """Returns images, decoded images [B, S, S, C], and losses [B] or [] by name."""
         autoencoder, training = self._autoencoder, self._training
         images = pixels_to_floats(pixels, autoencoder.spec.image)
         latents = autoencoder.encoder(images, training=True)
@@ -133,8 +132,8 @@ class TrainStep:
         if self._discriminator is not None and training.adversarial:
             scores = self._discriminator(decoded, training=True)
             losses["adversarial"] = -tf.reduce_mean(scores, axis=[1, 2, 3])
-            begun = tf.cast(step >= training.adversarial.start_step, tf.float32)
-            total += training.adversarial.weight * begun * losses["adversarial"]
+            active = tf.cast(step >= training.adversarial.start_step, tf.float32)
+            total += training.adversarial.weight * active * losses["adversarial"]
         return images, decoded, losses | {"loss": total}
 
     def _train_discriminator(
@@ -147,18 +146,18 @@ class TrainStep:
             fake = self._discriminator(tf.stop_gradient(decoded), training=True)
             loss = tf.reduce_mean(discriminator_loss(real, fake))
         gradients = tape.gradient(loss, [variable.value for variable in variables])
-        begun = tf.cast(step >= self._training.adversarial.start_step, tf.float32)
-        gradients = [gradient * begun for gradient in gradients]
+        active = tf.cast(step >= self._training.adversarial.start_step, tf.float32)
+        gradients = [gradient * active for gradient in gradients]
         self._apply(self._critic, gradients, variables, self._training.clip_norm)
         return loss
 
     def _apply(self, optimizer: Any, gradients: list[Any], variables: Any, clip_norm: Any) -> None:
-        """Clips what all replicas found together, as one device would have clipped it."""
+        """Clips the mean gradients of all replicas, as on one device, and applies them."""
         context = tf.distribute.get_replica_context()
         count = context.num_replicas_in_sync
         if count > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-        # Keras sums over the replicas once more.
+        # Keras sums the gradients of all replicas again.
         optimizer.apply(
             [tf.clip_by_norm(gradient, clip_norm) / count for gradient in gradients], variables
         )

@@ -1,4 +1,4 @@
-"""TensorBoard: curves, reconstructions and codebook usage while training runs."""
+"""TensorBoard events of a training run: losses, reconstructions, codebook usage."""
 
 from collections.abc import Callable
 
@@ -11,21 +11,23 @@ from fsq.quantizer.codebook_usage import usage_of_tokens
 from fsq.quantizer.latent_stats import latent_statistics
 from fsq.spec.contract import TokenizerSpec
 
-Monitor = Callable[[int, dict[str, float]], None]
-STEPS_BETWEEN_PICTURES = 100
-PICTURES = 8
+WriteEvents = Callable[[int, dict[str, float]], None]
+STEPS_BETWEEN_IMAGES = 100
+IMAGES = 8
 
 
-def open_monitor(directory: str | None, autoencoder: Autoencoder, images: np.ndarray) -> Monitor:
-    """Returns monitor(step, losses by name), which writes events for TensorBoard.
+def open_tensorboard(
+    directory: str | None, autoencoder: Autoencoder, images: np.ndarray
+) -> WriteEvents:
+    """Returns write_events(step, losses by name), which writes events for TensorBoard.
 
-    The losses come at each call; every hundred steps also originals above
-    reconstructions, and of the same images the share of codes used, the
+    Each call writes the losses. Every hundred steps it also writes originals
+    above reconstructions and, of the same images, the share of codes used, the
     perplexity, and the shares of latents that are saturated or near a boundary.
 
     Args:
       directory: Where to write; nothing is written if None.
-      autoencoder: What is being trained.
+      autoencoder: What is trained.
       images: Held-out images, uint8 [B, S, S, C].
 
     Raises:
@@ -50,26 +52,26 @@ def open_monitor(directory: str | None, autoencoder: Autoencoder, images: np.nda
         ) from error
     run = tf.function(lambda pixels: _run(autoencoder, pixels), autograph=False)
 
-    def monitor(step: int, losses: dict[str, float]) -> None:
+    def write_events(step: int, losses: dict[str, float]) -> None:
         with writer.as_default(step=step):
             for name, value in losses.items():
                 tf.summary.scalar(f"training/{name}", value)
-            if step % STEPS_BETWEEN_PICTURES == 0:
-                latents, tokens, pictures = run(tf.constant(images))
+            if step % STEPS_BETWEEN_IMAGES == 0:
+                latents, tokens, decoded = run(tf.constant(images))
                 _write_codes(autoencoder.spec, latents.numpy(), tokens.numpy())
-                pairs = tf.concat([images[:PICTURES], pictures], axis=1)
-                tf.summary.image("originals above reconstructions", pairs, max_outputs=PICTURES)
+                pairs = tf.concat([images[:IMAGES], decoded], axis=1)
+                tf.summary.image("originals above reconstructions", pairs, max_outputs=IMAGES)
         writer.flush()
 
-    return monitor
+    return write_events
 
 
 def _run(autoencoder: Autoencoder, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Latents and tokens of all images, and the first few decoded."""
+    """Returns latents and tokens of all images, and the first few images decoded."""
     spec, quantizer = autoencoder.spec.image, autoencoder.quantizer
     latents = autoencoder.encoder(pixels_to_floats(pixels, spec), training=False)
     tokens = quantizer.latents_to_indices(latents)
-    decoded = autoencoder.decoder(quantizer.indices_to_codes(tokens[:PICTURES]), training=False)
+    decoded = autoencoder.decoder(quantizer.indices_to_codes(tokens[:IMAGES]), training=False)
     return latents, tokens, floats_to_pixels(decoded, spec)
 
 

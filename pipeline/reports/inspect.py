@@ -18,7 +18,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
 
     Raises:
       RequestError: It is neither a finished dataset nor a tokenizer.
-      DataError: Its files cannot be read, or an adopted tokenizer gives other
+      DataError: Its files cannot be read, or an imported tokenizer gives other
         tokens than it should.
     """
     path = filesystem.join(directory, CONTRACT_FILE)

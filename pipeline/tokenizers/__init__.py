@@ -1,1 +1,1 @@
-"""Making tokenizers: training, import, their cards."""
+"""Jobs that make tokenizers: training and import, with their configs and cards."""

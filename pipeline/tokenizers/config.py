@@ -11,7 +11,16 @@ from pipeline.sources import SourceConfig
 
 
 class TrainConfig(FrozenModel):
-    """One training run; `tensorboard` is a directory for its curves and pictures."""
+    """A training run.
+
+    Attributes:
+      source: Training images.
+      held_out: Images for the evaluation.
+      tokenizer: What is trained.
+      training: Hyperparameters.
+      output: Directory of the new tokenizer.
+      tensorboard: Directory for TensorBoard events; none are written if None.
+    """
 
     source: SourceConfig
     held_out: SourceConfig
@@ -22,10 +31,17 @@ class TrainConfig(FrozenModel):
 
 
 class ImportConfig(QuantizerSpec):
-    """One import: networks trained elsewhere, and what their tokens mean.
+    """An import: networks trained elsewhere, and what their tokens mean.
 
-    Whatever decides pixels or tokens has to be said: how somebody else trained
-    is not for a default to guess.
+    `preset`, `image.pixel_range` and `image.resize` have no defaults here: they must be
+    those that the networks were trained with.
+
+    Attributes:
+      encoder: A .keras file, a SavedModel's directory or an .onnx file.
+      decoder: Likewise, or None.
+      grid: Rows and columns of tokens, where the latents' shape does not say.
+      reference: An .npz file with the reference batch.
+      output: Directory of the new tokenizer.
     """
 
     encoder: PathStr
@@ -35,13 +51,13 @@ class ImportConfig(QuantizerSpec):
     output: PathStr
 
     @pydantic.model_validator(mode="after")
-    def _nothing_is_guessed(self) -> "ImportConfig":
-        unsaid = {"preset"} - self.model_fields_set
-        unsaid |= {
+    def _preprocessing_is_given(self) -> "ImportConfig":
+        missing = {"preset"} - self.model_fields_set
+        missing |= {
             f"image.{name}" for name in {"pixel_range", "resize"} - self.image.model_fields_set
         }
-        if unsaid:
+        if missing:
             raise ValueError(
-                f"expected {sorted(unsaid)[0]}, as the encoder was trained with, got none. Add it."
+                f"expected {sorted(missing)[0]}, as the encoder was trained with, got none. Add it."
             )
         return self

@@ -1,21 +1,24 @@
-"""A tokenizer in a few lines, its weights and its reference batch checked."""
+"""Description and check of a tokenizer directory, for `fsq inspect`."""
 
 from fsq.errors import DataError, RequestError
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
-from fsq.spec.network_spec import AdoptedNetwork
+from fsq.spec.network_spec import ImportedNetwork
 from fsq.spec.serialization import check_weights
 from fsq.storage import filesystem
 from fsq.tokenizer import Tokenizer
 
-REFERENCE_BATCH_SIZE = 32  # as small as a batch of large images has to be
+REFERENCE_BATCH_SIZE = 32  # small enough for large images
 
 
 def check_tokenizer(directory: str, contract: TokenContract) -> list[tuple[str, str]]:
     """Checks the weights, and encodes the reference batch again if there is one.
 
+    Returns:
+      (name, value) pairs to print.
+
     Raises:
       RequestError: The tokenizer cannot be loaded.
-      DataError: Too few tokens are the same.
+      DataError: Fewer than 99.9 % of the reference batch's tokens agree.
     """
     contract_path, weights_path = (
         filesystem.join(directory, name) for name in (CONTRACT_FILE, WEIGHTS_FILE)
@@ -24,7 +27,7 @@ def check_tokenizer(directory: str, contract: TokenContract) -> list[tuple[str, 
         raise RequestError(f"{directory}: expected {WEIGHTS_FILE}, found none. Copy it anew.")
     contract_data, weights_data = filesystem.read(contract_path), filesystem.read(weights_path)
     check_weights(weights_data, contract, weights_path)
-    if not contract.adopted:
+    if not contract.imported:
         return []
     tokenizer = Tokenizer.from_bytes(
         contract_data, weights_data, where=directory, batch_size=REFERENCE_BATCH_SIZE
@@ -41,14 +44,14 @@ def check_tokenizer(directory: str, contract: TokenContract) -> list[tuple[str, 
 
 
 def describe_contract(contract: TokenContract) -> list[tuple[str, str]]:
-    """Describes what the tokens mean."""
+    """Describes a token contract as (name, value) pairs."""
     image, network = contract.image, contract.network
-    adopted = []
-    if isinstance(network, AdoptedNetwork):
+    imported = []
+    if isinstance(network, ImportedNetwork):
         decoder = "with" if network.decoder else "without"
-        adopted.append(("adopted", f"as {network.kind}, {decoder} a decoder"))
+        imported.append(("imported", f"as {network.kind}, {decoder} a decoder"))
     return [
-        *adopted,
+        *imported,
         (
             "images in",
             f"{image.size_pixels} x {image.size_pixels} x {image.channels}, centre crop, "

@@ -1,4 +1,4 @@
-"""The directory that a new tokenizer goes to: checked before anything is read or trained."""
+"""Checks of the output directory of a new tokenizer, before anything is read or trained."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ CARD_FILE = "README.md"
 
 
 def check_free_output(output: str) -> None:
-    """Raises a RequestError if the directory holds something of others, or cannot be written."""
+    """Raises a RequestError if the directory holds a dataset or a tokenizer, or is read-only."""
     directory = Path(output)
     for name in (MANIFEST_FILE, CONTRACT_FILE, CARD_FILE):
         if (directory / name).exists():
@@ -23,7 +23,7 @@ def check_free_output(output: str) -> None:
 
 
 def check_writable(output: str) -> None:
-    """Raises a RequestError if the directory cannot be made or written."""
+    """Raises a RequestError if the directory cannot be created or written."""
     place = Path(output)
     existing = next(path for path in (place, *place.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):

@@ -1,4 +1,4 @@
-"""Training as a job: sources in, a tokenizer with its card out."""
+"""The job of `fsq train`: trains a tokenizer on a source and writes it with its card."""
 
 import contextlib
 import dataclasses
@@ -12,7 +12,7 @@ import numpy as np
 from fsq.errors import RequestError
 from fsq.terminal.progress_bar import progress_bar
 from fsq.training.data import count_steps
-from pipeline.tokenizers.card import render_card
+from pipeline.tokenizers.card import render_training_card
 from pipeline.tokenizers.config import TrainConfig
 from pipeline.tokenizers.output_checks import CARD_FILE, check_free_output, check_writable
 from pipeline.tokenizers.training_images import evaluation_batch, open_images, read_batches
@@ -22,10 +22,10 @@ DEAD_BELOW_BITS = 0.1
 
 
 def describe_training(config: TrainConfig) -> list[tuple[str, str]]:
-    """Describes a run as (name, value) pairs, without beginning it.
+    """Describes a run as (name, value) pairs, without starting it.
 
     Raises:
-      RequestError: A source is missing, or the output is taken.
+      RequestError: A source is missing, or the output is not free.
     """
     check_output(config)
     images = config.source.open().list().num_records
@@ -56,28 +56,28 @@ def count_held_out(config: TrainConfig) -> int:
 
 
 def check_output(config: TrainConfig) -> None:
-    """Raises a RequestError if the output is taken, but not by this run's checkpoints."""
+    """Raises a RequestError unless the output is free or holds checkpoints of a run."""
     if (Path(config.output) / CHECKPOINTS).exists():
         check_writable(config.output)
     else:
         check_free_output(config.output)
 
 
-def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
-    """Trains, evaluates on the held-out source, saves the tokenizer and its card.
+def train_tokenizer(config: TrainConfig, config_path: str) -> Any:
+    """Trains a tokenizer, evaluates it on the held-out source, saves it with its card.
 
-    Run again after an interruption, it continues from the last checkpoint.
+    Continues from the last checkpoint of an interrupted run.
 
     Args:
-      config: What to train, on what.
-      recipe: The config's path, for the card.
+      config: The run.
+      config_path: The config's file, for the card.
 
     Returns:
       The `fsq.evaluation.Evaluation`.
 
     Raises:
       RequestError: A source is missing, or the output holds another run.
-      DataError: An image cannot be read; training tolerates none.
+      DataError: An image cannot be read.
     """
     check_output(config)
     output = Path(config.output)
@@ -88,7 +88,7 @@ def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
     from fsq.tokenizer import Tokenizer
     from fsq.training.devices import devices_of_training
     from fsq.training.loop import train
-    from fsq.training.tensorboard import open_monitor
+    from fsq.training.tensorboard import open_tensorboard
 
     # Read to the end now: an image that cannot be read is better found before training.
     first_held_out = _first(read_batches(config.held_out, spec.image))
@@ -97,29 +97,31 @@ def train_tokenizer(config: TrainConfig, recipe: str) -> Any:
         stack.enter_context(devices_of_training())
         autoencoder = build_autoencoder(spec, seed=training.seed, precision=training.precision)
         update = stack.enter_context(progress_bar("train", count_steps(len(images), training)))
-        monitor = open_monitor(config.tensorboard, autoencoder, first_held_out)
+        write_events = open_tensorboard(config.tensorboard, autoencoder, first_held_out)
 
         def progress(step: int, steps: int, losses: dict[str, float]) -> None:
             shown = {name: value for name, value in losses.items() if name != "gradient"}
             update(step, "  ".join(f"{name} {value:.4f}" for name, value in shown.items()))
-            monitor(step, losses)
+            write_events(step, losses)
 
         train(autoencoder, training, images, output / CHECKPOINTS, progress)
-    # Built anew: on one device, in float32, whatever it was trained on.
+    # A new autoencoder, on one device and in float32, whatever it was trained with.
     trained = build_autoencoder(spec)
     trained.set_weights(autoencoder.weights())
     tokenizer = Tokenizer.of(trained, batch_size=max(8, evaluation_batch(spec.image)))
     evaluation = evaluate(tokenizer, read_batches(config.held_out, spec.image))
     tokenizer.save(output)
     (output / CARD_FILE).write_text(
-        render_card(config, recipe, len(images), tokenizer.contract.weights_sha256, evaluation)
+        render_training_card(
+            config, config_path, len(images), tokenizer.contract.weights_sha256, evaluation
+        )
     )
     shutil.rmtree(output / CHECKPOINTS)
     return evaluation
 
 
 def _first(batches: Iterator[np.ndarray]) -> np.ndarray:
-    """Reads all batches and returns the first."""
+    """Reads all batches, and returns the first."""
     first = next(batches)
     for _ in batches:
         pass
@@ -127,14 +129,14 @@ def _first(batches: Iterator[np.ndarray]) -> np.ndarray:
 
 
 def dead_channels(evaluation: Any) -> list[int]:
-    """Returns the channels whose digit is nearly always the same."""
+    """Returns the channels with an entropy below `DEAD_BELOW_BITS`."""
     return [
         channel for channel, bits in enumerate(evaluation.channel_bits) if bits < DEAD_BELOW_BITS
     ]
 
 
 def describe_evaluation(evaluation: Any) -> str:
-    """Renders an evaluation on one line."""
+    """Renders an evaluation in one line."""
     flat = dataclasses.asdict(evaluation)
     return (
         f"held-out images {flat['images']:,}, MSE / variance {flat['mse_over_variance']:.4f}, "

@@ -1,4 +1,4 @@
-"""Images for training from the sources of tokenizing, by the same image contract."""
+"""Training images from the sources and by the image contract of tokenization."""
 
 import contextlib
 import math
@@ -24,10 +24,10 @@ PIXELS_PER_BATCH = 2**24
 def open_images(
     config: SourceConfig, spec: ImageSpec, training: TrainingSpec
 ) -> Iterator[TrainingImages]:
-    """Yields a source's images: from memory if they fit and need no cropping anew.
+    """Yields a source's images, in memory if they fit and are not cropped at random.
 
     Raises:
-      DataError: An image cannot be decoded; training tolerates none.
+      DataError: An image cannot be decoded.
     """
     source = config.open()
     with source.list().on_disk() as listing:
@@ -44,7 +44,7 @@ def open_images(
 
 
 def evaluation_batch(spec: ImageSpec) -> int:
-    """Returns how many images are evaluated at a time: 256, fewer if they are large.
+    """Returns the batch size of the evaluation: 256, less for large images.
 
     >>> evaluation_batch(ImageSpec(size_pixels=512, channels=3))
     21
@@ -53,9 +53,9 @@ def evaluation_batch(spec: ImageSpec) -> int:
 
 
 def read_batches(config: SourceConfig, spec: ImageSpec) -> Iterator[np.ndarray]:
-    """Yields a source's images in order, as tokenizing sees them.
+    """Yields a source's images in order, with the pixels that tokenization encodes.
 
-    Returns:
+    Yields:
       uint8 [B, S, S, C], B up to `evaluation_batch`.
 
     Raises:
@@ -67,19 +67,19 @@ def read_batches(config: SourceConfig, spec: ImageSpec) -> Iterator[np.ndarray]:
 
 
 class ImagesFromSource:
-    """Images that are read and decoded each time they are asked for.
+    """Training images that are read and decoded on each access.
 
     Args:
-      source: Where they are.
+      source: The image source.
       listing: Its listing, on disk.
       spec: The image contract.
-      training: Says how to crop and flip.
+      training: Random crops and flips.
     """
 
     def __init__(self, source: Source, listing: Listing, spec: ImageSpec, training: TrainingSpec):
         self._source, self._files = source, listing.files
         self._spec, self._training = spec, training
-        # Of each file, the number of its first record among all.
+        # The number of each file's first record among all records.
         self._firsts = np.cumsum([0, *(file.num_records for file in listing.files)])
         self.digest = listing.digest()
 
@@ -87,7 +87,7 @@ class ImagesFromSource:
         return int(self._firsts[-1])
 
     def batch(self, numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Returns images by their numbers; see `TrainingImages.batch`."""
+        """Returns images by number; see `TrainingImages.batch`."""
         draws = random.random((len(numbers), DRAWS_PER_IMAGE))
         return np.stack(list(map(self._read, numbers.tolist(), draws.tolist())))
 

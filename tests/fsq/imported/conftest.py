@@ -14,7 +14,7 @@ from fsq.errors import FsqError
 from fsq.tokenizer import Tokenizer
 from fsq.yaml_config import load_config
 from pipeline.tokenizers.config import ImportConfig
-from pipeline.tokenizers.import_external import adopt_tokenizer, save_adoption
+from pipeline.tokenizers.import_external import import_tokenizer, save_import
 from pipeline.tokenizers.output_checks import check_free_output
 
 LEVELS = [5, 4, 3]
@@ -55,7 +55,7 @@ class Import:
         path.write_text(yaml.safe_dump({k: v for k, v in config.items() if v is not None}))
         loaded = load_config(str(path), ImportConfig)
         check_free_output(loaded.output)
-        save_adoption(loaded, str(path), adopt_tokenizer(loaded))
+        save_import(loaded, str(path), import_tokenizer(loaded))
         return Tokenizer.load(loaded.output)
 
     def refusal(self, **changes: Any) -> str:

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.tokenizers.config import ImportConfig
-from pipeline.tokenizers.import_external import adopt_tokenizer, describe_agreement
+from pipeline.tokenizers.import_external import describe_agreement, import_tokenizer
 
 
 @pytest.mark.parametrize("count", [20, 32])
@@ -39,9 +39,9 @@ def test_a_reference_that_is_too_small_to_tell_presets_apart_says_so(keras_impor
     one = keras_import.reference(original.images[:1], original.tokens[:1])
     small = ImportConfig(**{**keras_import.config, "reference": str(one)})
     assert "16 of 16 tokens agree (100.00 %); as many with the preset " in describe_agreement(
-        adopt_tokenizer(small)
+        import_tokenizer(small)
     )
-    whole = describe_agreement(adopt_tokenizer(ImportConfig(**keras_import.config)))
+    whole = describe_agreement(import_tokenizer(ImportConfig(**keras_import.config)))
     assert whole == "1,280 of 1,280 tokens agree (100.00 %)"
 
 

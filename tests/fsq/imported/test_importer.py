@@ -1,4 +1,4 @@
-"""Adopted networks give the tokens and images of their own code, or what is wrong is named."""
+"""Imported networks give the tokens and images of their own code, or what is wrong is named."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_the_tokenizers_of_before_read_back_to_the_byte(root: Path):
     for path in (root / "tokenizers").glob(f"*/{CONTRACT_FILE}"):
         contract = parse_contract(path.read_bytes(), str(path))
         assert contract.to_json().encode() == path.read_bytes()
-        assert not contract.adopted and contract.has_decoder
+        assert not contract.imported and contract.has_decoder
 
 
 @pytest.mark.parametrize(
@@ -116,31 +116,31 @@ def test_the_tokens_of_an_onnx_model_depend_on_neither_threads_nor_batch(
 
 
 @pytest.mark.parametrize(
-    ("changes", "remedy"),
+    ("changes", "change"),
     [
         ({"preset": "atanh"}, "preset: torch"),
         ({"pixel_range": [-1, 1]}, "pixel_range: [0, 1]"),
         ({"preset": "official", "pixel_range": [0, 255]}, "pixel_range: [0, 1] and preset: torch"),
     ],
 )
-def test_what_would_agree_is_named(torch_import, changes: dict, remedy: str):
+def test_what_would_agree_is_named(torch_import, changes: dict, change: str):
     image = {"size_pixels": 28, "channels": 1, "pixel_range": [0, 1], "resize": "bicubic"}
     image["pixel_range"] = changes.pop("pixel_range", [0, 1])
     message = torch_import.refusal(image=image, **changes)
     assert message.startswith(f"{TORCH}/reference.npz: expected at least 99.9 % of the tokens from")
-    assert message.endswith(f" of 6,272). They would agree with {remedy} (100.00 %).")
+    assert message.endswith(f" of 6,272). They would agree with {change} (100.00 %).")
 
 
 def test_other_orders_of_channels_and_numbers_are_named(keras_import, original, tmp_path: Path):
     digits = lattice.tokens_to_digits(original.tokens, LEVELS)
     last_fastest = lattice.digits_to_tokens(digits[..., ::-1], LEVELS[::-1])
-    for images, tokens, remedy in (
+    for images, tokens, change in (
         (original.images[..., ::-1], original.tokens, "takes the channels in reverse, as BGR"),
         (original.images, last_fastest, "tokens numbered with the first channel fastest"),
         (original.images, original.tokens.swapaxes(1, 2), "tokens in rows, not in columns"),
     ):
         reference = keras_import.reference(images, tokens)
-        assert remedy in keras_import.refusal(reference=reference)
+        assert change in keras_import.refusal(reference=reference)
     reference = keras_import.reference(original.images, original.tokens[::-1])
     assert "No other preset" in keras_import.refusal(reference=reference)
 

@@ -15,7 +15,7 @@ from fsq.runtimes.autoselect import candidates
 from fsq.runtimes.base import NetworkKind, Precision, RuntimeKind, Serialization
 from fsq.runtimes.cache import RuntimeCache
 from fsq.runtimes.registry import RUNTIMES, RuntimeName, packages
-from fsq.spec.network_spec import AdoptedNetwork, ConvNetwork, ResidualNetwork
+from fsq.spec.network_spec import ConvNetwork, ImportedNetwork, ResidualNetwork
 from fsq.tokenizer import Tokenizer
 from pipeline.job.config import TokenizeConfig
 from pipeline.run import tokenize
@@ -161,7 +161,7 @@ def test_every_name_is_registered_and_every_network_has_one_reference():
     assert get_args(RuntimeName) == tuple(RUNTIMES)
     networks = [
         name
-        for model in (ConvNetwork, ResidualNetwork, AdoptedNetwork)
+        for model in (ConvNetwork, ResidualNetwork, ImportedNetwork)
         for name in get_args(model.model_fields["kind"].annotation)
     ]
     assert sorted(networks) == sorted(get_args(NetworkKind))

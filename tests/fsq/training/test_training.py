@@ -20,7 +20,7 @@ from fsq.tokenizer import Tokenizer
 from fsq.training.config import TrainingSpec
 from fsq.training.data import ImagesInMemory
 from fsq.training.loop import Progress, train
-from fsq.training.tensorboard import open_monitor
+from fsq.training.tensorboard import open_tensorboard
 
 pytestmark = pytest.mark.slow
 
@@ -269,15 +269,15 @@ def test_images_that_are_all_alike_are_refused(tmp_path: Path):
         trained(tmp_path, np.full((64, 16, 16, 1), 7, np.uint8))
 
 
-def test_a_dead_start_is_refused_at_the_first_step(tmp_path: Path):
+def test_the_init_check_refuses_latents_that_all_round_to_one_code(tmp_path: Path):
     autoencoder = build_autoencoder(SPEC, seed=0)
     latents = autoencoder.encoder.get_layer("latents")
     latents.kernel.assign(latents.kernel * 0.01)
     with pytest.raises(RequestError) as error:
         train(autoencoder, TRAINING, ImagesInMemory(blobs(64)), tmp_path)
     assert str(error.value).startswith(
-        "training: a dead start, all 512 tokens of the first batch are 62: expected latents that "
-        "spread over the codes, got a standard deviation of 0.0"
+        "training: init check: expected latents that spread over the codes, got 512 tokens of the "
+        "first batch that are all 62 (latents' standard deviation 0.0"
     )
     assert "ten times as large" in str(error.value)
     assert not list(tmp_path.glob("ckpt*"))
@@ -350,20 +350,20 @@ np.savez(output + "/weights.npz", losses=losses, **autoencoder.weights())
 def test_tensorboard_in_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RequestError, match="expected a directory that can be written"):
-        open_monitor(str(tmp_path / "file" / "logs"), build_autoencoder(SPEC, seed=0), blobs(2))
+        open_tensorboard(str(tmp_path / "file" / "logs"), build_autoencoder(SPEC, seed=0), blobs(2))
 
 
 def test_tensorboard_gets_curves_pictures_and_usage(tmp_path: Path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     training = TRAINING.model_copy(update={"epochs": 13})
     autoencoder = build_autoencoder(SPEC, seed=0)
-    monitor = open_monitor(str(tmp_path / "logs"), autoencoder, blobs(16, seed=1))
+    write_events = open_tensorboard(str(tmp_path / "logs"), autoencoder, blobs(16, seed=1))
     train(
         autoencoder,
         training,
         ImagesInMemory(blobs(256)),
         tmp_path / "checkpoints",
-        lambda step, steps, losses: monitor(step, losses),
+        lambda step, steps, losses: write_events(step, losses),
     )
     events = accumulator.EventAccumulator(str(tmp_path / "logs"), size_guidance={"tensors": 0})
     events.Reload()

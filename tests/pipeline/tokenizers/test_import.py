@@ -43,7 +43,9 @@ def test_an_encoder_from_pytorch_goes_all_the_way(run: Run, checkout: Path):
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{directory}: {agreement}\n", "")
     card = (checkout / directory / "README.md").read_text()
     assert f"| Reference batch | {agreement} |" in card and "PyTorch" not in card
-    assert f"\nreference  {agreement}\n" in good(run, "inspect", directory, cwd=checkout)
+    inspected = good(run, "inspect", directory, cwd=checkout)
+    assert "\nimported   as onnx, with a decoder\n" in inspected
+    assert f"\nreference  {agreement}\n" in inspected
 
     job = yaml.safe_load((checkout / "configs/tokenize/demo.yaml").read_text())
     (checkout / "job.yaml").write_text(yaml.safe_dump({**job, "tokenizer": directory}))
@@ -92,7 +94,7 @@ def test_a_wrong_preset_is_bad_data_in_one_line(run: Run, checkout: Path):
     assert not (checkout / "out").exists()
 
 
-def test_only_an_adopted_tokenizer_needs_tensorflow_to_be_inspected(root: Path):
+def test_only_an_imported_tokenizer_needs_tensorflow_to_be_inspected(root: Path):
     code = (
         "import sys; from pipeline.reports.inspect import inspect_directory as inspect; "
         "inspect('tokenizers/cifar10'); print('tensorflow' in sys.modules, 'keras' in sys.modules)"
