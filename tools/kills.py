@@ -27,7 +27,7 @@ PHASES = (
     ("begin", r"\.work"),
     ("tokenize", r"\.work/parts-[\w-]+/\.unit-.*"),
     ("settle", r"\.rejects\.jsonl\..*"),
-    ("write", r"\.work/results-[\w-]+/\..*tfrecord.*"),
+    ("write", r"\.work/staging-[\w-]+/\..*tfrecord.*"),
     ("close", r"\.rejects\.jsonl\..*"),
 )
 

@@ -57,9 +57,6 @@ def load_codes(directory: str | os.PathLike[str]) -> np.ndarray:
 def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
     """Checks the weights against the contract's sha256, and the contract against theirs.
 
-    Weights without a sha256 of their contract are accepted: those of the tokenizers
-    in `tokenizers/` have none.
-
     Raises:
       RequestError: They do not belong together.
     """
@@ -69,7 +66,12 @@ def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
             f"got {found[:12]}. Copy both files of the tokenizer anew."
         )
     digest = read_metadata(data).get(CONTRACT_SHA256)
-    if digest is not None and digest != contract.meaning_sha256:
+    if digest is None:
+        raise RequestError(
+            f"{where}: expected safetensors, got: no sha256 of their contract. "
+            "Train or import the tokenizer again."
+        )
+    if digest != contract.meaning_sha256:
         raise RequestError(
             f"{where}: expected the contract that the weights were saved with, got another: "
             f"{CONTRACT_FILE} was edited. Copy both files of the tokenizer anew."

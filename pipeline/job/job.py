@@ -74,9 +74,9 @@ class Job:
         return parts_folder(self.output, self.fingerprint, self.attempt)
 
     @property
-    def results(self) -> str:
+    def staging(self) -> str:
         """The folder of files that wait for their final name."""
-        return filesystem.join(self.work, f"results-{self.fingerprint[:16]}-{self.attempt}")
+        return filesystem.join(self.work, f"staging-{self.fingerprint[:16]}-{self.attempt}")
 
     def part(self, unit_name: str) -> str:
         """The records of one unit."""

@@ -116,7 +116,7 @@ def begin_retry(retry: Retry) -> None:
     try:
         units = _write_units(retry)
     except FsqError:
-        for folder in [job.work] if finished else [job.parts, job.results]:
+        for folder in [job.work] if finished else [job.parts, job.staging]:
             filesystem.remove(folder)
         raise
     write_inputs(plan)
@@ -131,7 +131,7 @@ def begin_retry(retry: Retry) -> None:
     write_job_file(job.output, job_file)
     filesystem.remove(filesystem.join(job.output, MANIFEST_FILE))
     filesystem.remove(retry.before.parts)
-    filesystem.remove(retry.before.results)
+    filesystem.remove(retry.before.staging)
 
 
 def _stored_config(output: OutputDirectory) -> TokenizeConfig:

@@ -44,7 +44,7 @@ def _begin(plan: Plan, output: OutputDirectory) -> list[Unit]:
 
 def make_folders(job: Job) -> None:
     """Makes the folders of a job, and clears them of what killed runs and older jobs left."""
-    for folder in (job.output, job.work, job.parts, job.results):
+    for folder in (job.output, job.work, job.parts, job.staging):
         filesystem.make_folder(folder)
         filesystem.remove_temporary(folder)
 

@@ -15,7 +15,7 @@ from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
 from pipeline.sources.listing import ListedFile, file_name
-from pipeline.sources.record_files import Damaged
+from pipeline.sources.tfrecord_files import Damaged
 
 _LISTS: dict[str, FeatureKind] = {
     "int64_list": "int64",

@@ -53,7 +53,7 @@ def write_shard(index: int, job: Job) -> ShardResult:
 
 def _write_shard(index: int, job: Job) -> ShardResult:
     names = {name: job.shard_name(index, name) for name in job.config.output.formats}
-    staged = {name: filesystem.join(job.results, file) for name, file in names.items()}
+    staged = {name: filesystem.join(job.staging, file) for name, file in names.items()}
     count = 0
     with contextlib.ExitStack() as stack:
         writers = [

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.numpy
 import tensorflow as tf
 import tensorflow_datasets as tfds
 import yaml
+from builders.weights import forge_tokenizer
 
 from fsq.dataset import token_dataset
 from fsq.dataset.formats.tfrecord import frame
@@ -20,7 +20,6 @@ from fsq.errors import DataError, RequestError
 from fsq.images.crop import center_crop, fit_image
 from fsq.images.decode import decode_image
 from fsq.runtimes.batch_encoder import BatchEncoder
-from fsq.storage.digest import sha256_of_file
 from fsq.tokenizer import Tokenizer
 from pipeline.core.records import Span
 from pipeline.job.config import TokenizeConfig
@@ -380,13 +379,8 @@ def test_weights_that_do_not_fit_are_refused_before_the_job_begins(
 ):
     misfit = tmp_path / "misfit"
     shutil.copytree(tokenizer_directory, misfit)
-    contract = json.loads((misfit / "tokenizer.json").read_text())
-    contract["network"]["decoder_blocks"] = 2
-    # As older weights are, which do not say what contract they belong to.
-    weights = safetensors.numpy.load((misfit / "tokenizer.safetensors").read_bytes())
-    (misfit / "tokenizer.safetensors").write_bytes(safetensors.numpy.save(weights))
-    contract["weights_sha256"] = sha256_of_file(str(misfit / "tokenizer.safetensors"))
-    (misfit / "tokenizer.json").write_text(json.dumps(contract))
+    network = json.loads((misfit / "tokenizer.json").read_text())["network"]
+    forge_tokenizer(misfit, network={**network, "decoder_blocks": 2})
     config = make_config(tokenizer=str(misfit))
     with pytest.raises(RequestError, match="The weights belong to another network"):
         tokenize(config)

@@ -1,27 +1,16 @@
 """What became of an import: it loads, it is checked again, it is not trusted more than before."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.numpy
 import tensorflow as tf
+from builders.weights import forge_tokenizer
 
 from fsq.errors import DataError, RequestError
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.tokenizer import Tokenizer
 from pipeline.reports.inspect import inspect_directory
-
-
-def pack(folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Replaces the weights of a tokenizer by others, sha256 and all."""
-    data = safetensors.numpy.save(arrays)
-    (folder / WEIGHTS_FILE).write_bytes(data)
-    contract = json.loads((folder / CONTRACT_FILE).read_text())
-    contract["weights_sha256"] = hashlib.sha256(data).hexdigest()
-    (folder / CONTRACT_FILE).write_text(json.dumps(contract))
 
 
 def test_a_saved_import_gives_the_same_bytes_when_saved_again(keras_import, tmp_path: Path):
@@ -43,15 +32,18 @@ def test_a_tokenizer_that_was_given_an_unsafe_graph_is_refused(keras_import, tmp
         (graph.SerializeToString(), "tokenizer.safetensors: encoder: expected a graph that only"),
         (b"\xff" * 20, "tokenizer.safetensors: encoder: expected a TensorFlow graph, got other"),
     ):
-        pack(keras_import.output, {**arrays, "encoder": np.frombuffer(data, np.uint8)})
+        forged = {**arrays, "encoder": np.frombuffer(data, np.uint8)}
+        forge_tokenizer(keras_import.output, forged)
         with pytest.raises(RequestError) as error:
             Tokenizer.load(keras_import.output)
         assert message in str(error.value)
-    pack(keras_import.output, {**arrays, "reference/images": arrays["reference/images"] / 255})
+    forge_tokenizer(
+        keras_import.output, {**arrays, "reference/images": arrays["reference/images"] / 255}
+    )
     with pytest.raises(RequestError, match=r"expected a reference batch of uint8 images and int64"):
         Tokenizer.load(keras_import.output)
     del arrays["reference/tokens"]
-    pack(keras_import.output, arrays)
+    forge_tokenizer(keras_import.output, arrays)
     with pytest.raises(RequestError, match=r"'reference/tokens' is in only one of them"):
         Tokenizer.load(keras_import.output)
 
@@ -105,7 +97,7 @@ def test_inspect_encodes_the_reference_again(keras_import, tmp_path: Path):
     tokens = arrays["reference/tokens"].copy()
     for wrong, good in ((1, True), (2, False)):  # of 1,280: 0.08 % and 0.16 %
         tokens.flat[:wrong] = (arrays["reference/tokens"].flat[:wrong] + 1) % 60
-        pack(keras_import.output, {**arrays, "reference/tokens": tokens})
+        forge_tokenizer(keras_import.output, {**arrays, "reference/tokens": tokens})
         if good:
             assert inspect_directory(directory)[-1][1] == "1,279 of 1,280 tokens agree (99.92 %)"
             continue

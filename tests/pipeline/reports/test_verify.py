@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import safetensors.numpy
+from builders.weights import forge_tokenizer
 
 from fsq.dataset.formats.tfrecord import frame, read_records
 from fsq.errors import DataError, RequestError
@@ -98,12 +98,7 @@ def edit_the_contract(dataset: Path) -> None:
 
 def forge_the_vocabulary(dataset: Path) -> None:
     # A smaller vocabulary with every sha256 right: only the tokens themselves can tell.
-    weights = safetensors.numpy.load((dataset / "tokenizer.safetensors").read_bytes())
-    (dataset / "tokenizer.safetensors").write_bytes(safetensors.numpy.save(weights))
-    contract = json.loads((dataset / "tokenizer.json").read_text())
-    forged = {**contract, "levels": [3, 3, 3], "vocab_size": 27}
-    forged["weights_sha256"] = sha256_of_file(str(dataset / "tokenizer.safetensors"))
-    (dataset / "tokenizer.json").write_text(json.dumps(forged))
+    forge_tokenizer(dataset, levels=[3, 3, 3], vocab_size=27)
     sign_anew(dataset, "tokenizer.json")
     sign_anew(dataset, "tokenizer.safetensors")
 
