@@ -95,6 +95,7 @@ class EpochOrder:
         return int(np.searchsorted(self.starts, position, side="right")) - 1
 
     def window(self, number: int) -> Window:
+        """Returns the blocks of a window and the order of its records."""
         first = number * WINDOW_BLOCKS
         blocks = tuple(self._blocks[first : first + WINDOW_BLOCKS].tolist())
         if self._key is None:

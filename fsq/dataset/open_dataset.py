@@ -49,6 +49,7 @@ class OpenedDataset:
 
     @property
     def names(self) -> list[str]:
+        """Names of the features that are read."""
         return [field.name for field in self.fields]
 
     def tokens_of(self, stored: Any, where: str) -> np.ndarray:
@@ -71,6 +72,7 @@ class OpenedDataset:
 
     @property
     def vocab_size(self) -> int:
+        """How many tokens there are: the product of the levels."""
         return self.contract.vocab_size
 
 

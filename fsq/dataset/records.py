@@ -40,6 +40,7 @@ class Place(NamedTuple):
     low: int
 
     def shard(self, num_shards: int) -> int:
+        """Returns the number of the shard that holds this place."""
         return self.high % num_shards
 
 

@@ -53,6 +53,7 @@ class Adopted:
         return Reference(self.arrays[REFERENCE_IMAGES], self.arrays[REFERENCE_TOKENS])
 
     def weights(self) -> dict[str, np.ndarray]:
+        """Returns all arrays of the weights file, by name."""
         return self.arrays
 
 

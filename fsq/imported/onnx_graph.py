@@ -82,6 +82,7 @@ class OnnxGraph:
         self._batch_size = shape[0] if shape else None
 
     def __call__(self, values: Any) -> Any:
+        """Runs the network, in batches of its own size; see `Graph`."""
         values = np.ascontiguousarray(values, self._dtype)
         count, step = len(values), self._batch_size or len(values)
         if missing := -count % step:

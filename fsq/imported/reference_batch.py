@@ -42,6 +42,7 @@ class Agreement:
 
     @property
     def is_good(self) -> bool:
+        """Whether enough tokens are the same to import the tokenizer."""
         return self.same * MIN_AGREEMENT[1] >= self.total * MIN_AGREEMENT[0]
 
     @property

@@ -56,6 +56,7 @@ class FrozenGraph:
             raise RequestError(f"{where}: expected a whole graph, got: {_first(error)}.") from error
 
     def __call__(self, values: Any) -> Any:
+        """Runs the network; see `Graph`."""
         return self._run(tf.convert_to_tensor(values))
 
 

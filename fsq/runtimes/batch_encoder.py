@@ -22,6 +22,7 @@ class BatchEncoder:
 
     @property
     def batch_size(self) -> int:
+        """Images per run of the encoder."""
         return self.runtime.batch_size
 
     def encode_batch(self, images: np.ndarray) -> np.ndarray:

@@ -47,6 +47,7 @@ class OnDevices:
             self._free.put((device, encoders[device]))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Encodes one full batch; see `Runtime`."""
         assert images.shape == self._shape, (images.shape, self._shape)
         device, encode = self._free.get()
         try:

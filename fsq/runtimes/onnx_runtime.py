@@ -21,6 +21,7 @@ class OnnxRuntime:
         self._quantize = trace_quantizer(adopted, batch_size)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Encodes one full batch; see `Runtime`."""
         assert len(images) == self.batch_size, (images.shape, self.batch_size)
         latents = self._adopted.encoder(self._floats[images])
         return self._quantize(tf.constant(latents)).numpy()

@@ -61,6 +61,7 @@ class OpenVinoStreams:
             self._requests.put(compiled.create_infer_request())
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Encodes one full batch; see `Runtime`."""
         assert images.shape == self._shape, (images.shape, self._shape)
         request = self._requests.get()
         try:

@@ -24,6 +24,7 @@ class TensorFlowGraph:
         self._run = trace_tokens(autoencoder, batch_size, compiled=compiled)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Encodes one full batch; see `Runtime`."""
         assert images.shape == self._shape, (images.shape, self._shape)
         return self._run(tf.constant(images)).numpy()
 

@@ -47,6 +47,7 @@ class ImagesInMemory:
         return len(self._images)
 
     def batch(self, numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Returns images by number, flipped at random: uint8 [B, S, S, C]."""
         images = self._images[numbers]
         if self._flip:
             mirrored = random.random(len(numbers)) < 0.5

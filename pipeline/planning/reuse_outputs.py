@@ -140,7 +140,6 @@ def _accounts_of(
 
 def _placed_records(path: str) -> Iterator[list[PlacedRecord]]:
     """Reads a shard's records with their places, some thousands at a time."""
-
     with filesystem.open_read(path) as file:
         records = enumerate(read_records(file, path))
         while piece := list(itertools.islice(records, MAX_UNIT_RECORDS)):

@@ -66,6 +66,7 @@ class Gather(beam.PTransform):
     """Elements in, one list of them all out."""
 
     def expand(self, elements: beam.PCollection) -> beam.PCollection:
+        """Collects all elements under one key."""
         return (
             elements
             | "Key" >> beam.Map(lambda element: (0, element))
@@ -85,6 +86,7 @@ class TokenizeUnits(beam.PTransform):
         self.job = job
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
+        """Maps `tokenize_unit` over the units."""
         return units | beam.Map(tokenize_unit, self.job)
 
 
@@ -95,4 +97,5 @@ class WriteShards(beam.PTransform):
         self.job = job
 
     def expand(self, indices: beam.PCollection) -> beam.PCollection:
+        """Maps `write_shard` over the shards' numbers."""
         return indices | beam.Map(write_shard, self.job)

@@ -55,6 +55,7 @@ class ListedFile:
 
     @property
     def num_records(self) -> int:
+        """Records that can be read, and those that damage has lost."""
         return self.num_readable + self.num_lost
 
     def spans(self, first: int, count: int) -> tuple[Span, ...]:
@@ -92,6 +93,7 @@ class Listing:
 
     @property
     def num_records(self) -> int:
+        """Records of all files."""
         return sum(file.num_records for file in self.files)
 
     def digest(self) -> str:

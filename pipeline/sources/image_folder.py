@@ -45,6 +45,7 @@ class ImageFolder:
         self.config = config
 
     def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
+        """Lists the input; see `Source`."""
         with tempfile.TemporaryFile() as rough:
             tally = self._walk_into(rough, beat)
             classes = self._classes(tally) if self.config.labels else ()
@@ -80,6 +81,7 @@ class ImageFolder:
         features: tuple[CarriedFeature, ...],
         given_up: Mapping[int, str] = NOTHING,
     ) -> Iterator[ImageRecord | BadRecord]:
+        """Reads the records of a unit; see `Source`."""
         lines: list[bytes] = []
         # All lines before the first image: it may take long to come.
         with filesystem.open_read(unit.path) as listing:
@@ -100,6 +102,7 @@ class ImageFolder:
                 yield self._read(image, labelled=bool(features))
 
     def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
+        """Cuts units out of some groups; see `Source`."""
         assert listing.text is not None
         (file,) = listing.files
         listing.text.seek(0)
@@ -111,6 +114,7 @@ class ImageFolder:
         yield Unit("", file.path, spans_of(file, numbers))
 
     def group_of(self, unit: Unit, key: str) -> str:
+        """Returns the group that counts a record; see `Source`."""
         return group_of(key)
 
     def _read(self, image: "ListedImage", *, labelled: bool) -> ImageRecord | BadRecord:

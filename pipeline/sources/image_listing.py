@@ -25,6 +25,7 @@ class ListedImage(NamedTuple):
 
     @classmethod
     def of(cls, found: Found, label: int) -> "ListedImage":
+        """Makes the entry of a file that was found."""
         return cls(found.name, found.size_bytes, label, found.modified_ns, found.refused)
 
     def to_line(self) -> bytes:

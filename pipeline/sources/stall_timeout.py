@@ -67,6 +67,7 @@ class Heart:
         self._asked_at = math.inf
 
     def waited_seconds(self) -> float:
+        """Returns the seconds since a record was asked for; -inf while none is awaited."""
         return time.monotonic() - self._asked_at
 
     def abandon(self) -> None:

@@ -66,6 +66,7 @@ class Tfds:
         self.config = config
 
     def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
+        """Lists the input; see `Source`."""
         builder = self._builder()
         splits = builder.info.splits
         if self.config.split not in splits:
@@ -90,13 +91,16 @@ class Tfds:
         features: tuple[CarriedFeature, ...],
         given_up: Mapping[int, str] = NOTHING,
     ) -> Iterator[ImageRecord | BadRecord]:
+        """Reads the records of a unit; see `Source`."""
         fields = Fields(self.config.image, None, features)
         return read_examples(unit, fields, self.config.damaged, given_up)
 
     def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
+        """Cuts units out of some groups; see `Source`."""
         return units_of_files(listing, groups)
 
     def group_of(self, unit: Unit, key: str) -> str:
+        """Returns the group that counts a record; see `Source`."""
         return file_name(unit.path)
 
     def _builder(self) -> Any:

@@ -43,6 +43,7 @@ class Tfrecord:
         self.config = config
 
     def list(self, stride: int = 1, beat: Beat = no_beat) -> Listing:
+        """Lists the input; see `Source`."""
         paths = filesystem.glob(self.config.files)
         if not paths:
             raise RequestError(
@@ -77,11 +78,14 @@ class Tfrecord:
         features: tuple[CarriedFeature, ...],
         given_up: Mapping[int, str] = NOTHING,
     ) -> Iterator[ImageRecord | BadRecord]:
+        """Reads the records of a unit; see `Source`."""
         fields = Fields(self.config.image, self.config.key, features)
         return read_examples(unit, fields, self.config.damaged, given_up)
 
     def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
+        """Cuts units out of some groups; see `Source`."""
         return units_of_files(listing, groups)
 
     def group_of(self, unit: Unit, key: str) -> str:
+        """Returns the group that counts a record; see `Source`."""
         return file_name(unit.path)
