@@ -121,7 +121,7 @@ def test_a_mistake_in_a_tokenize_config_is_one_line(tmp_path: Path, path, value,
     ("path", "value", "message"),
     [
         ("tokenizer.levels", [8, 1], "tokenizer.levels: levels: expected values in [2, 1001], "),
-        ("tokenizer.levels", [2, 2], "tokenizer: levels: two levels need the preset 'symmetric'"),
+        ("tokenizer.levels", [2, 2], "tokenizer: levels: expected 3 or more for the preset"),
         ("tokenizer.levels", "8,5", "tokenizer.levels: levels: expected a list of integers"),
         ("tokenizer.image.channels", 2, "tokenizer.image.channels: expected 1 or 3, got 2."),
         (
