@@ -49,9 +49,10 @@ def changed(base: dict, path: str, value: object) -> dict:
         ("source.directroy", "x", "source.directroy: unknown key (did you mean 'directory'?)"),
         ("sources", {}, "sources: unknown key (did you mean 'source'?)"),
         ("tokenizer", None, "tokenizer: expected a value, got none. Add the key 'tokenizer'."),
-        ("output.name", "my-set", "output.name: expected text like"),
+        ("output.name", "my-set", "output.name: expected text that matches ^[a-z]"),
         ("output.directory", "/", "output.directory: expected a directory below the root, got '/'"),
-        ("output.directory", "a\0b", "output.directory: expected text like"),
+        ("output.directory", "a\0b", "output.directory: expected text that matches"),
+        ("output.directory", "", "output.directory: expected length 1 or more, got ''."),
         ("output.split", "all", "output.split: expected another name, 'all' means every split"),
         ("output.num_shards", 0, "output.num_shards: expected greater than or equal to 1, got 0."),
         ("output.num_shards", "many", "output.num_shards: expected a valid integer"),
@@ -127,7 +128,8 @@ def test_a_mistake_in_a_tokenize_config_is_one_line(tmp_path: Path, path, value,
         (
             "tokenizer.image.size_pixels",
             30,
-            "tokenizer: expected image.size_pixels as a multiple of 4 (its network), got 30",
+            "tokenizer: expected image.size_pixels to be a multiple of the network's downsampling, "
+            "4, got 30",
         ),
         (
             "tokenizer.network.decoder_widths",
