@@ -127,7 +127,7 @@ class Tokenizer:
         return self._autoencoder.reference if self.contract.adopted else None
 
     def check_reference(self) -> Agreement | None:
-        """Compares the tokens of the reference batch with its own; None if there is none."""
+        """Encodes the reference batch and compares the tokens; None if there is none."""
         if (reference := self.reference) is None:
             return None
         return compare(self._encode(reference.images), reference.tokens)

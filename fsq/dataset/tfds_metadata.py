@@ -1,4 +1,4 @@
-"""TFDS metadata: features.json and dataset_info.json, with which tensorflow-datasets reads it."""
+"""TFDS metadata: features.json and dataset_info.json, which tensorflow-datasets reads."""
 
 import tempfile
 from collections.abc import Sequence

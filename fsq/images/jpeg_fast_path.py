@@ -28,7 +28,7 @@ _ADOBE = b"\xff\xee"
 _APPLICATIONS = frozenset(bytes((0xFF, code)) for code in (*range(0xE1, 0xEE), 0xEF))
 _LONGEST_HEADER = 2**16
 _SMALL_PIXELS = 2**20
-_MOST_PIXELS = 2**29  # simplejpeg counts bytes in 31 bits
+_MOST_PIXELS = 2**29  # the decoder counts bytes in 31 bits
 
 
 class _Frame(NamedTuple):

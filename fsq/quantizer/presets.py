@@ -52,7 +52,7 @@ _SHIFT_ONE_UNIT_UP = {
 
 
 class BoundConstants(NamedTuple):
-    """Constants per channel: bound(z) = tanh or clip(gain * z + shift) * half - offset.
+    """Constants per channel: bound(z) = tanh(gain * z + shift) * half - offset, or clip for tanh.
 
     Attributes:
       gain: Factor of the latents; 1 except for `ifsq`.

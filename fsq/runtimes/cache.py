@@ -129,8 +129,8 @@ class RuntimeCache:
         path = self._path(entry, asked, precision)
         if not path.is_file():
             raise FileNotFoundError(str(path))
-        seal, _, content = path.read_bytes().partition(b"\n")
-        if seal != self._seal(entry, asked, precision, content):
+        digest, _, content = path.read_bytes().partition(b"\n")
+        if digest != self._digest(entry, asked, precision, content):
             raise ValueError(f"{path}: expected an entry of this tokenizer, found other bytes")
         return content
 
@@ -139,8 +139,8 @@ class RuntimeCache:
         with contextlib.suppress(OSError):
             path = self._path(entry, asked, precision)
             path.parent.mkdir(parents=True, exist_ok=True)
-            seal = self._seal(entry, asked, precision, content)
-            filesystem.write(str(path), seal + b"\n" + content)
+            digest = self._digest(entry, asked, precision, content)
+            filesystem.write(str(path), digest + b"\n" + content)
 
     def _path(self, entry: _Entry, asked: str, precision: Precision) -> Path:
         """Returns the path of an entry.
@@ -152,7 +152,7 @@ class RuntimeCache:
             raise FileNotFoundError(OFF)
         return folder / f"{entry}-{sha256_of_json(self._key(entry, asked, precision))[:32]}"
 
-    def _seal(self, entry: _Entry, asked: str, precision: Precision, content: bytes) -> bytes:
+    def _digest(self, entry: _Entry, asked: str, precision: Precision, content: bytes) -> bytes:
         """Hashes the content of an entry together with its key."""
         key = self._key(entry, asked, precision)
         return sha256_of_json({**key, "content": hashlib.sha256(content).hexdigest()}).encode()

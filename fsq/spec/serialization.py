@@ -67,8 +67,8 @@ def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
             f"{where}: expected weights with sha256 {contract.weights_sha256[:12]}, "
             f"got {found[:12]}. Copy both files of the tokenizer again."
         )
-    sealed = read_metadata(data).get(CONTRACT_SHA256)
-    if sealed is not None and sealed != contract.meaning_sha256:
+    recorded = read_metadata(data).get(CONTRACT_SHA256)
+    if recorded is not None and recorded != contract.meaning_sha256:
         raise RequestError(
             f"{where}: expected the contract that the weights were saved with, got another: "
             f"{CONTRACT_FILE} was edited. Copy both files of the tokenizer again."
