@@ -1,8 +1,8 @@
 """Finite Scalar Quantization: images to integer tokens and back.
 
-`from fsq import FSQ` gives the Keras layer, `ResidualFSQ` its staged kind, `levels_for` the
-levels for a vocabulary size. They are loaded on first use, so that `import fsq` stays light:
-neither TensorFlow nor Keras is imported before.
+`FSQ` is the Keras layer, `ResidualFSQ` its residual variant, `levels_for` chooses levels
+for a vocabulary size. They are loaded on first use, so that `import fsq` imports neither
+TensorFlow nor Keras.
 """
 
 from typing import TYPE_CHECKING

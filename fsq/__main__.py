@@ -1,8 +1,8 @@
-"""The command `fsq`: finds the package `pipeline` and runs its command line.
+"""The command `fsq`: imports our package `pipeline` and runs its command line.
 
-A module `pipeline.py` of the user's own, somewhere on PYTHONPATH, hides our package of
-that name. The command works all the same: it takes the package that was installed
-beside this one, not the first of its name.
+A user's own `pipeline.py` on PYTHONPATH hides our package of that name. The command
+still works: it imports the package that was installed beside this one, not the first
+of that name.
 """
 
 import importlib
@@ -18,10 +18,10 @@ def main() -> None:
 
 
 def load_pipeline(folder: Path) -> None:
-    """Makes `import pipeline` give our package in this process.
+    """Makes `import pipeline` import our package in this process.
 
     Args:
-      folder: Where it lies.
+      folder: Folder that contains it.
 
     Raises:
       SystemExit: It is not there; exit code 2.

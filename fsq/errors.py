@@ -1,4 +1,4 @@
-"""Errors that the world causes, as opposed to bugs of ours.
+"""Errors caused by requests, data or the environment, as opposed to bugs.
 
 Each message is one line: where, what was expected, what was found, what to do.
 The command line prints it and exits with `exit_code`.
@@ -24,4 +24,4 @@ class DataError(FsqError):
 
 
 class BadImageError(DataError):
-    """The bytes of one record are not an image that the contract takes."""
+    """The bytes of a record are not an image that can be decoded by the rules."""

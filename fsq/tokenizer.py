@@ -1,9 +1,9 @@
-"""The saved tokenizer: encode, decode, save, load, fingerprint.
+"""Tokenizer: encodes images to tokens, decodes tokens, saves and loads.
 
-A directory with tokenizer.json (the token contract) and tokenizer.safetensors
-(the weights, whose sha256 stands in the contract, and which bear the sha256 of
-what the contract says). Loading runs no code from either. A finished dataset
-holds both files, so it loads as a tokenizer too.
+A saved tokenizer is a directory with tokenizer.json (the token contract, with the
+sha256 of the weights) and tokenizer.safetensors (the weights, with the sha256 of
+the contract's other fields). Loading runs no code from either. A finished dataset
+contains both files, so it loads as a tokenizer too.
 """
 
 import hashlib
@@ -40,16 +40,16 @@ DEFAULT_BATCH_SIZE = 256
 
 
 class Tokenizer:
-    """Turns images into tokens and tokens into images.
+    """Encodes images to tokens and decodes tokens to images.
 
     Make one with `Tokenizer.load` or, after training, `Tokenizer.of`.
 
     Args:
-      contract: What the tokens mean.
+      contract: The token contract.
       autoencoder: The networks, with their weights set.
-      batch_size: Images per run of the encoder. Other batch sizes can give
-        another token where a latent lies within a rounding error of a
-        boundary, so a dataset keeps to one.
+      batch_size: Images per call of the encoder. Another batch size can change
+        a token whose latent lies within a rounding error of a boundary, so a
+        dataset is encoded with one batch size.
     """
 
     def __init__(self, contract: TokenContract, autoencoder: Any, batch_size: int):
@@ -73,7 +73,7 @@ class Tokenizer:
         """Loads a tokenizer directory, or the tokenizer inside a finished dataset.
 
         Raises:
-          RequestError: A file is missing, damaged or of another format.
+          RequestError: A file is missing, damaged or of an unsupported format.
         """
         folder = Path(directory)
         return cls.from_bytes(
@@ -90,14 +90,14 @@ class Tokenizer:
         """Builds a tokenizer from the bytes of its two files; `where` is for messages.
 
         Raises:
-          RequestError: A file is damaged or of another format.
+          RequestError: A file is damaged or of an unsupported format.
         """
         contract = parse_contract(contract_data, f"{where}/{CONTRACT_FILE}")
         weights_path = f"{where}/{WEIGHTS_FILE}"
         check_weights(weights_data, contract, weights_path)
         try:
             weights = safetensors.numpy.load(weights_data)
-        # The last three where a type is none of NumPy's.
+        # The last three are raised for a dtype that NumPy does not have.
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RequestError(f"{weights_path}: expected safetensors, got: {error}.") from error
         try:
@@ -106,11 +106,10 @@ class Tokenizer:
             raise RequestError(f"{weights_path}: {error}") from error
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes the two files, the contract last: without it there is no tokenizer."""
+        """Writes the two files, the contract last, without which there is no tokenizer."""
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         weights = pack_weights(self._autoencoder)
-        # Computed anew: weights that were loaded without a sha256 of their contract get it here.
         weights_sha256 = hashlib.sha256(weights).hexdigest()
         contract = self.contract.model_copy(update={"weights_sha256": weights_sha256})
         filesystem.write(str(folder / WEIGHTS_FILE), weights)
@@ -118,7 +117,7 @@ class Tokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the contract, which holds the sha256 of the weights."""
+        """sha256 of the contract, which contains the sha256 of the weights."""
         return hashlib.sha256(self.contract.to_json().encode()).hexdigest()
 
     @property
@@ -127,16 +126,16 @@ class Tokenizer:
         return self._autoencoder.reference if self.contract.imported else None
 
     def check_reference(self) -> Agreement | None:
-        """Encodes the reference batch again; None if there is none."""
+        """Encodes the reference batch and compares the tokens; None if there is none."""
         if (reference := self.reference) is None:
             return None
         return compare(self._encode(reference.images), reference.tokens)
 
     def check_neighbours(self) -> Agreement | None:
-        """Encodes the reference batch once more, each image beside others than before.
+        """Encodes the reference batch with other images in each batch, to detect batch dependence.
 
         Returns:
-          How many of the tokens are the reference's still; None if there is none.
+          Agreement with the tokens of the reference; None if there is none.
         """
         if (reference := self.reference) is None:
             return None
@@ -148,19 +147,19 @@ class Tokenizer:
         return compare(np.concatenate(tokens), reference.tokens)
 
     def use_runtime(self, name: RuntimeName, precision: Precision = "float32") -> None:
-        """Encodes by this runtime from now on; without it, by the reference.
+        """Sets the runtime of the encoder, which is the reference by default.
 
         Raises:
-          RequestError: The network cannot be run so, or a package is missing.
+          RequestError: It does not run the network or the precision, or is not installed.
         """
         runtime = make_runtime(name, self._autoencoder, self.batch_size, precision)
         self._made_runtime, self._runtime_name, self._precision = runtime, name, precision
 
     def choose_runtime(self) -> tuple[RuntimeName, ProbeResult]:
-        """Encodes by the fastest runtime here whose tokens are the reference's, from now on.
+        """Sets the runtime to the fastest one that gives the tokens of the reference.
 
         Returns:
-          Its name, and how far its tokens agree on the probe.
+          Its name, and the agreement of its tokens on the probe.
         """
         from fsq.runtimes.autoselect import choose_runtime
 
@@ -181,7 +180,7 @@ class Tokenizer:
         )
 
     def _probe(self) -> np.ndarray:
-        """The reference batch, or what stands in for it, in whole batches."""
+        """Returns the reference batch, or synthetic images without one, in whole batches."""
         from fsq.runtimes.probe import fill_batches, probe_images
 
         if (reference := self.reference) is not None:
@@ -190,7 +189,7 @@ class Tokenizer:
 
     @property
     def _runtime(self) -> Runtime:
-        """The runtime in use; the reference is made when it is first needed."""
+        """The runtime in use, made when it is first needed."""
         if self._made_runtime is None:
             self._made_runtime = make_runtime(
                 self._runtime_name, self._autoencoder, self.batch_size
@@ -199,11 +198,11 @@ class Tokenizer:
 
     @property
     def encoder(self) -> BatchEncoder:
-        """The contract and the runtime in use, all that encoding needs."""
+        """The contract and the runtime in use, which is all that encoding needs."""
         return BatchEncoder(self.contract, self._runtime)
 
     def cache_encoder(self, cache: RuntimeCache) -> None:
-        """Stores the encoder on disk for the next run, if the runtime in use can be stored."""
+        """Caches the encoder on disk for the next run, if its runtime can be serialized."""
         if RUNTIMES[self._runtime_name].serialization is not None:
             images = self._probe()[: self.batch_size]
             tokens = self.encode_batch(images)
@@ -223,7 +222,7 @@ class Tokenizer:
           Tokens in [0, vocab_size), int32 or int64, shape [B, rows, columns].
 
         Raises:
-          ValueError: Another shape or type, or a latent is NaN or infinite.
+          ValueError: The shape or dtype is wrong, or a latent is NaN or infinite.
         """
         images = np.asarray(images)
         shape = self.contract.image.shape
@@ -259,15 +258,15 @@ class Tokenizer:
           uint8 images, shape [B, S, S, C].
 
         Raises:
-          ValueError: Another shape, or a token outside the range.
+          ValueError: The shape is wrong, or a token is out of range.
           RequestError: The tokenizer was imported without a decoder.
         """
         from fsq.models.autoencoder import floats_to_pixels
 
         if not self.contract.has_decoder:
             raise RequestError(
-                "tokenizer: expected one with a decoder, got one that was imported without. "
-                "Import it again and name its decoder."
+                "tokenizer: expected a decoder, got a tokenizer that was imported without one. "
+                "Import it again with its decoder."
             )
         tokens = lattice.check_tokens(tokens, self.contract.vocab_size)
         if tokens.ndim != 3 or tokens.shape[1:] != self.contract.grid:

@@ -1,4 +1,4 @@
-"""Frozen pydantic models, and plain data checked against them: the first problem in one line."""
+"""Validation of plain data by frozen pydantic models, with one-line errors."""
 
 import difflib
 import reprlib
@@ -25,12 +25,12 @@ def parse(model: type[Model], data: Any, where: str) -> Model:
 
     Args:
       model: A pydantic model.
-      data: What a YAML or JSON file held.
+      data: Content of a YAML or JSON file.
       where: Name of the file, for messages.
 
     Raises:
-      RequestError: The data does not fit; the message names the key and, for
-        an unknown one, what was probably meant.
+      RequestError: The data is not valid; the message names the first bad key and,
+        if it is unknown, the key that was probably meant.
     """
     if not isinstance(data, dict):
         raise RequestError(f"{where}: expected a mapping, got {type(data).__name__}.")
@@ -38,7 +38,7 @@ def parse(model: type[Model], data: Any, where: str) -> Model:
         return model.model_validate(data)
     except pydantic.ValidationError as error:
         problems = error.errors(include_url=False)
-        # A misspelt key is also a missing one: the first says more.
+        # A misspelt key is reported as unknown and as missing: the first says more.
         problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
         message = _describe(model, problems[0], where)
         if len(problems) > 1:
@@ -48,43 +48,44 @@ def parse(model: type[Model], data: Any, where: str) -> Model:
 
 def _describe(model: type[pydantic.BaseModel], problem: Any, where: str) -> str:
     path, fields = _locate(model, problem["loc"])
-    place = ".".join([where, *path])
+    key = ".".join([where, *path])
     match problem["type"]:
         case "extra_forbidden":
             close = difflib.get_close_matches(path[-1], fields, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(fields)}"
-            return f"{place}: unknown key ({hint})"
+            return f"{key}: unknown key ({hint})"
         case "missing":
-            return f"{place}: expected a value, got none. Add the key {path[-1]!r}."
+            return f"{key}: expected a value, got none. Add the key {path[-1]!r}."
         case "union_tag_not_found":
             tags = problem["ctx"]["discriminator"]
-            return f"{place}: expected a key {tags}, got none. Add it."
+            return f"{key}: expected a key {tags}, got none. Add it."
         case "union_tag_invalid":
             expected = problem["ctx"]["expected_tags"]
             found = problem["ctx"]["tag"]
             close = difflib.get_close_matches(found, expected.replace("'", "").split(", "), n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            return f"{place}.kind: expected one of {expected}, got {found!r}{hint}."
+            return f"{key}.kind: expected one of {expected}, got {found!r}{hint}."
         case "value_error":
-            return f"{place}: {problem['ctx']['error']}"
+            return f"{key}: {problem['ctx']['error']}"
         case "string_pattern_mismatch":
             pattern = problem["ctx"]["pattern"]
-            return f"{place}: expected text like {pattern}, got {_shorten(problem['input'])}."
+            return f"{key}: expected text that matches {pattern}, got {_shorten(problem['input'])}."
         case "string_too_short" | "too_short":
-            return f"{place}: expected something, got {_shorten(problem['input'])}."
+            least = problem["ctx"]["min_length"]
+            return f"{key}: expected length {least} or more, got {_shorten(problem['input'])}."
     expected = problem["msg"].replace("Input should be", "expected", 1)
     if not expected.startswith("expected"):
-        expected = f"expected otherwise: {expected}"
-    return f"{place}: {expected}, got {_shorten(problem['input'])}."
+        expected = f"expected a valid value ({expected})"
+    return f"{key}: {expected}, got {_shorten(problem['input'])}."
 
 
 def _locate(model: type[pydantic.BaseModel], loc: tuple[Any, ...]) -> tuple[list[str], list[str]]:
-    """Returns the path as the file spells it, and the keys known at its last mapping."""
+    """Returns the path of keys in the file, and the known keys of its last mapping."""
     path: list[str] = []
     here: list[type[pydantic.BaseModel]] = [model]
     for part in loc:
         tagged = [m for m in here if len(here) > 1 and part in _tags(m)]
-        if tagged:  # pydantic puts the tag of a union into the path; the file does not
+        if tagged:  # pydantic's path contains the tag of a union; the file's does not
             here = tagged
             continue
         path.append(str(part))
@@ -109,7 +110,7 @@ def _tags(model: type[pydantic.BaseModel]) -> tuple[Any, ...]:
     return typing.get_args(kind.annotation) if kind else ()
 
 
-# Not repr: aliases make a few lines of YAML into more text than there is memory.
+# Not repr, because a few lines of YAML with aliases can expand to more text than fits in memory.
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = _brief.maxlong = 80
 

@@ -1,3 +1,3 @@
-"""The version of the package, on its own so that the build reads it without imports."""
+"""Version of the package, in a module of its own that the build reads without imports."""
 
 __version__ = "0.1.0"

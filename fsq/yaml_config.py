@@ -32,7 +32,7 @@ def load_config(path: str, model: type[Config]) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RequestError(f"{path}: expected a config file, got: {reason}.") from error
-    # PyYAML's own constructors of numbers and dates look up what a wrong value lacks.
+    # Raised by PyYAML's constructors of numbers and dates for malformed values.
     except (ValueError, LookupError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:100]
         raise RequestError(f"{path}: expected a config that can be read, got: {reason}.") from error
@@ -45,13 +45,13 @@ def load_config(path: str, model: type[Config]) -> Config:
 
 
 def _check_keys(path: str, root: Any) -> None:
-    """Refuses a key that comes twice; YAML's reader takes the last and says nothing."""
+    """Refuses a repeated key, of which PyYAML would silently use the last."""
     waiting, seen = [root], set()
     while waiting:
         node = waiting.pop()
         if id(node) in seen or not isinstance(getattr(node, "value", None), list):
             continue
-        seen.add(id(node))  # aliases make one node a part of many
+        seen.add(id(node))  # aliases make one node a child of several
         keys: dict[str, int] = {}
         for entry in node.value:
             key, value = entry if isinstance(entry, tuple) else (None, entry)

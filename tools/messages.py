@@ -27,12 +27,14 @@ class Message(NamedTuple):
       line: Where it begins.
       kind: 'module', 'error' or 'help'.
       text: Values in braces.
+      raised: The class of an error that is made with this text; else empty.
     """
 
     path: str
     line: int
     kind: str
     text: str
+    raised: str = ""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.kind}: {self.text}"
@@ -45,29 +47,30 @@ def messages_of(path: Path) -> Iterator[Message]:
     docstring = ast.get_docstring(tree) or ""
     yield Message(where, 1, "module", docstring.partition("\n")[0])
     found = [*_errors(tree), *_helps(tree)]
-    for line, kind, text in sorted(set(found)):
-        yield Message(where, line, kind, text)
+    for line, kind, text, raised in sorted(set(found)):
+        yield Message(where, line, kind, text, raised)
 
 
-def _errors(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+def _errors(tree: ast.Module) -> Iterator[tuple[int, str, str, str]]:
     docstrings = {id(node) for node in _docstrings(tree)}
     inner = {id(value) for node in ast.walk(tree) for value in _parts(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _name(node.func).endswith("Error") and node.args:
+            inner.add(id(node.args[0]))
             if text := _text(node.args[0]):
-                yield node.args[0].lineno, "error", text
+                yield node.args[0].lineno, "error", text, _name(node.func)
         elif isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in docstrings | inner:
             text = _text(node)
             if any(mark in text for mark in MARKS):
-                yield node.lineno, "error", text
+                yield node.lineno, "error", text, ""
 
 
-def _helps(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+def _helps(tree: ast.Module) -> Iterator[tuple[int, str, str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             for keyword in node.keywords:
                 if keyword.arg in ("help", "short_help") and (text := _text(keyword.value)):
-                    yield keyword.value.lineno, "help", text
+                    yield keyword.value.lineno, "help", text, ""
 
 
 def _docstrings(tree: ast.Module) -> Iterator[ast.AST]:

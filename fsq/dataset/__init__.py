@@ -1,9 +1,9 @@
-"""A token dataset: what it is, and how it is read to train a prior.
+"""Token datasets: manifest, record formats, and readers for training a prior.
 
-`token_dataset` for TensorFlow and `TokenBatches` for everybody else read the
-TFRecord shards in batches, `TokenSource` single records of ArrayRecord files: one
-order of records and one parser behind all three. They are loaded on first use;
-none of them but `token_dataset` imports TensorFlow, and nothing here imports Beam.
+`token_dataset` (for TensorFlow) and `TokenBatches` (without it) read the TFRecord
+shards in batches, `TokenSource` reads single records of ArrayRecord files; all three
+share one parser. They are loaded on first use; only `token_dataset` imports
+TensorFlow, and nothing here imports Beam.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What a reader is asked for: whole numbers and paths, or one line that says which was none."""
+"""Argument checks of the dataset readers: integers, shards and paths."""
 
 import operator
 import os
@@ -10,29 +10,31 @@ _MOST = 2**63 - 1
 
 
 def check_whole(name: str, value: SupportsIndex, *, least: int | None = None) -> int:
-    """Returns a whole number, NumPy's too, as one of Python.
+    """Returns an integer, NumPy's too, as a Python int.
 
-    Half a token would be rounded by some array later on, and nobody would hear of it.
+    Fractions are refused here because an array would later truncate them silently.
 
     Raises:
-      RequestError: It is none, or below the least.
+      RequestError: The value is not an integer, or is below `least`.
     """
     try:
         number = operator.index(value)
     except TypeError as error:
-        raise RequestError(f"{name}: expected a whole number, got {value!r}. Give one.") from error
+        raise RequestError(
+            f"{name}: expected an integer, got {value!r}. Pass an integer."
+        ) from error
     if not -_MOST <= number <= _MOST:
-        raise RequestError(f"{name}: expected a number that an int64 can hold, got {number:,}.")
+        raise RequestError(f"{name}: expected an integer that fits in int64, got {number:,}.")
     if least is not None and number < least:
         raise RequestError(f"{name}: expected at least {least}, got {number}. Raise it.")
     return number
 
 
 def check_shard(shard: tuple[SupportsIndex, SupportsIndex]) -> tuple[int, int]:
-    """Returns (index, count) of a share.
+    """Returns (index, count) as Python ints.
 
     Raises:
-      RequestError: It is no pair of whole numbers with 0 <= index < count.
+      RequestError: It is not a pair of integers with 0 <= index < count.
     """
     try:
         index, count = map(operator.index, shard)
@@ -46,10 +48,10 @@ def check_shard(shard: tuple[SupportsIndex, SupportsIndex]) -> tuple[int, int]:
 
 
 def check_directory(directory: str | os.PathLike[str]) -> str:
-    """Returns a path, pathlib's too, as text.
+    """Returns a path, pathlib's too, as a string.
 
     Raises:
-      RequestError: It is none.
+      RequestError: The value is not a path, or is empty.
     """
     try:
         path = os.fspath(directory)
@@ -57,4 +59,4 @@ def check_directory(directory: str | os.PathLike[str]) -> str:
         path = ""
     if path and isinstance(path, str):
         return path
-    raise RequestError(f"directory: expected a path, got {directory!r}. Give that of a dataset.")
+    raise RequestError(f"directory: expected a path, got {directory!r}. Pass a dataset's path.")

@@ -1,4 +1,4 @@
-"""The records of a dataset's TFRecord shards, block by block."""
+"""Block reader: reads a dataset's TFRecord shards in blocks of records."""
 
 import functools
 from collections.abc import Collection, Sequence
@@ -17,13 +17,13 @@ Columns = dict[str, np.ndarray]
 
 
 class Block(NamedTuple):
-    """Records that lie side by side in a shard.
+    """Consecutive records of a shard.
 
     Attributes:
-      shard: The number of the shard.
-      number: The number of the block within it.
-      first: The number of its first record in the whole dataset.
-      records: How many they are.
+      shard: Index of the shard.
+      number: Index of the block within the shard.
+      first: Index of its first record in the whole dataset.
+      records: Number of records.
     """
 
     shard: int
@@ -33,7 +33,7 @@ class Block(NamedTuple):
 
 
 def cut_blocks(shard_records: Sequence[int]) -> list[Block]:
-    """Cuts shards into blocks, the last one of each shard shorter."""
+    """Cuts shards into blocks of `BLOCK_RECORDS`; the last of each shard may be shorter."""
     blocks = []
     begin = 0
     for shard, records in enumerate(shard_records):
@@ -47,8 +47,8 @@ def cut_blocks(shard_records: Sequence[int]) -> list[Block]:
 class RecordReader:
     """Reads blocks of records.
 
-    A shard is scanned, header by header, when this process first reads from it; only
-    where its blocks begin is kept.
+    A shard is scanned the first time that this process reads from it; only the byte
+    offsets of its blocks are kept.
     """
 
     def __init__(self, dataset: OpenedDataset):
@@ -56,10 +56,10 @@ class RecordReader:
         self.blocks = cut_blocks(dataset.records)
 
     def read(self, blocks: Sequence[int], wanted: Collection[str]) -> Columns:
-        """Reads some blocks, given by their numbers, and joins them.
+        """Reads blocks, given by their indices, and concatenates them.
 
         Returns:
-          By field, one row per record: 'tokens' unsigned [R, N]; text as
+          A column per field, one row per record: 'tokens' unsigned [R, N]; text as
           an array of bytes objects [R]; numbers int64 or float32, [R] or [R, length].
 
         Raises:
@@ -104,10 +104,10 @@ class RecordReader:
         return data, starts, ends
 
 
-# Small, and of every shard the same in every epoch.
+# The offsets are few, and the same in every epoch.
 @functools.lru_cache(maxsize=100_000)
 def _find_blocks(path: str, size_bytes: int, records: int, manifest_sha256: str) -> list[int]:
-    """Returns where the blocks of a shard begin; at last, where it ends."""
+    """Returns the byte offset of each block of a shard, and the shard's size."""
     with filesystem.open_read(path) as file:
         found = find_strides(file, size_bytes, BLOCK_RECORDS)
     if found.damage is not None:
@@ -120,8 +120,8 @@ def _find_blocks(path: str, size_bytes: int, records: int, manifest_sha256: str)
 
 
 def as_array(values: Any) -> np.ndarray:
-    """Makes an array of a parsed field, texts as bytes objects."""
+    """Converts a parsed field to an array, text to bytes objects."""
     if not isinstance(values, list):
         return values
-    # Not np.array(values), which would cut zeros at the end of a text off.
+    # Not np.array(values), which strips trailing zero bytes.
     return np.fromiter(values, object, len(values))

@@ -1,13 +1,12 @@
-"""The order of an epoch: which records a batch holds, from (seed, epoch) and a position alone.
+"""Epoch order: which record is read at each position, computed from (seed, epoch).
 
-Shards are shuffled when they are written, so an epoch need not be shuffled record
-by record over the whole dataset. Blocks of records that lie side by side change
-places, and some blocks together, a window, are shuffled record by record. So a
-place anywhere in an epoch is found by arithmetic, and to go on from it one window
-is read and no more.
+Shards are shuffled when they are written, so an epoch need not shuffle single
+records over the whole dataset. Blocks of consecutive records are permuted, and
+the records of a window (16 blocks) are shuffled among each other. Any position
+in an epoch is thus found by arithmetic, and resuming there reads one window.
 
-Random numbers are hashes, not those of a library, so that the order stays the
-same for ever.
+Random numbers are hashes, not a library's generator, so that no version of a
+library changes the order.
 """
 
 import dataclasses
@@ -43,7 +42,7 @@ def permutation(count: int, key: np.uint64) -> np.ndarray:
 
 
 def share_of(count: int, index: int, shares: int) -> tuple[int, int]:
-    """Returns begin and end of one of some shares that differ by one at most.
+    """Returns begin and end of one of `shares` slices whose sizes differ by one at most.
 
     >>> [share_of(10, index, 3) for index in range(3)]
     [(0, 3), (3, 6), (6, 10)]
@@ -53,12 +52,12 @@ def share_of(count: int, index: int, shares: int) -> tuple[int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """Some blocks that are read together.
+    """Blocks that are read together.
 
     Attributes:
-      blocks: Their numbers, in the order in which their records are to be joined.
-      order: The records of all of them, as places in that joined row, int64; None
-        if they stay as they are.
+      blocks: Indices of the blocks, in the order of concatenation.
+      order: Permutation of the concatenated records, int64 [records]; None to
+        keep their order.
     """
 
     blocks: tuple[int, ...]
@@ -69,9 +68,9 @@ class EpochOrder:
     """The order of one epoch.
 
     Args:
-      block_sizes: Records that each block holds; those not wanted are not counted.
-      seed: None for the order in which the blocks lie.
-      epoch: Another epoch is another order.
+      block_sizes: Selected records in each block.
+      seed: None for the stored order.
+      epoch: Index of the epoch; each has another order.
     """
 
     def __init__(self, block_sizes: Sequence[int] | np.ndarray, seed: int | None, epoch: int):
@@ -82,16 +81,16 @@ class EpochOrder:
             np.arange(count) if self._key is None else permutation(count, mix(*self._key, -1))
         )
         sizes = sizes[self._blocks]
-        # Where each window begins; at last, how many records there are.
+        # First position of each window; at the end, the number of records.
         ends = np.append(np.arange(0, count, WINDOW_BLOCKS), count)
         self.starts = np.append(0, np.cumsum(sizes))[ends]
 
     def __len__(self) -> int:
-        """How many records the epoch has."""
+        """Number of records in the epoch."""
         return int(self.starts[-1])
 
     def window_at(self, position: int) -> int:
-        """Returns the number of the window that holds the record at a position."""
+        """Returns the index of the window that holds a position."""
         return int(np.searchsorted(self.starts, position, side="right")) - 1
 
     def window(self, number: int) -> Window:

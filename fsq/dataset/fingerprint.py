@@ -1,4 +1,4 @@
-"""The fingerprint of a dataset: all that decides its bytes, field by field."""
+"""Fingerprint of a dataset: everything that decides its bytes, field by field."""
 
 import json
 from typing import Any
@@ -19,11 +19,11 @@ class InputFile(FrozenModel):
 
 
 class Input(FrozenModel):
-    """All of a source's input.
+    """The input of a source.
 
     Attributes:
-      files: By name, relative to where the source lies.
-      sha256: Over names, sizes and counts.
+      files: By path relative to the source's location.
+      sha256: Digest over names, sizes and counts.
     """
 
     files: dict[str, InputFile]
@@ -34,10 +34,10 @@ class RuntimeChoice(FrozenModel):
     """How the encoder is run.
 
     Attributes:
-      name: Of the runtime; 'auto' until one is selected.
-      precision: Of the encoder.
-      version: Of the package behind it, where that is not TensorFlow.
-      probe: How its tokens agreed with the reference's, where that was tried.
+      name: Name of the runtime; 'auto' until one is selected.
+      precision: Precision of the encoder.
+      version: Version of the runtime's package; None for TensorFlow.
+      probe: Agreement of its tokens with the reference's, if measured.
     """
 
     name: str
@@ -47,22 +47,22 @@ class RuntimeChoice(FrozenModel):
 
 
 class Fingerprint(FrozenModel):
-    """Another value of any field is another job.
+    """Everything that decides a dataset's bytes; two jobs are the same if all fields are equal.
 
     Attributes:
-      tokenizer: The token contract, with the dataset's views and storage type.
-      source: The config of the source.
+      tokenizer: The token contract, with the dataset's views and dtype.
+      source: Config of the source.
       input: What the source listed.
-      limit: How many images were taken, if not all.
-      name: Of the dataset.
-      split: Its split.
-      num_shards: Shards in each format.
-      formats: Shard formats.
-      batch_size: Images per run of the encoder.
+      limit: Number of images taken; None for all.
+      name: Name of the dataset.
+      split: Name of the split.
+      num_shards: Number of shards in each format.
+      formats: Names of the shard formats.
+      batch_size: Images per call of the encoder.
       runtime: How the encoder was run.
-      views: The view policies, where they have parameters: the contract has the names alone.
+      views: View policies that have parameters; the contract has only the names of views.
       decode: Which image files were decoded.
-      versions: Of the packages that decide pixels, latents or bytes.
+      versions: Versions of the packages that decide pixels, latents or bytes.
     """
 
     tokenizer: TokenContract
@@ -81,12 +81,12 @@ class Fingerprint(FrozenModel):
 
     @property
     def sha256(self) -> str:
-        """The digest that names parts, and that a manifest bears."""
+        """The digest that names parts and is stored in the manifest."""
         return sha256_of_json(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fingerprint as JSON has it; fields without a value are left out."""
-        # Not by pydantic's JSON mode: that changes names that are not UTF-8.
+        """Returns the fingerprint as JSON data, without fields that are None."""
+        # Not in pydantic's JSON mode, which changes names that are not UTF-8.
         found: dict[str, Any] = json.loads(json.dumps(self.model_dump(exclude_none=True)))
         return found
 
@@ -96,7 +96,7 @@ class Fingerprint(FrozenModel):
 
 
 class SealedFingerprint(FrozenModel):
-    """A fingerprint beside its digest, as the manifest has it."""
+    """A fingerprint with its digest, as stored in the manifest."""
 
     sha256: str
     fields: Fingerprint

@@ -1,4 +1,4 @@
-"""The manifest: what a finished dataset says of itself, written last of all."""
+"""Manifest of a dataset: its files, counts and fingerprint, written last."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ FileName = Annotated[str, pydantic.AfterValidator(_check_name)]
 
 
 class FileEntry(FrozenModel):
-    """A file of the dataset."""
+    """Name, size and sha256 of a file of the dataset."""
 
     file: FileName
     bytes: Count
@@ -38,11 +38,11 @@ class FileEntry(FrozenModel):
 
 
 class ShardEntry(FileEntry):
-    """A shard: its file in the dataset's first format, and in the others.
+    """A shard: its file in the primary format, and in the others.
 
     Attributes:
-      records: Records in each of these files.
-      other_formats: Its files in further formats, by format; the same records.
+      records: Number of records in each of its files.
+      other_formats: Its files in the other formats, by format; the same records.
     """
 
     records: Count
@@ -50,12 +50,12 @@ class ShardEntry(FileEntry):
 
 
 class SourceFileEntry(FrozenModel):
-    """The accounts of a source file, or of a folder of image files, in images.
+    """Image counts of a source file, or of a folder of image files.
 
     Attributes:
-      listed: Images that it should hold.
-      written: Those with token records.
-      rejected: Counts by reason.
+      listed: Images that it should contain.
+      written: Images with token records.
+      rejected: Rejected images by reason.
       content: Sum of the hashes of the images written.
     """
 
@@ -66,23 +66,23 @@ class SourceFileEntry(FrozenModel):
 
 
 class Manifest(FrozenModel):
-    """The content of manifest.json; a manifest may come from anybody.
+    """The content of manifest.json, which may come from an untrusted source.
 
     Attributes:
-      name: Of the dataset.
-      split: Its split.
-      images_listed: Images of the source.
-      images_written: Those with token records.
-      images_rejected: Those that were refused.
-      rejects_by_reason: How many, by reason.
-      by_file: The accounts by source file.
+      name: Name of the dataset.
+      split: Name of the split.
+      images_listed: Number of images in the source.
+      images_written: Number of images with token records.
+      images_rejected: Number of rejected images.
+      rejects_by_reason: Number of rejected images by reason.
+      by_file: Image counts by source file.
       views: Names of the views, in the order of the config.
-      records: Token records, one per image and view.
-      machines: Kinds of machine that worked.
-      shards: In their order.
-      files: sha256 of every other file but the manifest and `TIMING_FILE`.
+      records: Number of token records, one per image and view.
+      machines: Kinds of machine that encoded the images.
+      shards: The shards by index.
+      files: sha256 of all other files but the manifest and `TIMING_FILE`.
       fingerprint: What decided the bytes.
-      sha256: Of all the rest: another one is another dataset.
+      sha256: Digest of all other fields; identifies the dataset.
     """
 
     format_version: Literal[3] = FORMAT_VERSION
@@ -107,22 +107,22 @@ class Manifest(FrozenModel):
         return self.fingerprint.fields.formats
 
     def shard_files(self, shard: ShardEntry) -> dict[str, FileEntry]:
-        """Returns the files of a shard by their format."""
+        """Returns the files of a shard by format."""
         return {self.formats[0]: shard, **shard.other_formats}
 
     def render(self) -> bytes:
         """Returns the bytes of manifest.json."""
-        # Not in pydantic's JSON mode: that changes names that are not UTF-8.
+        # Not in pydantic's JSON mode, which changes names that are not UTF-8.
         return render(self.model_dump(exclude_none=True))
 
 
 def seal_fingerprint(fingerprint: Fingerprint) -> SealedFingerprint:
-    """Puts the digest beside a fingerprint."""
+    """Adds the digest to a fingerprint."""
     return SealedFingerprint(sha256=fingerprint.sha256, fields=fingerprint)
 
 
 def has_manifest(directory: str) -> bool:
-    """Says whether there is a manifest; a directory without one is not a dataset."""
+    """Returns whether there is a manifest; a directory without one is not a dataset."""
     return filesystem.exists(filesystem.join(directory, MANIFEST_FILE))
 
 
@@ -130,9 +130,9 @@ def read_manifest(directory: str) -> Manifest:
     """Reads a dataset's manifest.
 
     Raises:
-      RequestError: There is none: the directory is not a finished dataset.
-      DataError: It cannot be read, has another format version, or names what
-        is no file of the dataset.
+      RequestError: There is none, so the directory is not a finished dataset.
+      DataError: It cannot be read, was edited, has another format version, or
+        names a file outside the dataset.
     """
     path = filesystem.join(directory, MANIFEST_FILE)
     try:
@@ -144,7 +144,7 @@ def read_manifest(directory: str) -> Manifest:
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: expected JSON that can be read, got: {reason}.") from error
+        raise DataError(f"{path}: expected readable JSON, got: {reason}.") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise DataError(
@@ -153,7 +153,7 @@ def read_manifest(directory: str) -> Manifest:
         )
     if not has_its_digest(content):
         raise DataError(
-            f"{path}: expected the content that it was written with, got another. "
+            f"{path}: expected content that matches its sha256, got other content. "
             "The dataset is damaged; tokenize it again."
         )
     try:
@@ -163,15 +163,15 @@ def read_manifest(directory: str) -> Manifest:
 
 
 def write_manifest(directory: str, manifest: Manifest) -> None:
-    """Writes the manifest; from then on the directory is a dataset."""
+    """Writes the manifest, which makes the directory a dataset."""
     filesystem.write(filesystem.join(directory, MANIFEST_FILE), manifest.render())
 
 
 def read_listed(directory: str, manifest: Manifest, name: str) -> bytes:
-    """Reads a file of a dataset that is no shard.
+    """Reads a file of a dataset other than a shard.
 
     Raises:
-      DataError: It is not the one that the manifest speaks of.
+      DataError: It cannot be read, or its sha256 is not that of the manifest.
     """
     path = filesystem.join(directory, name)
     try:

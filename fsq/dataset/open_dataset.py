@@ -1,4 +1,4 @@
-"""A finished dataset, looked at before its first record is read."""
+"""Opening a dataset: what is checked before its first record is read."""
 
 import dataclasses
 import json
@@ -23,18 +23,18 @@ DAMAGED = "The dataset is damaged; tokenize it again."
 
 @dataclasses.dataclass(frozen=True)
 class OpenedDataset:
-    """What has to be known of a dataset to read it.
+    """What readers need to know of a dataset.
 
     Attributes:
-      directory: Where it is.
-      contract: What its tokens mean.
-      fields: What each record holds.
-      num_classes: How many classes `label` has, if it is one of named classes.
-      views: Of each image, in the order of the config.
-      paths: The shards.
-      sizes_bytes: Of each of them.
-      records: Of each of them.
-      sha256: Of the manifest: another one is another dataset.
+      directory: Path of the dataset.
+      contract: The token contract.
+      fields: Fields of each record.
+      num_classes: Number of classes of `label`; None if it has no class names.
+      views: Names of the views, in the order of the config.
+      paths: Paths of the shards.
+      sizes_bytes: Size of each shard.
+      records: Number of records in each shard.
+      sha256: Digest of the manifest; identifies the dataset.
     """
 
     directory: str
@@ -49,14 +49,14 @@ class OpenedDataset:
 
     @property
     def names(self) -> list[str]:
-        """Names of the features that are read."""
+        """Names of the fields."""
         return [field.name for field in self.fields]
 
     def tokens_of(self, stored: Any, where: str) -> np.ndarray:
-        """Makes tokens of a parsed field, of the smallest unsigned type, [..., tokens_per_image].
+        """Converts a parsed field to tokens, [..., tokens_per_image], smallest unsigned type.
 
         Raises:
-          DataError: They are not those of this vocabulary.
+          DataError: A token is outside the vocabulary.
         """
         if isinstance(stored, bytes):
             stored = np.frombuffer(stored, np.uint8)
@@ -72,29 +72,29 @@ class OpenedDataset:
 
     @property
     def vocab_size(self) -> int:
-        """How many tokens there are: the product of the levels."""
+        """Number of tokens: the product of the levels."""
         return self.contract.vocab_size
 
 
 def open_dataset(
     directory: str, split: str | None = None, *, shard_format: ShardFormat = PRIMARY
 ) -> OpenedDataset:
-    """Checks all of a dataset that can be checked without reading records.
+    """Opens a dataset, checking all that can be checked without reading records.
 
     Args:
-      directory: The dataset.
-      split: Its split, None for whichever it is.
-      shard_format: Which of its files are to be read.
+      directory: Path of the dataset.
+      split: Name of its split; None for any.
+      shard_format: Format of the files to read.
 
     Raises:
-      RequestError: It is not a finished dataset, or has not what is asked for.
-      DataError: It is damaged, or has a format that this version does not read.
+      RequestError: It is not a finished dataset, or lacks the split or the format.
+      DataError: It is damaged, or has a format version that is not supported.
     """
     manifest = read_manifest(directory)
     if split not in (None, manifest.split):
         raise RequestError(
             f"{directory}: expected split {split!r}, found {manifest.split!r}. "
-            "Name that, or read another directory."
+            "Read that split, or another directory."
         )
     path = filesystem.join(directory, CONTRACT_FILE)
     contract = _check_contract(read_listed(directory, manifest, CONTRACT_FILE), manifest, path)
@@ -116,7 +116,7 @@ def open_dataset(
 
 
 def unreadable(path: str, error: OSError) -> DataError:
-    """What to say of a shard that was there when the dataset was opened."""
+    """Makes the error for a shard that disappeared after the dataset was opened."""
     return DataError(f"{path}: expected a shard, got: {error.strerror or error}. {DAMAGED}")
 
 
@@ -142,22 +142,22 @@ def _check_contract(data: bytes, manifest: Manifest, path: str) -> TokenContract
     expected = manifest.fingerprint.fields.tokenizer.vocab_size
     if expected != contract.vocab_size:
         raise DataError(
-            f"{path}: expected the vocabulary of the manifest, {expected} codes, "
+            f"{path}: expected vocab_size {expected} as in the manifest, "
             f"got {contract.vocab_size}. {DAMAGED}"
         )
     if contract.dtype is None:
-        raise DataError(f"{path}: expected the type that tokens are stored in, got none. {DAMAGED}")
+        raise DataError(f"{path}: expected the dtype of the stored tokens, got none. {DAMAGED}")
     return contract
 
 
 def _find_files(directory: str, manifest: Manifest, shard_format: ShardFormat) -> list[FileEntry]:
-    """Returns the files of all shards, each of them there and of its size."""
+    """Returns the files of all shards, after checking that they exist with the right size."""
     if shard_format.name not in manifest.formats:
         others = ", ".join(FORMATS[name].title for name in manifest.formats if name in FORMATS)
         wanted = ", ".join([*manifest.formats, shard_format.name])
         raise RequestError(
-            f"{directory}: expected {shard_format.title} files, found {others}s alone. Tokenize it "
-            f"with 'output.formats: [{wanted}]'."
+            f"{directory}: expected {shard_format.title} files, found only {others} files. "
+            f"Tokenize it with 'output.formats: [{wanted}]'."
         )
     files = [manifest.shard_files(shard)[shard_format.name] for shard in manifest.shards]
     present = {entry.name: entry.size_bytes for entry in filesystem.list_files(directory)}
@@ -178,7 +178,7 @@ def _find_files(directory: str, manifest: Manifest, shard_format: ShardFormat) -
 def _read_fields(
     directory: str, manifest: Manifest, contract: TokenContract
 ) -> tuple[tuple[Field, ...], int | None]:
-    """Reads what a record holds, as it is stored, and the number of classes."""
+    """Reads the stored fields of a record and the number of classes from features.json."""
     path = filesystem.join(directory, FEATURES_FILE)
     content = json.loads(read_listed(directory, manifest, FEATURES_FILE))
     fields: list[Field] = []
@@ -199,10 +199,10 @@ def _read_fields(
                 case {"tensor": {"dtype": dtype}}:
                     fields.append(Field(name, _kind(dtype)))
                 case _:
-                    raise ValueError(f"{name}, which is none of its kinds")
+                    raise ValueError(f"{name} of an unknown type")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}: expected the features of a dataset of tokens, got: {error}. {DAMAGED}"
+            f"{path}: expected the features of a token dataset, got: {error}. {DAMAGED}"
         ) from error
     return tuple(fields), num_classes
 

@@ -1,4 +1,4 @@
-"""Token records: their features, and where the shuffle puts them."""
+"""Token records: reserved features, carried features, and their order in the shuffle."""
 
 import dataclasses
 import hashlib
@@ -15,13 +15,13 @@ Carried = tuple[int | float | bytes, ...]
 
 @dataclasses.dataclass(frozen=True)
 class CarriedFeature:
-    """A scalar that goes from the source into the token record unchanged.
+    """A scalar that is copied from the source into the token record.
 
     Attributes:
-      name: Its name in the token record.
-      field: Its name in the source.
-      kind: Its type.
-      class_names: The names of the classes where it is a label.
+      name: Name in the token record.
+      field: Name in the source.
+      kind: Type of the value.
+      class_names: Names of the classes, if it is a class label.
     """
 
     name: str
@@ -31,30 +31,30 @@ class CarriedFeature:
 
 
 class Place(NamedTuple):
-    """Where a record belongs: a stable hash of its key and view.
+    """Place of a record in the shuffle: a stable hash of its key and view.
 
-    Sorting by (high, low) is the shuffle; `high` also chooses the shard.
+    Records are sorted by (high, low); `high` also chooses the shard.
     """
 
     high: int
     low: int
 
     def shard(self, num_shards: int) -> int:
-        """Returns the number of the shard that holds this place."""
+        """Returns the index of the shard that holds the record."""
         return self.high % num_shards
 
 
 def place_digest(key: bytes, view: str) -> bytes:
-    """Hashes key and view to 128 bits, the same on every machine and for ever."""
+    """Hashes key and view to 128 bits, the same on every machine and in every version."""
     return hashlib.blake2b(key + b"\0" + view.encode(), digest_size=16).digest()
 
 
 def place_of(key: bytes, view: str) -> Place:
-    """Returns the place of a record; its two halves are those of `place_digest`."""
+    """Returns the place of a record: the two halves of `place_digest`."""
     digest = place_digest(key, view)
     return Place(int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big"))
 
 
 def encode_key(key: str) -> bytes:
-    """UTF-8; a file name that is not UTF-8 keeps its bytes."""
+    """Encodes a key as UTF-8; a file name that is not UTF-8 keeps its bytes."""
     return key.encode("utf-8", "surrogateescape")

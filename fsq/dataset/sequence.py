@@ -1,4 +1,4 @@
-"""From the tokens of an image to the sequence that a prior is trained on.
+"""Training sequences of a prior: image tokens with BOS, class, caption, end and padding.
 
 [bos] [class | caption] tokens [end]      one image
 [image] [image] ... [pad] ...             several, packed to a length
@@ -26,14 +26,14 @@ _MOST_TOKENS = 2**63 - 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Caption:
-    """A text before the tokens of its image.
+    """A caption before the tokens of its image.
 
     Attributes:
-      encode: Makes at most `length` tokens of a text.
-      length: Tokens of every caption; what is missing is `pad`.
-      vocab_size: Its tokens are in [0, vocab_size).
-      pad: Follows the tokens of a short caption.
-      field: Where the records have the text.
+      encode: Maps a text to at most `length` tokens.
+      length: Tokens of every caption, with padding.
+      vocab_size: Caption tokens are in [0, vocab_size).
+      pad: Token that fills up a short caption.
+      field: Name of the text feature in the records.
     """
 
     encode: Callable[[str], Sequence[int]]
@@ -47,24 +47,24 @@ class Caption:
             check_whole(f"sequence.caption.{name}", getattr(self, name), least=0)
         if not callable(self.encode):
             raise RequestError(
-                f"sequence.caption.encode: expected a function of a text, got {self.encode!r}. "
-                "Give one."
+                "sequence.caption.encode: expected a function from text to tokens, "
+                f"got {self.encode!r}. Pass one."
             )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SequenceSpec:
-    """What the sequence of an image consists of.
+    """The parts of an image's sequence, in their order; parts that are None are left out.
 
     Attributes:
-      bos: A token before everything else.
-      class_offset: If given, the token `class_offset + label` comes next.
-      num_classes: How many labels there are, where the dataset does not say.
-      caption: A text that comes next.
-      token_offset: Is added to the tokens of the image.
-      end: A token after them.
-      length: Pack as many images into a sequence as have room in it.
-      pad: Fills the rest; needed with `length`.
+      bos: Token at the beginning.
+      class_offset: Adds the class token `class_offset + label`.
+      num_classes: Number of classes, if the dataset has no class names.
+      caption: Adds the tokens of a caption.
+      token_offset: Offset added to the image tokens.
+      end: Token after the image tokens.
+      length: Tokens per sequence, into which as many images as fit are packed.
+      pad: Token that fills the rest of the sequence; required with `length`.
 
     >>> spec = SequenceSpec(class_offset=0, token_offset=10)  # ten classes, then the codes
     """
@@ -84,29 +84,29 @@ class SequenceSpec:
                 check_whole(f"sequence.{name}", value, least=1 if name == "num_classes" else None)
         if not isinstance(self.caption, Caption | None):
             raise RequestError(
-                f"sequence.caption: expected a Caption, got {self.caption!r}. Make one of it."
+                f"sequence.caption: expected a Caption, got {self.caption!r}. Pass a Caption."
             )
 
 
 class Layout:
-    """A spec that was checked against a dataset.
+    """The layout of a dataset's sequences: a `SequenceSpec` checked against the dataset.
 
     Attributes:
-      image_length: Tokens of one image with all that comes with it.
-      images: Images in one sequence.
-      length: Tokens of one sequence.
-      vocab_size: Every token of a sequence is in [0, vocab_size).
+      image_length: Tokens of one image with its BOS, class, caption and end.
+      images: Images per sequence.
+      length: Tokens per sequence.
+      vocab_size: Tokens of a sequence are in [0, vocab_size).
       dtype: int32, or int64 beyond 2**31 - 1 tokens.
-      wanted: The fields that records are read for.
+      wanted: Names of the fields to read.
 
     Raises:
-      RequestError: The spec does not fit the dataset, or tokens would be confused.
+      RequestError: The spec does not fit the dataset, or token ranges overlap.
     """
 
     def __init__(self, spec: SequenceSpec, dataset: OpenedDataset, *, with_labels: bool):
         if not isinstance(spec, SequenceSpec):
             raise RequestError(
-                f"sequence: expected a SequenceSpec or None, got {spec!r}. Make one of it."
+                f"sequence: expected a SequenceSpec or None, got {spec!r}. Pass a SequenceSpec."
             )
         self._spec, self._dataset, self._with_labels = spec, dataset, with_labels
         self._num_classes = 0
@@ -114,8 +114,8 @@ class Layout:
             self._num_classes = spec.num_classes or dataset.num_classes or 0
             if self._num_classes < 1:
                 raise RequestError(
-                    f"sequence.num_classes: expected a number, because {dataset.directory} does "
-                    f"not name its classes, got {spec.num_classes}. Give it."
+                    "sequence.num_classes: expected the number of classes, because "
+                    f"{dataset.directory} has no class names, got {spec.num_classes}. Set it."
                 )
         self.wanted = ["tokens"]
         if with_labels or self._num_classes:
@@ -142,7 +142,7 @@ class Layout:
             )
 
     def element_spec(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-        """Returns type and shape, without the batch, of what `lay_out` returns."""
+        """Returns dtype and shape, without the batch dimension, of what `lay_out` returns."""
         packed = self._spec.length is not None
         found: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
             "tokens": (self.dtype, (self.length,))
@@ -154,19 +154,18 @@ class Layout:
         return found
 
     def lay_out(self, columns: Columns) -> dict[str, np.ndarray]:
-        """Makes sequences of records.
+        """Builds sequences from records.
 
         Args:
           columns: Fields of R records, at least `wanted`.
 
         Returns:
-          'tokens' [S, length]; with labels 'label' int64 [R]. If images are packed,
-          S = R / images, rounded up; 'segments' int32 [S, length] says which image of the
-          sequence a token belongs to, from 1 on, 0 for padding; 'label' is [S, images],
-          -1 where there is no image.
+          'tokens' [S, length]; with labels, 'label' int64 [R]. If images are packed,
+          S = R / images, rounded up; 'segments' int32 [S, length] numbers the images of a
+          sequence from 1, 0 for padding; 'label' is [S, images], -1 where there is no image.
 
         Raises:
-          DataError: A label or a caption is outside of its range.
+          DataError: A label or a caption token is out of range.
         """
         spec = self._spec
         count = len(columns["tokens"])
@@ -194,7 +193,7 @@ class Layout:
         return found
 
     def _pieces(self, columns: Columns) -> list[np.ndarray]:
-        """What the sequence of an image is joined from: rows [R, n], or [n] for all alike."""
+        """Returns the parts of the sequences: rows [R, n], or [n] if equal for all images."""
         spec = self._spec
         pieces = [] if spec.bos is None else [np.array([spec.bos])]
         if spec.class_offset is not None:
@@ -208,7 +207,7 @@ class Layout:
             pieces.append(label[:, None] + spec.class_offset)
         if spec.caption is not None:
             pieces.append(self._captions(columns[spec.caption.field], spec.caption))
-        # Added in the wider type: those of the records may have no room for it.
+        # Added in the wider dtype: the stored one may overflow.
         pieces.append(columns["tokens"].astype(self.dtype) + self.dtype.type(spec.token_offset))
         return pieces if spec.end is None else [*pieces, np.array([spec.end])]
 
@@ -221,14 +220,14 @@ class Layout:
             if len(tokens) > caption.length or not good:
                 raise DataError(
                     f"{self._dataset.directory}: expected at most {caption.length} tokens in "
-                    f"[0, {caption.vocab_size}) of the caption {text[:40]!a}, got "
-                    f"{len(tokens) if good else 'others'}. Let sequence.caption.encode cut them."
+                    f"[0, {caption.vocab_size}) for the caption {text[:40]!a}, got "
+                    f"{len(tokens) if good else 'other tokens'}. Correct sequence.caption.encode."
                 )
             row[: len(tokens)] = tokens
         return found
 
     def _pack(self, images: np.ndarray, sequences: int, pad: int | None) -> np.ndarray:
-        """Joins rows of single images, [R, image_length], to rows of several, [S, length]."""
+        """Packs rows of single images, [R, image_length], into sequences, [S, length]."""
         flat = np.full((sequences * self.images, self.image_length), pad, images.dtype)
         flat[: len(images)] = images
         packed = np.full((sequences, self.length), pad, images.dtype)
@@ -237,12 +236,12 @@ class Layout:
         return packed
 
     def _check_tokens(self) -> int:
-        """Refuses tokens that could be taken for others; returns the size of the vocabulary."""
+        """Checks that no token has two meanings; returns the vocabulary size."""
         spec, caption = self._spec, self._spec.caption
         if spec.length is not None and spec.pad is None:
             raise RequestError(
-                "sequence.pad: expected a token for what images leave free of 'length', got none. "
-                "Give it."
+                "sequence.pad: expected a padding token, because 'length' is given, got none. "
+                "Set it."
             )
         begin = spec.token_offset
         ranges = [
@@ -256,7 +255,7 @@ class Layout:
         if caption is not None:
             single["caption.pad"] = caption.pad
         _check_outside(single, ranges)
-        # Texts often have tokens of their own for begin, end and padding.
+        # Checked before captions are added: their vocabulary often includes BOS, end and padding.
         if caption is not None:
             ranges.append(_Range("caption", "tokens of captions", 0, caption.vocab_size))
         _check_disjoint(ranges)
@@ -264,14 +263,14 @@ class Layout:
         size = max([*(each.end for each in ranges), *(token + 1 for token in tokens)])
         if size > _MOST_TOKENS:
             raise RequestError(
-                f"sequence: expected tokens below {_MOST_TOKENS:,}, which an int64 can hold, got "
+                f"sequence: expected tokens below {_MOST_TOKENS:,}, the limit of int64, got "
                 f"{size - 1:,}. Lower the offsets."
             )
         return size
 
 
 class _Range(NamedTuple):
-    """Tokens in [begin, end) that mean one thing, and the option that moves them."""
+    """Tokens in [begin, end) with one meaning, and the option that moves them."""
 
     option: str
     what: str
@@ -283,7 +282,7 @@ def _check_distinct(single: dict[str, int | None]) -> None:
     for one, other in itertools.combinations(single, 2):
         if single[one] is not None and single[one] == single[other]:
             raise RequestError(
-                f"sequence.{other}: expected another token than that of '{one}', "
+                f"sequence.{other}: expected another token than '{one}', "
                 f"got {single[other]} for both. Choose another."
             )
 
@@ -293,8 +292,8 @@ def _check_outside(single: dict[str, int | None], ranges: list[_Range]) -> None:
         for each in ranges:
             if token is not None and (each.begin <= token < each.end or token < 0):
                 raise RequestError(
-                    f"sequence.{option}: expected a token outside of [{each.begin}, {each.end}), "
-                    f"the {each.what}, got {token}. Choose another, or move token_offset."
+                    f"sequence.{option}: expected a token outside [{each.begin}, {each.end}), "
+                    f"the {each.what}, got {token}. Choose another, or change token_offset."
                 )
 
 
@@ -307,9 +306,9 @@ def _check_disjoint(ranges: list[_Range]) -> None:
         for other in ranges[:number]:
             if each.begin < other.end and other.begin < each.end:
                 raise RequestError(
-                    f"sequence.{other.option}: expected {other.what} apart from "
+                    f"sequence.{other.option}: expected {other.what} outside "
                     f"[{each.begin}, {each.end}), the {each.what}, got "
-                    f"[{other.begin}, {other.end}). Move it."
+                    f"[{other.begin}, {other.end}). Change it."
                 )
 
 
@@ -324,5 +323,5 @@ def _known(name: str, dataset: OpenedDataset, kind: FeatureKind) -> str:
     what = "a text" if kind == "bytes" else "an integer"
     raise RequestError(
         f"{dataset.directory}: expected records with {what} {name!r}, found "
-        f"{', '.join(dataset.names)}. Tokenize it with that carried along, or read it without."
+        f"{', '.join(dataset.names)}. Carry it when tokenizing, or read without it."
     )

@@ -1,4 +1,4 @@
-"""features.json and dataset_info.json, so that tensorflow-datasets reads a dataset by itself."""
+"""TFDS metadata: features.json and dataset_info.json, which tensorflow-datasets reads."""
 
 import tempfile
 from collections.abc import Sequence
@@ -24,20 +24,20 @@ def write_metadata(
     size_bytes: int,
     formats: Sequence[str],
 ) -> None:
-    """Writes both files, and the names of the classes, through tensorflow-datasets itself.
+    """Writes both files, and the class names, with tensorflow-datasets' own writer.
 
-    It knows fewer kinds of paths than this project, and writes in several steps, so it
-    writes into a temporary folder of this machine.
+    It supports fewer kinds of paths than this project and does not write atomically, so
+    it writes into a temporary local folder.
 
     Args:
-      directory: The dataset.
-      name: Its name.
-      split: Its split.
-      contract: What its tokens mean.
-      features: What its records carry along.
-      shard_records: Records of every shard.
-      size_bytes: Of all shards in the first format.
-      formats: Shard formats; tensorflow-datasets takes the first unless asked for another.
+      directory: Path of the dataset.
+      name: Name of the dataset.
+      split: Name of the split.
+      contract: The token contract.
+      features: Carried features of the records.
+      shard_records: Number of records in each shard.
+      size_bytes: Size of all shards in the first format.
+      formats: Shard formats; the first is the one that tensorflow-datasets reads by default.
     """
     import tensorflow_datasets as tfds
 
@@ -45,20 +45,19 @@ def write_metadata(
         template = tfds.core.ShardedFileTemplate(
             dataset_name=name, data_dir=staging, split=split, filetype_suffix=formats[0]
         )
-        # It looks for a shard, and takes nothing from it but the name.
+        # The writer looks for a shard, of which it uses only the name.
         placeholder = Path(template.sharded_filepath(shard_index=0, num_shards=len(shard_records)))
         placeholder.touch()
+        split_info = tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=list(shard_records),
+            num_bytes=size_bytes,
+            filename_template=template,
+        )
         tfds.folder_dataset.write_metadata(
             data_dir=staging,
             features=tfds.features.FeaturesDict(_features(contract, features)),
-            split_infos=[
-                tfds.core.SplitInfo(
-                    name=split,
-                    shard_lengths=list(shard_records),
-                    num_bytes=size_bytes,
-                    filename_template=template,
-                )
-            ],
+            split_infos=[split_info],
             version="1.0.0",
             check_data=False,
             description=f"Tokens of {contract.vocab_size} codes, "
@@ -69,7 +68,7 @@ def write_metadata(
             for other in others:
                 info.add_alternative_file_format(other)
             info.write_to_directory(staging)
-            Path(staging, "metadata.json").unlink()  # of a builder's own things; there are none
+            Path(staging, "metadata.json").unlink()  # the builder's metadata, which is empty
         placeholder.unlink()
         for path in sorted(Path(staging).iterdir()):
             filesystem.write(filesystem.join(directory, path.name), path.read_bytes())

@@ -1,4 +1,4 @@
-"""Batches of a dataset, each a pure function of its number. NumPy, no TensorFlow."""
+"""Dataset reader in NumPy: batches, each a pure function of its index."""
 
 import os
 import threading
@@ -17,39 +17,40 @@ from fsq.errors import RequestError
 from fsq.quantizer import lattice
 
 Batch = dict[str, np.ndarray]
-_WINDOWS = 2  # kept; a batch may lie across the border of two
+_WINDOWS = 2  # kept in memory, because a batch may span two
 
 
 class TokenBatches:
-    """One epoch of a dataset, or a host's share of it, as batches: `batches[number]`.
+    """One epoch of a dataset, or one host's share of it, as batches: `batches[index]`.
 
-    A batch follows from (seed, epoch, shard) and its number alone, so the number
-    of batches taken is all that has to be saved: go on with `range(taken,
-    len(batches))`, today or on another machine. See `fsq.dataset.epoch_order`.
+    A batch depends only on (seed, epoch, shard) and its index, so the number of
+    batches taken is the whole position in an epoch: resume with `range(taken,
+    len(batches))`, on any machine. See `fsq.dataset.epoch_order`.
 
-    A Grain data source and a PyTorch dataset too, batches being its elements.
-    Imports neither TensorFlow nor Beam. Not more than two windows of records, 16,384
-    each, are in memory.
+    Also a Grain data source and a PyTorch dataset, with batches as elements.
+    Imports neither TensorFlow nor Beam. At most two windows of 16,384 records each
+    are in memory.
 
     Args:
-      directory: The dataset.
-      split: Its split, None for whichever it is.
-      batch_size: Sequences per batch; records, without a `sequence`.
-      sequence: How tokens become sequences; None for records as they are stored.
-      shuffle_seed: None for the order of the shards, which is shuffled, but always
-        the same.
-      epoch: Another epoch is another order.
-      shard: (index, count): which share, of how many. The shares of an epoch are
-        disjoint, together they are all of it, and their sizes differ by one at most.
-      views: 'all' records; of every image the 'first' view of the config; or one
-        view 'one_per_epoch', another in another epoch.
+      directory: Path of the dataset.
+      split: Name of its split; None for any.
+      batch_size: Sequences per batch; without a `sequence`, records per batch.
+      sequence: How tokens become sequences; None for records as stored.
+      shuffle_seed: Seed of the order; None for the stored order, which is shuffled
+        but the same in every epoch.
+      epoch: Index of the epoch; each has another order.
+      shard: (index, count) of the share to read, for training on several hosts. The
+        shares are disjoint, cover the epoch, and differ in size by one record at most.
+      views: Views of an image to read: 'all'; the 'first' of the config; or
+        'one_per_epoch', drawn again in each epoch.
       with_labels: With a sequence: also return 'label'.
-      drop_remainder: Leave out what does not fill a batch, so that all batches have
-        one shape and all shares have equally many.
+      drop_remainder: Drop the last partial batch, so that all batches have the same
+        shape and all shares the same number of batches.
 
     Raises:
-      RequestError: It is not a finished dataset, or has not what is asked for.
-      DataError: It is damaged, or has a format that this version does not read.
+      RequestError: An argument is invalid, the directory is not a finished dataset,
+        or it lacks what the arguments ask for.
+      DataError: The dataset is damaged, or its format version is not supported.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class TokenBatches:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """How many batches the epoch, or the share of it, has."""
+        """Number of batches in the epoch, or in the share of it."""
         return self._count
 
     def __iter__(self) -> Iterator[Batch]:
@@ -110,13 +111,13 @@ class TokenBatches:
             yield self[number]
 
     def __getitem__(self, number: int) -> Batch:
-        """Returns a batch.
+        """Reads a batch.
 
         Returns:
           With a sequence: see `Layout.lay_out`. Without: every field of the records;
           'tokens' int32 (int64 above 2**31 codes) [B, rows * columns], 'key' and 'view'
-          bytes objects [B], 'crop' int64 [B, 4], 'flip' int64 [B], and what the job
-          carried, [B].
+          bytes objects [B], 'crop' int64 [B, 4], 'flip' int64 [B], and the carried
+          features, [B].
 
         Raises:
           IndexError: There is no such batch.
@@ -126,7 +127,7 @@ class TokenBatches:
         return self.joined(number, number + 1)
 
     def joined(self, first: int, end: int) -> Batch:
-        """Returns the batches from number `first` to before `end`, joined to one."""
+        """Reads the batches [first, end), concatenated to one."""
         begin, stop = (self._begin + number * self._batch_records for number in (first, end))
         columns = self._take(begin, min(stop, self._end))
         if self._layout is not None:
@@ -135,7 +136,7 @@ class TokenBatches:
         return {**columns, "tokens": columns["tokens"].astype(dtype)}
 
     def element_spec(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-        """Returns type and shape of what a batch holds, without the batch's own dimension."""
+        """Returns dtype and shape of a batch's arrays, without the batch dimension."""
         if self._layout is not None:
             return self._layout.element_spec()
         tokens = np.dtype(lattice.token_dtype(self.vocab_size))
@@ -146,7 +147,7 @@ class TokenBatches:
         return {**found, "tokens": (tokens, (self.contract.tokens_per_image,))}
 
     def __getstate__(self) -> dict[str, Any]:
-        # For the processes of a loader; each reads its own windows.
+        # Each process of a data loader reads its own windows.
         return {**self.__dict__, "_windows": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -158,7 +159,7 @@ class TokenBatches:
         return [int(self._chosen[b.first : b.first + b.records].sum()) for b in self._reader.blocks]
 
     def _take(self, first: int, end: int) -> Columns:
-        """Takes the records at some positions of the epoch."""
+        """Reads the records at the positions [first, end) of the epoch."""
         pieces = []
         while first < end:
             number = self._order.window_at(first)
@@ -170,14 +171,14 @@ class TokenBatches:
             )
             first = stop
         if len(pieces) == 1:
-            # Copied, lest somebody who changes a batch changes the window; tokens will be.
+            # Copied, so that changing a batch does not change the window; tokens are copied later.
             return {
                 name: rows if name == "tokens" else rows.copy() for name, rows in pieces[0].items()
             }
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def _window(self, number: int) -> Columns:
-        """Reads a window, its records in the order of the epoch."""
+        """Returns the records of a window, in the order of the epoch."""
         with self._lock:
             if number not in self._windows:
                 while len(self._windows) >= _WINDOWS:

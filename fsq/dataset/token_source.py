@@ -1,4 +1,4 @@
-"""Records by their numbers, from ArrayRecord files."""
+"""Dataset reader with random access: single records, from ArrayRecord files."""
 
 import bisect
 import itertools
@@ -18,29 +18,24 @@ from fsq.errors import DataError, RequestError
 from fsq.quantizer import lattice
 from fsq.storage import filesystem
 
-# The format whose records are had by their numbers.
+# The format with random access to records.
 FORMAT = next(each for each in FORMATS.values() if each.open_reader is not None)
-# Below that, steps in all records at a time take longer than one record at a time.
-FEWEST_AT_ONCE = 32
+# For fewer records, vectorized parsing is slower than parsing one by one.
+MIN_VECTORIZED_RECORDS = 32
 
 
 class TokenSource:
-    """The records of a dataset, `source[number]`, in the order of the shards.
+    """The records of a dataset, `source[index]`, in the order of the shards.
 
-    A Grain data source and a PyTorch dataset: whoever asks decides on the order.
+    A Grain data source and a PyTorch dataset: the caller chooses the order.
     Imports neither TensorFlow nor Beam. Needs `output.formats: [tfrecord,
-    array_record]`. It may be pickled, and asked by many threads at once.
+    array_record]`. It can be pickled, and is thread-safe.
 
-    Args:
-      directory: The dataset, on a local disk.
-      split: Its split, None for whichever it is.
-      sequence: How the tokens of a record become a sequence; None for records as
-        they are stored. One image each: `length` is not for here.
-      with_labels: With a sequence: also return 'label'.
+    Args: as in `TokenBatches`, except
+      directory: Path of the dataset, on a local disk.
+      sequence: One image per sequence: `length` must be None.
 
-    Raises:
-      RequestError: It is not a finished dataset, or has not what is asked for.
-      DataError: It is damaged, or has a format that this version does not read.
+    Raises: what `TokenBatches` raises.
     """
 
     def __init__(
@@ -54,13 +49,13 @@ class TokenSource:
         directory = check_directory(directory)
         if not filesystem.is_local(directory):
             raise RequestError(
-                f"{directory}: expected a local directory, because {FORMAT.title} files are read "
-                "from there only. Copy it, or read it with TokenBatches."
+                f"{directory}: expected a local directory, because {FORMAT.title} files cannot be "
+                "read elsewhere. Copy it, or read it with TokenBatches."
             )
         if sequence is not None and sequence.length is not None:
             raise RequestError(
-                f"sequence.length: expected none, because every record is a sequence of its own, "
-                f"got {sequence.length}. Pack images with TokenBatches."
+                "sequence.length: expected None, because TokenSource does not pack images, "
+                f"got {sequence.length}. Pack them with TokenBatches."
             )
         self._dataset = open_dataset(directory, split, shard_format=FORMAT)
         self.contract = self._dataset.contract
@@ -70,12 +65,12 @@ class TokenSource:
         self.vocab_size = self._layout.vocab_size if self._layout else self.contract.vocab_size
         self._dtype = lattice.token_dtype(self.vocab_size)
         self._wanted = frozenset(self._layout.wanted if self._layout else self._dataset.names)
-        # Where each shard begins; at last, how many records there are.
+        # Index of each shard's first record; at the end, the number of records.
         self._starts = [0, *itertools.accumulate(self._dataset.records)]
         self._readers: dict[int, RecordReader] = {}
 
     def __len__(self) -> int:
-        """How many records the dataset has."""
+        """Number of records in the dataset."""
         return self._starts[-1]
 
     def __getitem__(self, number: SupportsIndex) -> dict[str, Any]:
@@ -83,15 +78,15 @@ class TokenSource:
 
         Returns:
           Without a sequence: 'tokens' int32 (int64 above 2**31 codes) [rows * columns],
-          'key' and 'view' bytes, 'crop' int64 [4], 'flip' int, and what the job carried.
-          With one: 'tokens' [length], and 'label', an integer, if wanted.
+          'key' and 'view' bytes, 'crop' int64 [4], 'flip' int, and the carried features.
+          With one: 'tokens' [length], and with labels 'label', an integer.
 
         Raises:
           IndexError: There is no such record.
           DataError: A shard is damaged.
         """
-        path, place, data = self._read(number)
-        where = f"{path}: record {place}"
+        path, number_in_shard, data = self._read(number)
+        where = f"{path}: record {number_in_shard}"
         try:
             found = parse_record(data, self._dataset.fields, self._wanted)
         except OtherRecordError as error:
@@ -106,8 +101,8 @@ class TokenSource:
         return found
 
     def __getitems__(self, numbers: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
-        """Reads several records, as PyTorch's and Grain's loaders ask for them; it is faster."""
-        if len(numbers) < FEWEST_AT_ONCE:
+        """Reads several records, faster than one by one; PyTorch and Grain loaders call it."""
+        if len(numbers) < MIN_VECTORIZED_RECORDS:
             return [self[number] for number in numbers]
         pieces = [self._read(number)[-1] for number in numbers]
         lengths = np.array([len(piece) for piece in pieces])
@@ -118,7 +113,7 @@ class TokenSource:
             )
             columns["tokens"] = self._dataset.tokens_of(columns["tokens"], "")
         except (OtherRecordError, DataError):
-            return [self[number] for number in numbers]  # to name the one
+            return [self[number] for number in numbers]  # the error names the damaged record
         if self._layout is not None:
             rows = {name: as_array(values) for name, values in columns.items()}
             return _split(self._layout.lay_out(rows))
@@ -130,20 +125,20 @@ class TokenSource:
             yield self[number]
 
     def __repr__(self) -> str:
-        # Grain compares this when it restores a position.
+        # Grain compares this when it restores a checkpoint.
         return f"TokenSource({self._dataset.directory!r}, manifest {self._dataset.sha256[:16]})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # For the processes of a loader: open files stay here.
+        # Each process of a data loader opens its own files.
         return {**self.__dict__, "_readers": {}}
 
     def _read(self, number: SupportsIndex) -> tuple[str, int, bytes]:
-        """Returns the file of a record, its number there, and its bytes."""
+        """Returns the file of a record, its index in it, and its bytes."""
         number = range(len(self))[number]
         shard = bisect.bisect_right(self._starts, number) - 1
-        path, place = self._dataset.paths[shard], number - self._starts[shard]
-        (data,) = self._reader(shard).read(place, place + 1)
-        return path, place, data
+        path, number_in_shard = self._dataset.paths[shard], number - self._starts[shard]
+        (data,) = self._reader(shard).read(number_in_shard, number_in_shard + 1)
+        return path, number_in_shard, data
 
     def _reader(self, shard: int) -> RecordReader:
         reader = self._readers.get(shard)
@@ -161,12 +156,12 @@ class TokenSource:
 
 
 def _column(value: Any) -> np.ndarray:
-    """The one row of a column."""
+    """Makes a column of one row."""
     return as_array([value]) if isinstance(value, bytes) else np.asarray(value)[None]
 
 
 def _split(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    """Makes a dict of every row; single numbers are Python's."""
+    """Splits columns into a dict per row; scalars become Python numbers."""
     rows = [
         v.tolist() if isinstance(v, np.ndarray) and v.ndim == 1 else v for v in columns.values()
     ]

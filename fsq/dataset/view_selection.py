@@ -1,4 +1,4 @@
-"""Which view of each image an epoch shows, where not all of them."""
+"""View selection: which views of each image an epoch reads."""
 
 import dataclasses
 import functools
@@ -17,11 +17,11 @@ Views = Literal["all", "first", "one_per_epoch"]
 
 @dataclasses.dataclass(frozen=True)
 class ViewIndex:
-    """Of every record of a dataset, in the order of the shards, what its choice needs.
+    """View and image of every record of a dataset, in the order of the shards.
 
     Attributes:
-      view: The number of its view, uint8 [records].
-      image: A hash of its key, uint32 [records]. Images of one hash show the same view.
+      view: Index of the view, uint8 [records].
+      image: Hash of the key, uint32 [records]. On a collision two images get the same view.
     """
 
     view: np.ndarray
@@ -29,7 +29,7 @@ class ViewIndex:
 
 
 def check_views(views: str) -> None:
-    """Raises a RequestError for views that are none of `Views`."""
+    """Raises a RequestError unless the value is one of `Views`."""
     if views not in get_args(Views):
         raise RequestError(
             f"views: expected 'all', 'first' or 'one_per_epoch', got {views!r}. Choose one of them."
@@ -39,10 +39,10 @@ def check_views(views: str) -> None:
 def choose_records(
     dataset: OpenedDataset, views: Views, *, seed: int | None, epoch: int
 ) -> np.ndarray | None:
-    """Says which records an epoch shows, bool [records]; None for all of them.
+    """Selects the records of an epoch, bool [records]; None for all of them.
 
-    Of 'one_per_epoch' each image shows one view, chosen by (seed, epoch, key). Where
-    there is a choice, keys and views of all records are read once in a process.
+    With 'one_per_epoch' the view of an image is chosen by (seed, epoch, key). If there is
+    a choice, the keys and views of all records are read once per process.
     """
     if views == "all" or len(dataset.views) == 1:
         return None

@@ -1,7 +1,7 @@
-"""The image contract: any image file to uint8 pixels of one size.
+"""Image input: image files to uint8 pixels of one size.
 
-`decode_image`, then `center_crop` and `fit_image`, make of a file what an encoder takes; they are
-loaded on first use, so that whoever needs an `ImageSpec` alone does not load Pillow.
+`decode_image`, then `center_crop` and `fit_image`, convert a file to the input of an encoder. They
+are loaded on first use, so that `ImageSpec` alone does not import Pillow.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Rows of images on one sheet."""
+"""Contact sheet: rows of images in one image."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ MAX_COLUMNS = 16
 
 
 def arrange(rows: list[tuple[str, list[np.ndarray]]]) -> Image.Image:
-    """Lays rows of equally many images out, line by line, their names at the left."""
+    """Draws rows of equally many images, line by line, with their names at the left."""
     count = len(rows[0][1])
     columns = min(count, MAX_COLUMNS)
     side = rows[0][1][0].shape[0]

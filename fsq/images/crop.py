@@ -1,4 +1,4 @@
-"""Crops: boxes in the pixels of an upright image, cut out and resampled."""
+"""Cropping and resampling: boxes in the pixels of an upright image, views."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class CropBox(NamedTuple):
 
 
 def center_crop(width: int, height: int) -> CropBox:
-    """Returns the largest centred square; an odd pixel is left over at the right or bottom.
+    """Returns the largest centred square; an odd pixel remains at the right or bottom.
 
     >>> center_crop(400, 533)
     CropBox(left=0, top=66, right=400, bottom=466)
@@ -36,8 +36,8 @@ def fit_image(
     """Crops, resamples and flips a decoded image.
 
     Args:
-      pixels: What `decode_image` returned, uint8 [H, W, C].
-      spec: The image contract.
+      pixels: Result of `decode_image`, uint8 [H, W, C].
+      spec: Size, channels and resize rule.
       box: The crop, inside the image.
       flip: Mirror left and right, after resampling.
 
@@ -55,7 +55,7 @@ def fit_image(
 
 
 class View(NamedTuple):
-    """One view of one image: its name, its crop in source pixels, mirrored or not."""
+    """A view of an image: its name, its crop in source pixels, whether it is mirrored."""
 
     name: str
     crop: CropBox
@@ -65,15 +65,15 @@ class View(NamedTuple):
 def random_crop(
     width: int, height: int, smallest: float, scale: float, x: float, y: float
 ) -> CropBox:
-    """Returns a square inside the image.
+    """Returns a square inside the image, given by uniform random numbers.
 
     Args:
-      width: Of the image, in pixels.
-      height: Of the image, in pixels.
-      smallest: Of the square's side, as a share of the shorter side.
-      scale: In [0, 1), where the side lies between smallest and largest.
-      x: In [0, 1), where it lies between left and right.
-      y: In [0, 1), where it lies between top and bottom.
+      width: Width of the image, in pixels.
+      height: Height of the image, in pixels.
+      smallest: Smallest side of the square, as a fraction of the shorter side.
+      scale: In [0, 1), side of the square between smallest and largest.
+      x: In [0, 1), position of the square between left and right.
+      y: In [0, 1), position of the square between top and bottom.
 
     >>> random_crop(400, 533, 0.5, 0.0, 0.0, 0.999)
     CropBox(left=0, top=333, right=200, bottom=533)

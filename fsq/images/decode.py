@@ -1,25 +1,25 @@
-"""The image contract: any image to uint8 [S, S, C], the same in training and in encoding.
+"""Image decoding: any image file to upright 8-bit pixels, the same in training and in encoding.
 
 Decoding, colour conversion and resampling are Pillow's. Plain PNGs (`png_fast_path`) and
 upright JPEGs (`jpeg_fast_path`) are decoded without it, to the same pixels. The rules, in order:
 
-1. The format is told by the first bytes, never by a name: PNG, JPEG, WebP, BMP, GIF, TIFF.
-2. The size that the header gives must lie within `DecodeRules.max_pixels`, before
-   anything is decoded. The limit is ours alone; Pillow's is off meanwhile.
-3. The file must be whole, as far as its format lets it be seen. With `truncated:
-   fill` a JPEG that ends early is taken, libjpeg filling in what is missing.
-   What follows the end of the picture is not looked at.
-4. It must hold one picture. With `animated: first_frame` the first is taken; of an APNG
-   it is the one that is shown without animation. JPEGs with a preview behind the
-   picture (MPO) give the picture.
-5. EXIF orientation is applied; none, a damaged one, or a number but 1 to 8 means upright.
+1. The format is detected from the first bytes, never from a name: PNG, JPEG, WebP, BMP, GIF, TIFF.
+2. The size in the header must be within `DecodeRules.max_pixels`, which is checked before
+   decoding. Pillow's own limit is switched off meanwhile.
+3. The file must be complete, as far as its format allows to check. With `truncated:
+   fill` a JPEG that ends early is accepted, and libjpeg fills in the missing part.
+   Bytes after the end of the image are ignored.
+4. It must contain one image. With `animated: first_frame` the first frame is used; of an
+   APNG, the image shown without animation. Of a JPEG with a preview after the image (MPO),
+   the image is used.
+5. EXIF orientation is applied; a missing, damaged or invalid one means upright.
 6. 16-bit grey is scaled to 8 bits, 16-bit colour keeps its upper 8. Other depths
    above 8, floats, signed samples and Lab are refused.
-7. Transparency is laid on white. CMYK becomes RGB by (255 - c)(255 - k) / 255. Colour
-   profiles are not applied, so a damaged one does no harm, and nor is PNG's gamma.
-8. Colour becomes grey by ITU-R 601 and grey becomes colour by repetition.
-9. The crop box is resampled with antialiasing, unless it is S x S already, when
-   its pixels stay untouched.
+7. Transparency is composited on white. CMYK becomes RGB by (255 - c)(255 - k) / 255. Colour
+   profiles and PNG's gamma are not applied, so a damaged profile does no harm.
+8. Colour becomes grey by ITU-R 601, and grey becomes colour by repetition.
+9. The crop box is resampled with antialiasing, unless it is S x S already; then
+   its pixels are not changed.
 """
 
 import re
@@ -44,7 +44,7 @@ _DECODE_PLAIN = {b"\x89P": decode_plain_png, b"\xff\xd8": decode_plain_jpeg}
 
 _MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 _WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
-# What undoes each EXIF orientation.
+# The transform that undoes each EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -56,23 +56,23 @@ _TURNS = {
 }
 _ORIENTATION = 0x0112
 _END_OF_JPEG = b"\xff\xd9"
-# In the words of Pillow and of `struct`.
+# Messages of Pillow and `struct`.
 _ENDS_EARLY = re.compile("truncated|requires a buffer|not enough image data|out of range", re.I)
 
 
 def decode_image(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES) -> np.ndarray:
-    """Decodes an image file to an upright 8-bit picture, grey or RGB.
+    """Decodes an image file to upright 8-bit pixels, grey or RGB.
 
     Args:
       data: The bytes of one image file.
       channels: 1 or 3.
-      rules: What to do where files differ.
+      rules: Which files are decoded.
 
     Returns:
       uint8 pixels, shape [H, W, channels].
 
     Raises:
-      BadImageError: The bytes are not an image we read, whole and still.
+      BadImageError: The bytes are not a complete still image of a supported format.
     """
     if not data:
         raise BadImageError("expected an image, got 0 bytes")
@@ -116,7 +116,7 @@ def _decode(data: bytes, format_name: str, channels: int, rules: DecodeRules) ->
         return np.asarray(image).reshape(image.height, image.width, channels)
     except BadImageError:
         raise
-    # On hostile bytes Pillow's decoders raise almost anything; each becomes a reason.
+    # On hostile bytes Pillow's decoders raise almost anything; all of it becomes a reject reason.
     except Exception as error:
         if _ENDS_EARLY.search(str(error)):
             raise EndsEarlyError(format_name) from error
@@ -124,29 +124,29 @@ def _decode(data: bytes, format_name: str, channels: int, rules: DecodeRules) ->
 
 
 def _reason(error: Exception) -> str:
-    """One line that is the same in every run and for equal faults: no addresses, no values."""
+    """Returns one line that is the same in every run: without memory addresses and values."""
     text = re.sub(r"<[^<>]* at 0x[0-9a-fA-F]+>| \(-?\d+\)", "", str(error))
     text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-    # The name of a key that a header lacks, and what Pillow says where it has no size or mode.
+    # The bare key of a KeyError, and Pillow's message for a header without size or mode.
     if not re.search("[A-Za-z]{3}", text) or text == "not identified by this driver":
         return "a header that cannot be used"
     return text[:200]
 
 
 def _turn_of(image: Image.Image) -> Image.Transpose | None:
-    """Says what turns an image upright, by its EXIF."""
+    """Returns the transform that makes an image upright, by its EXIF orientation."""
     if "exif" not in image.info:
-        return None  # a TIFF too: Pillow turns it
+        return None  # a TIFF too, which Pillow itself makes upright
     exif = Image.Exif()
     try:
         exif.load(image.info["exif"])
         return _TURNS.get(exif.get(_ORIENTATION, 1))
-    except Exception:  # EXIF that cannot be read says nothing of the pixels
+    except Exception:  # unreadable EXIF does not affect the pixels
         return None
 
 
 def _decode_bare_jpeg(data: bytes, channels: int, rules: DecodeRules) -> np.ndarray | None:
-    """Decodes an upright JPEG of which Pillow has read the header; None if Pillow has to."""
+    """Decodes an upright JPEG whose header Pillow has read; None if Pillow has to decode it."""
     bare = without_applications(data)
     if len(bare) == len(data):
         return None  # tried before

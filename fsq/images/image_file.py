@@ -1,4 +1,4 @@
-"""A picture as a file, refused before the work that makes it."""
+"""Writing image files; an unusable path is refused before the image is made."""
 
 import io
 from pathlib import Path
@@ -10,19 +10,20 @@ from fsq.storage import filesystem
 
 
 def check_picture(path: str) -> None:
-    """Raises a RequestError where no picture could be written by that name."""
+    """Raises a RequestError unless an image can be written to the path."""
     folder, suffix = Path(path).parent, Path(path).suffix.lower()
     if not folder.is_dir():
-        raise RequestError(f"{path}: expected a picture file in a folder that exists. Make it.")
+        raise RequestError(
+            f"{path}: expected an image file in an existing folder. Create the folder."
+        )
     if suffix not in Image.registered_extensions() or Path(path).is_dir():
         raise RequestError(
-            f"{path}: expected a picture file to write, like sheet.png, got another name. Choose "
-            "one."
+            f"{path}: expected the name of an image file, like sheet.png, got another. Choose one."
         )
 
 
 def save_picture(picture: Image.Image, path: str) -> None:
-    """Writes a picture whole or not at all.
+    """Writes an image file atomically.
 
     Raises:
       RequestError: It cannot be written.
@@ -34,4 +35,4 @@ def save_picture(picture: Image.Image, path: str) -> None:
         filesystem.write(path, data.getvalue())
     except (OSError, ValueError, KeyError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise RequestError(f"{path}: expected a picture file to write, got: {reason}.") from error
+        raise RequestError(f"{path}: expected a writable image file, got: {reason}.") from error

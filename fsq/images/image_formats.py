@@ -1,7 +1,7 @@
-"""Opening image files: which format, what size, one picture or several; nothing is decoded yet.
+"""Image headers: format, size and number of images of a file, before it is decoded.
 
-Pillow's plugins are called by name, not through `Image.open`: that one has a
-pixel limit of its own, and its messages hold addresses in memory.
+Pillow's plugins are called directly, not through `Image.open`, which has a pixel
+limit of its own, and whose messages contain memory addresses.
 """
 
 import io
@@ -24,7 +24,7 @@ from fsq.images.png_fast_path import ReadPng, png_size, read_png
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _PLUGINS: dict[str, Any] = {
     "PNG": PngImageFile,
-    # Cameras write JPEGs with a preview behind the picture (MPO); read so, they are plain JPEGs.
+    # Cameras write JPEGs with a preview after the image (MPO), which this plugin ignores.
     "JPEG": JpegImageFile,
     "WEBP": WebPImageFile,
     "BMP": BmpImageFile,
@@ -41,12 +41,12 @@ _BEGINNINGS = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
-# Two letters are too few to tell a BMP from a text; the length of its header tells.
+# The two letters "BM" may begin a text too, so the length of the header is compared.
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 
 
 class EndsEarlyError(BadImageError):
-    """The file is cut off."""
+    """The file is truncated."""
 
     def __init__(self, format_name: str):
         super().__init__(f"expected a whole {format_name}, got one that ends early")
@@ -57,21 +57,21 @@ class OpenedImage(NamedTuple):
 
     Attributes:
       image: Pillow's image, not decoded.
-      png: The file as read by us, if it is a PNG.
+      png: The checked file, if it is a PNG.
     """
 
     image: ImageFile
     png: ReadPng | None = None
 
     def has_more(self) -> bool:
-        """Says whether there are more pictures behind the first; a GIF is searched for them."""
+        """Returns whether there are more images after the first; a GIF is searched for them."""
         if self.png is not None:
             return self.png.animated
         return getattr(self.image, "is_animated", False)
 
 
 def format_of(data: bytes) -> str | None:
-    """Names the format by the first bytes; None if it is none of ours."""
+    """Detects the format from the first bytes; None if it is not supported."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     header_bytes = int.from_bytes(data[14:18], "little")
@@ -83,11 +83,11 @@ def format_of(data: bytes) -> str | None:
 def open_image(data: bytes, format_name: str, *, max_pixels: int) -> OpenedImage:
     """Reads the header of a file.
 
-    The size is checked before Pillow sees the file where Pillow would take
-    memory for the pixels on opening it.
+    The size is checked before Pillow opens the file if Pillow would allocate the
+    pixels on opening it.
 
     Raises:
-      BadImageError: There are too many pixels, or pixels that Pillow would give wrongly.
+      BadImageError: There are too many pixels, or Pillow would decode them wrongly.
       Exception: Whatever Pillow raises on a damaged header.
     """
     match format_name:
@@ -108,9 +108,7 @@ def open_image(data: bytes, format_name: str, *, max_pixels: int) -> OpenedImage
     _check_size(image.size, max_pixels)
     match image:
         case JpegImageFile() if image.mode == "CMYK" and "adobe" not in image.info:
-            raise BadImageError(
-                "expected a CMYK JPEG to say if it is inverted, got no Adobe marker"
-            )
+            raise BadImageError("expected a CMYK JPEG with an Adobe marker, got none")
         case TiffImageFile():
             _check_tiff(image)
     return OpenedImage(image)
@@ -121,13 +119,13 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     if width * height > max_pixels:
         raise BadImageError(f"expected at most {max_pixels:,} pixels, got {width} x {height}")
     if width * height == 0:
-        raise BadImageError(f"expected pixels, got {width} x {height}")
+        raise BadImageError(f"expected at least one pixel, got {width} x {height}")
 
 
 class _PillowsLimitOff:
-    """Switches Pillow's own pixel limit off as long as one of our threads is decoding.
+    """Switches Pillow's pixel limit off while any of our threads is decoding.
 
-    It is a global of Pillow's; whoever else uses Pillow in this process gets it back.
+    The limit is a global variable; it is restored for other users of Pillow in this process.
     """
 
     def __init__(self) -> None:
@@ -152,7 +150,7 @@ pillows_limit_off = _PillowsLimitOff()
 
 
 def _gif_size(data: bytes) -> tuple[int, int]:
-    """The screen, grown to the first frame where that reaches beyond it, as Pillow does."""
+    """Returns the size of the screen, extended to contain the first frame, as Pillow does."""
     width, height = struct.unpack_from("<HH", data, 6)
     at = 13 + ((6 << (data[10] & 7)) if data[10] & 0x80 else 0)
     while data[at] not in b",;":
@@ -178,21 +176,21 @@ def _webp_size(data: bytes) -> tuple[int, int]:
         case b"VP8 ":
             width, height = struct.unpack_from("<HH", data, 26)
             return width & 0x3FFF, height & 0x3FFF
-    raise BadImageError("expected a WEBP that begins with its picture, got another chunk")
+    raise BadImageError("expected a WEBP that begins with image data, got another chunk")
 
 
 def _check_tiff(image: TiffImageFile) -> None:
-    """Refuses what Pillow would give darkened, inverted, wrapped around or in part."""
+    """Refuses files that Pillow would decode darkened, inverted, wrapped around or in part."""
     tags = image.tag_v2
     bits = max(tags.get(258, (1,)))
     if any(kind != 1 for kind in tags.get(339, (1,))) or bits not in (1, 2, 4, 8, 16):
-        raise BadImageError("expected unsigned integers of 1 to 8 or 16 bits, got other samples")
+        raise BadImageError("expected unsigned samples of 1 to 8 or 16 bits, got other samples")
     if bits == 16 and tags.get(262) == 0:
         raise BadImageError("expected 0 to be black in 16-bit grey, got 0 as white")
     if tags.get(254, 0) & 1:
-        raise BadImageError("expected the picture first in its TIFF, got a preview of it")
+        raise BadImageError("expected the full image first in a TIFF, got a preview")
     width, height = image.size
     boxes = [tile.extents or (0, 0, width, height) for tile in image.tile]
     covered = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
     if covered < width * height:
-        raise BadImageError("expected a whole TIFF, got one without some of its strips")
+        raise BadImageError("expected a whole TIFF, got one with missing strips")

@@ -1,12 +1,12 @@
-"""Plain JPEGs, without what Pillow spends on each file and on each pixel.
+"""JPEG fast path: plain JPEGs decoded without Pillow's cost per file and per pixel.
 
-Small JPEGs are what research datasets are made of, and half of their time goes
-into opening them: Pillow keeps every segment of the header, makes a file of the
-bytes and asks around how to read it. Large ones are copied piece by piece from
-its memory into an array. Where a header says nothing but what picture follows,
-both can be left out: libjpeg-turbo, Pillow's own decoder, writes into an array.
-Its warnings count as failures here: a file is taken only if it is whole, and
-what becomes of any other is Pillow's to say.
+Research datasets are made of small JPEGs, and half of their decoding time is
+Pillow opening them: it keeps every segment of the header, wraps the bytes in a
+file and tries its plugins. Large ones are copied piece by piece from Pillow's
+memory into an array. If a header contains nothing special, both are avoided:
+libjpeg-turbo, Pillow's own decoder, writes into an array directly. Its warnings
+count as failures here: only intact files are decoded, all others are left to
+Pillow.
 """
 
 import functools
@@ -24,11 +24,11 @@ _QUANTIZATION = b"\xff\xdb"
 _FRAMES = (b"\xff\xc0", b"\xff\xc1", b"\xff\xc2")  # baseline, extended, progressive
 _JFIF = b"\xff\xe0"
 _ADOBE = b"\xff\xee"
-# EXIF, profiles, previews and others that libjpeg passes over: all but those two.
+# EXIF, profiles, previews and others that libjpeg skips: all but JFIF and Adobe.
 _APPLICATIONS = frozenset(bytes((0xFF, code)) for code in (*range(0xE1, 0xEE), 0xEF))
 _LONGEST_HEADER = 2**16
 _SMALL_PIXELS = 2**20
-_MOST_PIXELS = 2**29  # their bytes are counted in 31 bits
+_MOST_PIXELS = 2**29  # the decoder counts bytes in 31 bits
 
 
 class _Frame(NamedTuple):
@@ -37,25 +37,25 @@ class _Frame(NamedTuple):
 
 
 def decode_plain_jpeg(data: bytes, channels: int, *, max_pixels: int = 2**20) -> np.ndarray | None:
-    """Decodes a JPEG whose header is tables, one frame, and at most JFIF, Adobe and comments.
+    """Decodes a JPEG whose header has only tables, one frame, JFIF, Adobe and comments.
 
     Args:
       data: The bytes of a file.
       channels: 1 for grey, 3 for RGB; converted as Pillow does.
-      max_pixels: A larger picture is left to Pillow.
+      max_pixels: A larger image is left to Pillow.
 
     Returns:
-      uint8 [H, W, channels], the pixels that Pillow would give; or None if the
-      file is of another kind, damaged or too large, and Pillow has to look.
+      uint8 [H, W, channels], the same pixels as Pillow's; None if the file is of
+      another kind, damaged or too large, and left to Pillow.
     """
     if not data.startswith(_BEGIN):
         return None
-    # These bytes may stand in a table or comment too; what is before them is no header then.
+    # A table or comment may contain these bytes too; then the header before them is not valid.
     scan = data.find(_SCAN, 0, _LONGEST_HEADER)
     frame = _read_header(data[:scan]) if scan > 0 else None
     if frame is None or frame.num_pixels > max_pixels:
         return None
-    # What was cut off or lies of its size should take no memory here.
+    # Do not allocate memory for a truncated file, or one with a wrong size in its header.
     if frame.num_pixels > _SMALL_PIXELS and not data.endswith(_END):
         return None
     mode = "GRAY" if frame.channels == channels == 1 else "RGB"
@@ -65,21 +65,21 @@ def decode_plain_jpeg(data: bytes, channels: int, *, max_pixels: int = 2**20) ->
         )
         if pixels.shape[2] == channels:
             return pixels
-        # The brightness in the file is not quite that of its RGB, which is what Pillow takes.
+        # Pillow makes grey from RGB, which differs slightly from the brightness in the file.
         return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
-    # It ends early, is damaged, has factors that are not known, or is too large after all.
+    # Truncated, damaged, with unsupported subsampling, or too large for memory.
     except (ValueError, MemoryError):
         return None
 
 
 def without_applications(data: bytes) -> bytes:
-    """Leaves EXIF, colour profiles and the like out of the header of a JPEG.
+    """Removes EXIF, colour profiles and other application segments from a JPEG's header.
 
     Args:
-      data: The bytes of a file that begins like one.
+      data: The bytes of a file that begins like a JPEG.
 
     Returns:
-      The file without them; from where its header is damaged, it stays as it is.
+      The file without them; what follows a damaged segment is not changed.
     """
     kept, at = [data[:2]], 2
     while data[at : at + 2] != _SCAN:
@@ -92,9 +92,9 @@ def without_applications(data: bytes) -> bytes:
     return b"".join((*kept, data[at:]))
 
 
-@functools.lru_cache(maxsize=16)  # files of one writer often share theirs
+@functools.lru_cache(maxsize=16)  # files of one writer often have the same header
 def _read_header(header: bytes) -> _Frame | None:
-    """Reads what is before the scan; None unless Pillow would read all of it without a fault."""
+    """Reads the header before the scan; None unless Pillow would accept all of it."""
     frame = None
     at = len(_BEGIN)
     while at < len(header):
@@ -107,7 +107,7 @@ def _read_header(header: bytes) -> _Frame | None:
         if marker in _SKIPPED:
             continue
         if marker == _QUANTIZATION:
-            # Each of 8 bits: a number, and 64 values.
+            # 8-bit tables: an index and 64 values each.
             plain = len(segment) % 65 == 0 and all(number < 16 for number in segment[::65])
         elif marker in _FRAMES:
             plain = frame is None and _is_plain_frame(segment)
@@ -124,7 +124,7 @@ def _read_header(header: bytes) -> _Frame | None:
 
 
 def _is_plain_frame(segment: bytes) -> bool:
-    """Of 8 bits, and of 1 or 3 components that are all there."""
+    """Returns whether a frame has 8 bits and 1 or 3 components, all of them described."""
     return (
         len(segment) in (9, 15)
         and segment[0] == 8

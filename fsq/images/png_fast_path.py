@@ -1,9 +1,9 @@
-"""PNGs: the plainest without Pillow's cost per file, all others made safe for Pillow.
+"""PNG fast path: plain PNGs decoded without Pillow, all others checked and cleaned for Pillow.
 
-Small PNGs are what research datasets are made of, and Pillow spends most of
-its time on them in Python, holding the interpreter. A file that is nothing but
-one 8-bit grey or RGB picture, whole by its own checksums, has only one possible
-meaning; any other is checked here and decoded by Pillow.
+Research datasets are made of small PNGs, on which Pillow spends most of its time
+in Python, holding the GIL. A file with a single 8-bit grey or RGB image and valid
+checksums can be decoded in only one way; any other is checked here and decoded by
+Pillow.
 """
 
 import functools
@@ -17,7 +17,7 @@ from fsq.errors import BadImageError
 
 _BEGIN = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _END = b"\0\0\0\0IEND\xaeB`\x82"
-# Signature and header, then the length of the pixels and what should be their name.
+# Signature and header, then length and name of the next chunk.
 _FRONT = struct.Struct(">33sI4s")
 _MOST_PLAIN_PIXELS = 2**20
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
@@ -32,21 +32,21 @@ _PASSES = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-# By channels: 8 bits, the number of the colour type, and the only methods there are.
+# By channels: 8 bits, number of the colour type, compression, filter, interlacing.
 _KINDS = {1: bytes((8, 0, 0, 0, 0)), 3: bytes((8, 2, 0, 0, 0))}
 
 
 def decode_plain_png(data: bytes, channels: int, *, max_pixels: int = 2**20) -> np.ndarray | None:
-    """Decodes a PNG made of one header, one block of pixels and an end.
+    """Decodes a PNG that consists of a header, one chunk of pixels and an end.
 
     Args:
       data: The bytes of a file.
       channels: 1 for grey, 3 for RGB; nothing is converted.
-      max_pixels: A larger picture is left to Pillow, and so is any above 2^20 pixels.
+      max_pixels: A larger image is left to Pillow, as is any above 2^20 pixels.
 
     Returns:
-      uint8 [H, W, channels], the pixels that Pillow would give; or None if the
-      file is of another kind, damaged or too large, and Pillow has to look.
+      uint8 [H, W, channels], the same pixels as Pillow's; None if the file is of
+      another kind, damaged or too large, and left to Pillow.
     """
     if not _is_plain(data, channels, max_pixels):
         return None
@@ -64,7 +64,7 @@ def _load_cv2() -> Any:
 
 
 def _is_plain(data: bytes, channels: int, max_pixels: int) -> bool:
-    # 57 bytes are all but the pixels: signature 8, header 25, two chunks' frames 12 each.
+    # 57 bytes without the pixels: signature 8, header 25, framing of two chunks 12 each.
     if len(data) < 57:
         return False
     header, size, name = _FRONT.unpack_from(data)
@@ -73,7 +73,7 @@ def _is_plain(data: bytes, channels: int, max_pixels: int) -> bool:
         and size == len(data) - 57
         and _is_plain_header(header, channels, max_pixels)
         and data.endswith(_END)
-        # A copy of what is small takes less than a view of it.
+        # For small data a copy is cheaper than a view.
         and zlib.crc32(data[37:-16]) == int.from_bytes(data[-16:-12])
     )
 
@@ -90,13 +90,13 @@ def _is_plain_header(header: bytes, channels: int, max_pixels: int) -> bool:
 
 
 class ReadPng(NamedTuple):
-    """A PNG with nothing left in it but what decides the pixels.
+    """A checked PNG, reduced to the chunks that decide the pixels.
 
     Attributes:
       data: The file: header, palette, transparency, EXIF, pixels, end.
-      animated: It was an APNG; the picture is the one that is shown without animation.
-      transparent_grey: The one grey of 0 to 255 that is transparent, if there is one.
-      num_colours: The size of the palette, if pixels are numbers of its colours.
+      animated: Whether it was an APNG; the image is the one shown without animation.
+      transparent_grey: The transparent grey, 0 to 255; None if there is none.
+      num_colours: Size of the palette, if pixels are palette indices.
       pixels: The compressed pixels.
     """
 
@@ -111,7 +111,7 @@ def png_size(data: bytes) -> tuple[int, int]:
     """Reads width and height.
 
     Raises:
-      BadImageError: The file does not begin with a header that is whole.
+      BadImageError: The file does not begin with an intact header.
     """
     if len(data) < 33:
         raise BadImageError("expected a whole PNG, got one that ends early")
@@ -121,16 +121,16 @@ def png_size(data: bytes) -> tuple[int, int]:
 
 
 def read_png(data: bytes) -> ReadPng:
-    """Checks that a PNG is whole, and leaves its text, times and colour profiles out.
+    """Checks a PNG, and removes its text, times and colour profiles.
 
-    Pillow checks no checksum of pixels, leaves missing rows black, and gives a
-    file up for the size of its texts and profiles, which we do not use.
+    Pillow does not check the checksum of pixels, leaves missing rows black, and
+    refuses a file with large texts and profiles, which are not used here.
 
     Args:
       data: The bytes of a file whose header `png_size` has read.
 
     Raises:
-      BadImageError: It is damaged, or means what Pillow would not give.
+      BadImageError: It is damaged, or Pillow would decode it wrongly.
     """
     chunks = _read_chunks(data)
     depth, colour = data[24], data[25]
@@ -139,7 +139,7 @@ def read_png(data: bytes) -> ReadPng:
     grey = None
     if transparent := chunks.get(b"tRNS"):
         if depth == 16:
-            raise BadImageError("expected 16 bits without a transparent colour, got one")
+            raise BadImageError("expected a 16-bit PNG without a transparent colour, got one")
         if colour == 0:
             grey = int.from_bytes(transparent[0]) * 255 // (2**depth - 1)
     wanted = [
@@ -157,7 +157,7 @@ def read_png(data: bytes) -> ReadPng:
 
 
 def _read_chunks(data: bytes) -> dict[bytes, list[memoryview]]:
-    """Returns the contents of all chunks by their name, each checked."""
+    """Returns the contents of all chunks by name, after checking their checksums."""
     chunks: dict[bytes, list[memoryview]] = {}
     view, at, name = memoryview(data), 8, b""
     while name != b"IEND":
@@ -171,22 +171,25 @@ def _read_chunks(data: bytes) -> dict[bytes, list[memoryview]]:
         at = end
     if unknown := [name for name in chunks if name[:1].isupper() and name not in _CRITICAL]:
         label = unknown[0].decode("ascii", "replace")
-        raise BadImageError(f"expected a PNG of known chunks, got {label!r}, which is critical")
+        raise BadImageError(f"expected known critical chunks in a PNG, got {label!r}")
     return chunks
 
 
 def check_pixels(png: ReadPng, decoded: np.ndarray) -> None:
-    """Refuses what Pillow decoded though something was missing.
+    """Refuses an incomplete file that Pillow decoded.
 
-    It leaves missing rows black. Unpacking the pixels a second time to count
-    them is dear, so it is done only if the last row is black, or interlaced.
+    Pillow leaves missing rows black. Decompressing the pixels a second time to count
+    them is expensive, so it is done only if the last row is black, or interlaced.
 
     Args:
       png: The file.
-      decoded: Its pixels as Pillow gives them before any conversion, [H, W] or [H, W, C].
+      decoded: Its pixels as decoded by Pillow, before any conversion, [H, W] or [H, W, C].
+
+    Raises:
+      BadImageError: Rows are missing, or an index is outside the palette.
     """
     if png.num_colours is not None and decoded.max() >= png.num_colours:
-        raise BadImageError("expected colours of the palette, got one beyond its end")
+        raise BadImageError("expected indices in the palette, got one beyond its end")
     width, height, depth, colour = struct.unpack_from(">IIBB", png.data, 16)
     interlaced = bool(png.data[28])
     if interlaced or not decoded[-1].any():
@@ -196,7 +199,7 @@ def check_pixels(png: ReadPng, decoded: np.ndarray) -> None:
 
 
 def _pixel_bytes(width: int, height: int, bits: int, interlaced: bool) -> int:
-    """Counts the bytes that the pixels unpack to; each row has one more, for its filter."""
+    """Returns the size of the decompressed pixels; each row has one more byte, for its filter."""
     total = 0
     for left, top, right, down in _PASSES if interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(width - left) // right), -(-(height - top) // down)
@@ -205,7 +208,7 @@ def _pixel_bytes(width: int, height: int, bits: int, interlaced: bool) -> int:
 
 
 def _holds(blocks: list[memoryview], wanted: int) -> bool:
-    """Says whether the compressed blocks hold so many bytes, never holding many at once."""
+    """Returns whether the blocks decompress to at least `wanted` bytes, in little memory."""
     inflate, total = zlib.decompressobj(), 0
     for block in blocks:
         for at in range(0, len(block), 2**14):

@@ -1,4 +1,4 @@
-"""What an encoder takes of an image, and which image files are decoded at all."""
+"""Image spec: size, channels and range of an encoder's images; which image files are decoded."""
 
 import math
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from fsq.validation import FrozenModel
 
 
 class DecodeRules(FrozenModel):
-    """Which image files are decoded, where that is a matter of choice."""
+    """Which image files are decoded: size limit, animated and truncated files."""
 
     max_pixels: Annotated[int, pydantic.Field(ge=1)] = 178_000_000
     animated: Literal["refuse", "first_frame"] = "refuse"
@@ -20,7 +20,7 @@ DEFAULT_RULES = DecodeRules()
 
 
 class ImageSpec(FrozenModel):
-    """What an encoder takes: size, channels, pixel range, resize rule."""
+    """Input of an encoder: size, channels, pixel range, resize rule."""
 
     size_pixels: Annotated[int, pydantic.Field(ge=4, le=4096)]
     channels: Literal[1, 3]
@@ -37,5 +37,5 @@ class ImageSpec(FrozenModel):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """[S, S, C] of a fitted image."""
+        """Shape of a fitted image, [S, S, C]."""
         return (self.size_pixels, self.size_pixels, self.channels)

@@ -1,1 +1,1 @@
-"""Finite scalar quantization: the lattice in exact integers, and the layers over it."""
+"""Quantizers: FSQ in exact integer arithmetic and as Keras layers, residual FSQ, VQ."""

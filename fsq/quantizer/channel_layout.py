@@ -1,4 +1,4 @@
-"""Where a tensor keeps its channels: data format and codebooks."""
+"""Channel layout of a tensor: data format and split into codebooks."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ from fsq.quantizer.lattice import Levels
 
 @dataclasses.dataclass(frozen=True)
 class Channels:
-    """c codebooks of D channels each, behind or after the batch dimension.
+    """c codebooks of D channels each, in the last dimension or the one after the batch.
 
     Inside a layer channels are last and, with several codebooks, split: [..., c, D].
     """
@@ -29,11 +29,11 @@ class Channels:
 
     @property
     def count(self) -> int:
-        """Channels in all, c * D."""
+        """Number of channels, c * D."""
         return self.num_codebooks * len(self.levels)
 
     def check(self, shape: Any, dim: int | None = None) -> None:
-        """Raises a ValueError unless there are as many channels as expected, c * D or dim."""
+        """Raises a ValueError unless there are c * D channels, or `dim` if given."""
         shape = tuple(shape)
         first = self.data_format == "channels_first" and len(shape) > 1
         if not first and dim is None and self.num_codebooks == 1:
@@ -50,7 +50,7 @@ class Channels:
             )
 
     def check_tokens(self, shape: Any) -> None:
-        """Raises a ValueError unless several codebooks have a token each."""
+        """Raises a ValueError unless there is a token per codebook, if there are several."""
         shape = tuple(shape)
         if self.num_codebooks > 1 and shape[-1:] != (self.num_codebooks,):
             raise ValueError(
@@ -59,7 +59,7 @@ class Channels:
             )
 
     def to_last(self, x: Any) -> Any:
-        """Moves the channels of a tensor from outside to the end."""
+        """Moves the channels of a tensor to the last dimension."""
         return ops.moveaxis(x, 1, -1) if self._moves(x) else x
 
     def from_last(self, x: Any) -> Any:
@@ -67,7 +67,7 @@ class Channels:
         return ops.moveaxis(x, -1, 1) if self._moves(x) else x
 
     def split(self, x: Any) -> Any:
-        """[..., c * D] to [..., c, D]; one codebook keeps its shape."""
+        """Splits [..., c * D] to [..., c, D]; with one codebook the shape stays."""
         if self.num_codebooks == 1:
             return x
         return ops.reshape(x, (*ops.shape(x)[:-1], self.num_codebooks, len(self.levels)))

@@ -1,4 +1,4 @@
-"""How a codebook is used: counts to entropy, perplexity, dead codes. NumPy only."""
+"""Codebook usage: entropy, perplexity and share of used codes, from counts. NumPy only."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ __all__ = ["Usage", "channel_entropy_bits", "usage_of_counts", "usage_of_tokens"
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """What a histogram of tokens says.
+    """Statistics of a histogram of tokens.
 
     Attributes:
-      tokens: How many tokens were counted.
-      used: How many different codes occur.
+      tokens: Number of tokens counted.
+      used: Number of different codes that occur.
       usage: used / vocab_size, in [0, 1].
       perplexity: exp of the entropy, in [1, vocab_size].
       entropy_bits: Entropy of one token, in bits.
@@ -36,7 +36,7 @@ def usage_of_counts(counts: np.ndarray, vocab_size: int | None = None) -> Usage:
     Args:
       counts: Non-negative integers, one per code; codes that do not occur may
         be left out if vocab_size is given.
-      vocab_size: How many codes there are; len(counts) if None.
+      vocab_size: Number of codes; len(counts) if None.
 
     Returns:
       The usage; all zero if nothing was counted.
@@ -79,7 +79,7 @@ def channel_entropy_bits(tokens: Any, levels: Sequence[int]) -> tuple[float, ...
       levels: Values per channel, length D.
 
     Returns:
-      D numbers; a channel at 0 carries nothing. All 0 if there are no tokens.
+      D numbers; a channel at 0 is constant. All 0 if there are no tokens.
 
     Raises:
       ValueError: A token is not an integer or lies outside the lattice.

@@ -1,4 +1,4 @@
-"""The FSQ layer: latents in, codes out; codes to tokens and back, exactly."""
+"""FSQ layer: latents to codes, codes to tokens and back, exactly."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,34 +24,34 @@ class FSQ(keras.layers.Layer):
     """Quantizes each channel of a latent to a few values (Finite Scalar Quantization).
 
     Bound and rounding are computed in float32 under every policy (float64 for
-    float64), index arithmetic exactly. Codes leave in the compute dtype.
+    float64), indices in integers. Codes are returned in the compute dtype.
 
-    Where values are concrete, bad ones raise. In a compiled graph nothing can
-    raise, so they are marked instead of wrapped: latents or codes outside the
-    lattice, NaN among them, give the token -1, and such a token decodes to NaN.
+    Invalid concrete values raise an error. A compiled graph cannot raise, so it
+    marks them: latents or codes outside the lattice, or NaN, give the token -1,
+    and that token decodes to NaN.
 
-    With `num_codebooks=c` the channels are c groups of D, each with a token of
-    its own: token shape [..., c], as c separate layers would give. With `dim`,
-    learned linear maps lead from dim channels to c * D and back.
+    With `num_codebooks=c` the channels are c groups of D with a token each: token
+    shape [..., c], equal to the tokens of c separate layers. With `dim`, learned
+    linear maps project dim channels to c * D and back.
 
     Args:
       levels: Values per channel, length D, each in [3, 1001]; with the preset 'symmetric' from 2,
         with 'ifsq' odd. The paper's sets are [8, 6, 5] for 2^8 tokens, [8, 5, 5, 5] for 2^10,
         [7, 5, 5, 5, 5] for 2^12; `fsq.levels_for(size)` finds others.
       preset: Bound preset: 'atanh', 'official', 'torch', 'symmetric' or 'ifsq', see `presets`.
-      eps: Margin of the bound; 'symmetric' and 'ifsq' have none.
+      eps: Margin of the bound; not used by 'symmetric' and 'ifsq'.
       hard_clamp: Clips instead of tanh; 'torch' and 'symmetric' only, see `presets`.
       num_codebooks: Groups of channels, c.
       dim: Channels of input and output, mapped to c * D and back; None for c * D and no maps.
       data_format: 'channels_last', or 'channels_first' for inputs, codes and outputs [B, D, ...].
-      noise_dropout: Share of values that get uniform noise, one step wide, instead of rounding
-        while training. Tokens are never noisy. Source: arXiv:2411.19842.
+      noise_dropout: Fraction of values that get uniform noise, one step wide, instead of
+        rounding during training. Tokens never have noise. Source: arXiv:2411.19842.
       seed: Seed of the noise.
-      raise_on_nan: Looks for NaN in latents and raises, naming how many. In a compiled graph,
-        and without the switch, NaN stays NaN in codes, and the token is -1.
+      raise_on_nan: Raises an error with the number of NaN in concrete latents. Otherwise, and
+        in a compiled graph, NaN stays NaN in codes, and the token is -1.
 
     Raises:
-      ValueError: A bad level, preset, eps, or option.
+      ValueError: An invalid level, preset, eps, or option.
 
     Source: Mentzer et al. 2023, arXiv:2309.15505.
 
@@ -88,11 +88,11 @@ class FSQ(keras.layers.Layer):
         self.data_format = data_format
         self._channels = Channels(self.levels, self.num_codebooks, data_format)
         if not 0 <= noise_dropout <= 1:
-            raise ValueError(f"noise_dropout: expected a share in [0, 1], got {noise_dropout}.")
+            raise ValueError(f"noise_dropout: expected a value in [0, 1], got {noise_dropout}.")
         self.noise_dropout = float(noise_dropout)
         self.seed = seed
         self.raise_on_nan = bool(raise_on_nan)
-        # A generator is a weight; without noise the layer has none.
+        # A seed generator is a weight, so it is made only if there is noise.
         self._noise = keras.random.SeedGenerator(seed) if noise_dropout else None
 
     @property
@@ -112,7 +112,7 @@ class FSQ(keras.layers.Layer):
 
     @property
     def codebook(self) -> np.ndarray:
-        """All codes, float32 [codebook_size, D]; made on demand, at most 2**24 of them."""
+        """All codes, float32 [codebook_size, D]; computed on access, at most 2**24 codes."""
         return lattice.codebook(self.levels, symmetric=self._symmetric)
 
     def codebook_chunk(self, start: int, stop: int) -> np.ndarray:
@@ -120,10 +120,10 @@ class FSQ(keras.layers.Layer):
         return lattice.codebook(self.levels, start, stop, symmetric=self._symmetric)
 
     def build(self, input_shape: Any) -> None:
-        """Checks the number of channels and makes the linear maps if `dim` is set."""
+        """Checks the number of channels and adds the linear maps if `dim` is set."""
         self._channels.check(input_shape, self.dim)
         if self.dim is not None:
-            # Weights of the layer itself, and never cast to half precision: tokens must not move
+            # Weights of the layer itself, not Dense layers, and never cast: tokens must not change
             # when a model is quantized to int8, or computes in bfloat16.
             for name, shape in (
                 ("project_in", (self.dim, self.num_channels)),
@@ -135,7 +135,7 @@ class FSQ(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, z: Any, training: bool | None = None) -> Any:
-        """Quantizes latents [..., dim or c * D]: codes in [-1, 1], mapped back to dim if given.
+        """Quantizes latents [..., dim or c * D] to codes in [-1, 1], projected to dim if given.
 
         NaN stays NaN.
         """
@@ -152,51 +152,50 @@ class FSQ(keras.layers.Layer):
         return input_shape
 
     def project_in(self, z: Any) -> Any:
-        """Maps inputs [..., dim] to the latents [..., c * D] that are bounded, in float32 or 64.
+        """Projects inputs [..., dim] to latents [..., c * D], in float32 or float64.
 
-        Without `dim` they are the inputs.
+        Without `dim` the latents are the inputs.
         """
         z = ops.convert_to_tensor(z)
         return self._channels.from_last(self._enter(ops.cast(z, self.compute_dtype)))
 
     def project_out(self, codes: Any) -> Any:
-        """Maps codes [..., c * D] to outputs [..., dim]; without `dim` as they are."""
+        """Projects codes [..., c * D] to outputs [..., dim]; without `dim` returns the codes."""
         codes = ops.convert_to_tensor(codes)
         self._channels.check(codes.shape)
         codes = ops.cast(codes, indexing.float_dtype(codes))
         return self._leave(self._map("project_out", self._channels.to_last(codes)))
 
     def latents_to_indices(self, z: Any) -> Any:
-        """Turns latents into tokens without the detour over codes.
+        """Converts latents to tokens directly, without computing codes.
 
         Args:
-          z: What the layer is called with: floats [..., D], [..., c * D] or [..., dim].
+          z: Inputs of the layer: floats [..., D], [..., c * D] or [..., dim].
 
         Returns:
           Integers in [0, codebook_size), shape [...], with several codebooks
           [..., c]; int32 up to 2**31 - 1 codes, else int64. A latent with a NaN
-          in it gives -1. Always of clean codes, noise or not.
+          gives -1. Noise is never added.
         """
         z = ops.convert_to_tensor(z)
-        # What `layer(z)` would see: Keras casts a layer's input to the compute dtype.
+        # As in `layer(z)`: Keras casts a layer's input to the compute dtype.
         bounded = self._bound(self._enter(ops.cast(z, self.compute_dtype)))
         lowest = bound_constants(self.levels, self.preset, self.eps).lowest
         return indexing.steps_to_indices(round_bound(bounded, self.preset), lowest, self.levels)
 
     def codes_to_indices(self, codes: Any) -> Any:
-        """Turns codes into tokens.
+        """Converts codes to tokens.
 
         Args:
           codes: Floats on the lattice, shape [..., D] or [..., c * D], in any float type that
-            can tell the levels apart.
+            resolves the levels.
 
         Returns:
           Integers in [0, codebook_size), shape [...]; see `latents_to_indices`.
 
         Raises:
-          ValueError: A code is NaN, lies outside the lattice or far between its
-            points, the last dimension is not D, or the float type is too
-            coarse for the levels.
+          ValueError: A code is NaN or not on the lattice, the last dimension is
+            not D, or the float type is too coarse for the levels.
         """
         codes = ops.convert_to_tensor(codes)
         self._channels.check(codes.shape)
@@ -214,12 +213,12 @@ class FSQ(keras.layers.Layer):
         if values is not None and (values < 0).any():
             raise ValueError(
                 f"codes_to_indices: expected codes on the lattice of {list(self.levels)}, "
-                f"got {int((values < 0).sum())} outside it, between its points or NaN."
+                f"got {int((values < 0).sum())} off it or NaN."
             )
         return indices
 
     def indices_to_codes(self, indices: Any) -> Any:
-        """Turns tokens into codes; the inverse of `codes_to_indices`.
+        """Converts tokens to codes; the inverse of `codes_to_indices`.
 
         Args:
           indices: Integers in [0, codebook_size), shape [...], with several codebooks [..., c].
@@ -280,7 +279,7 @@ class FSQ(keras.layers.Layer):
         return self._leave(self._channels.join(codes))
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "levels": list(self.levels),
@@ -297,15 +296,15 @@ class FSQ(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "FSQ":
-        """Makes a layer from `get_config`; checks the preset first."""
-        # First, because Keras buries an error of the constructor under the whole config.
+        """Makes a layer from what `get_config` returned."""
+        # Checked first, because Keras wraps an error of the constructor in the whole config.
         check_preset(config.get("preset", "atanh"), lattice.check_levels(config["levels"]))
         layer: FSQ = super().from_config(config)
         return layer
 
     def _enter(self, z: Any) -> Any:
-        """Inputs to float latents, channels last."""
-        # Checked again here, not only in build(): a single channel would be broadcast in silence.
+        """Converts inputs to float latents, channels last."""
+        # Checked here too, not only in build(): a single channel would be broadcast silently.
         self._channels.check(z.shape, self.dim)
         if self.dim is not None and not self.built:
             self.build(z.shape)
@@ -318,7 +317,7 @@ class FSQ(keras.layers.Layer):
         return ops.cast(self._channels.from_last(x), self.compute_dtype)
 
     def _map(self, name: str, x: Any) -> Any:
-        """A linear map, in the type of the bound."""
+        """Applies a linear map in the dtype of x."""
         if self.dim is None:
             return x
         kernel, bias = getattr(self, f"_{name}")

@@ -1,7 +1,7 @@
-"""Codes, digits and tokens as tensors, in backend-neutral Keras ops; NumPy's are in `lattice`.
+"""Conversions between codes, digits and tokens in Keras ops; those in NumPy are in `lattice`.
 
-Where values are concrete, bad ones raise. In a compiled graph nothing can raise,
-so they are marked instead of wrapped: the token -1, the digit -1, the code NaN.
+Invalid concrete values raise an error. A compiled graph cannot raise, so it marks
+them: the token -1, the digit -1, the code NaN.
 """
 
 from typing import Any
@@ -19,9 +19,9 @@ def steps_to_indices(steps: Any, lowest: np.ndarray, levels: Levels) -> Any:
     """Joins rounded bound values into tokens.
 
     Args:
-      steps: Whole numbers in float32 or float64, channel d in lowest[d] + [0, levels[d]), or
+      steps: Integers in float32 or float64, channel d in lowest[d] + [0, levels[d]), or
         NaN; shape [..., D].
-      lowest: The step of digit 0 per channel.
+      lowest: The step of digit 0 in each channel.
       levels: Values per channel, length D.
 
     Returns:
@@ -33,29 +33,29 @@ def steps_to_indices(steps: Any, lowest: np.ndarray, levels: Levels) -> Any:
     check_token_dtype(levels)
     float_dtype = keras.backend.standardize_dtype(steps.dtype)
     if size <= 2 ** (np.finfo(float_dtype).nmant + 1):
-        # Every partial sum is a whole number that the float type holds exactly, whatever the
-        # order. One pass less than integers need, and one NaN spoils the sum: no other check.
+        # Every partial sum is an integer that the float type represents exactly, in any order.
+        # This saves a cast of the steps, and a NaN makes the sum NaN without another check.
         tokens = ops.sum(steps * constant(basis, float_dtype), axis=-1) + first
         return ops.cast(ops.where(tokens >= 0, tokens, -1), dtype)
     tokens = ops.sum(ops.cast(steps, dtype) * constant(basis, dtype), axis=-1)
-    # NaN becomes any integer, so it is looked for among the floats. A sum may be promoted to a
+    # A NaN cast to int is undefined, so it is detected in the floats. A sum may be promoted to a
     # wider type; the token type is fixed.
     valid = ops.sum(steps, axis=-1) > -(2.0**24)
     return ops.where(valid, ops.cast(tokens, dtype) + constant(first, dtype), constant(-1, dtype))
 
 
 def codes_to_digits(codes: Any, levels: Levels, *, symmetric: bool, tolerance: float) -> Any:
-    """Finds the digit of each code [..., D], as floats; -1 where it is NaN or off the lattice.
+    """Converts codes to digits, as floats [..., D]; -1 where a code is NaN or off the lattice.
 
     Args:
       codes: Floats, shape [..., D].
       levels: Values per channel, length D.
       symmetric: See `fsq.quantizer.lattice.code_centers`.
-      tolerance: How far from a digit a code may lie, in steps, up to 0.5.
+      tolerance: Largest distance of a code from its digit, in steps, up to 0.5.
     """
     dtype = keras.backend.standardize_dtype(codes.dtype)
     center = constant(lattice.code_centers(levels, symmetric=symmetric), dtype)
-    # Where the center is a digit, it is added after rounding: the sum is exact there.
+    # If the center is a digit, it is added after rounding, where the sum is exact.
     wide = codes * center + center if symmetric else codes * center
     steps = ops.round(wide)
     digits = steps if symmetric else steps + center
@@ -69,7 +69,7 @@ def codes_to_digits(codes: Any, levels: Levels, *, symmetric: bool, tolerance: f
 def digits_to_codes(
     digits: Any, levels: Levels, *, symmetric: bool, scale: np.ndarray | float = 1.0
 ) -> Any:
-    """Places digits [..., D] on [-1, 1], times a scale, in float32; others give NaN."""
+    """Converts digits [..., D] to codes in [-1, 1] times a scale, float32; invalid ones to NaN."""
     digits = ops.cast(digits, "float32")
     centers = lattice.code_centers(levels, symmetric=symmetric)
     codes = divide(digits - constant(centers, "float32"), np.array(centers) / scale)
@@ -78,13 +78,13 @@ def digits_to_codes(
 
 
 def digits_to_indices(digits: Any, levels: Levels) -> Any:
-    """Joins digits [..., D], integers or whole floats, into tokens [...].
+    """Joins digits [..., D], of an integer or float dtype, into tokens [...].
 
-    A digit outside its range gives the token -1.
+    A digit out of range gives the token -1.
     """
     dtype = lattice.token_dtype(lattice.vocab_size(levels))
     check_token_dtype(levels)
-    # Compared before the cast: one to 32 bits would wrap what lies far outside into the range.
+    # Compared before the cast, because a cast to 32 bits may wrap an invalid value into the range.
     found = keras.backend.standardize_dtype(digits.dtype)
     limits = constant(levels, found) if _holds(found, max(levels)) else None
     valid = digits >= 0 if limits is None else (digits >= 0) & (digits < limits)
@@ -95,22 +95,22 @@ def digits_to_indices(digits: Any, levels: Levels) -> Any:
 
 
 def indices_to_digits(indices: Any, levels: Levels) -> Any:
-    """Splits tokens [...] into int32 digits [..., D]; a token outside gives the digits -1.
+    """Splits tokens [...] into int32 digits [..., D]; a token out of range gives the digits -1.
 
     Raises:
-      ValueError: A concrete token outside the range, or not an integer.
+      ValueError: A concrete token is out of range, or not an integer.
     """
     size = lattice.vocab_size(levels)
     dtype = lattice.token_dtype(size)
     check_token_dtype(levels)
     values = concrete(indices)
     if values is not None:
-        # Also keeps 64-bit tokens whole where the backend would convert them to 32.
+        # Also, a backend that converts int64 to int32 would wrap tokens before they are checked.
         indices = lattice.check_tokens(values, size)
     indices = ops.convert_to_tensor(indices)
     if "int" not in keras.backend.standardize_dtype(indices.dtype):
         raise ValueError(f"tokens: expected integers, got {indices.dtype}.")
-    # Compared before the cast: one to 32 bits would wrap what lies far outside into the range.
+    # Compared before the cast, because a cast to 32 bits may wrap an invalid value into the range.
     found = keras.backend.standardize_dtype(indices.dtype)
     valid = (indices >= 0) & (indices < size) if _holds(found, size) else indices >= 0
     valid = ops.expand_dims(valid, -1)
@@ -120,7 +120,7 @@ def indices_to_digits(indices: Any, levels: Levels) -> Any:
 
 
 def _holds(dtype: str, number: int) -> bool:
-    """Whether a type can be that large; if not, none of its values needs comparing."""
+    """Returns whether a dtype can hold the number; if not, all its values are smaller."""
     return dtype.startswith(("float", "bfloat")) or number <= np.iinfo(dtype).max
 
 
@@ -129,32 +129,32 @@ def refuse_nan(z: Any) -> None:
     values = concrete(z)
     if values is not None and (bad := int(np.isnan(values.astype(np.float32)).sum())):
         raise ValueError(
-            f"FSQ: expected latents without NaN, got {bad} among {values.size}. Look for the cause "
-            "in the encoder; with raise_on_nan=False they give the token -1."
+            f"FSQ: expected latents without NaN, got {bad} in {values.size} values. Check the "
+            "encoder; with raise_on_nan=False they give the token -1."
         )
 
 
 def code_tolerance(dtype: str, levels: Levels, *, symmetric: bool) -> float:
-    """Returns how far from its digit a stored code can lie, in steps; a quarter, as a rule.
+    """Returns the largest distance of a stored code from its digit, in steps; mostly a quarter.
 
-    A code next to 1 is stored with an error of at most half a unit in the last place. What lies
-    further off is no code: a latent, say.
+    A code near 1 is stored with an error of at most half a unit in the last place. Values
+    farther off are not codes, but latents, say.
 
     Raises:
-      ValueError: The float type cannot tell the levels apart.
+      ValueError: The float type does not resolve the levels.
     """
     bits = {"bfloat16": 8, "float16": 11}.get(dtype)
     if bits is not None and max(lattice.code_centers(levels, symmetric=symmetric)) >= 2**bits:
         raise ValueError(
-            f"codes_to_indices: {dtype} cannot tell {max(levels)} levels apart. "
-            "Keep the codes in float32, or take tokens from latents_to_indices."
+            f"codes_to_indices: expected codes in a dtype that resolves {max(levels)} levels, got "
+            f"{dtype}. Keep the codes in float32, or use latents_to_indices."
         )
     widest = max(lattice.code_centers(levels, symmetric=symmetric))
     return 0.5 if dtype == "bfloat16" and widest >= 128 else 0.25
 
 
 def check_token_dtype(levels: Levels) -> None:
-    """Raises a ValueError where the backend makes 32 bits of 64 in silence, and 64 are needed."""
+    """Raises a ValueError if tokens need int64 and the backend silently uses int32."""
     size = lattice.vocab_size(levels)
     if lattice.token_dtype(size) == "int64" and keras.backend.backend() == "jax":
         found = keras.backend.standardize_dtype(ops.convert_to_tensor(np.int64(0)).dtype)
@@ -166,12 +166,12 @@ def check_token_dtype(levels: Levels) -> None:
 
 
 def float_dtype(x: Any) -> str:
-    """float64 stays; everything else is computed in float32, whatever the policy says."""
+    """Returns the dtype to compute in: float64 for float64, else float32, under any policy."""
     return "float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32"
 
 
 def concrete(x: Any) -> np.ndarray | None:
-    """Returns the values where they are known, None while a graph is traced."""
+    """Returns the values as an array, or None while a graph is traced."""
     if not keras.utils.is_keras_tensor(x):
         try:
             return ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)

@@ -1,4 +1,4 @@
-"""What latents say about a bound: saturated, or near a boundary. NumPy only."""
+"""Latent statistics: share of saturated values and of values near a boundary. NumPy only."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ BOUNDARY_WIDTH = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class LatentStatistics:
-    """Shares of all values of all channels, NaN left out.
+    """Statistics over all values of all channels; shares exclude NaN.
 
     Attributes:
-      values: How many values there were.
-      nan: How many were NaN.
-      saturated: Share where the bound's slope is below 1 % of its steepest, so that hardly any
-        gradient passes: |z + shift| above 3, or with a hard clamp outside it.
+      values: Number of values.
+      nan: Number of NaN.
+      saturated: Share where the bound's slope is below 1 % of its maximum, so that hardly any
+        gradient passes: |z + shift| above 3, or outside the range of a hard clamp.
       near_boundary: Share whose bounded value lies within 1e-3 of a step from the boundary
-        between two digits, so that small changes upstream change the token.
+        between two digits, so that small changes of a latent change the token.
     """
 
     values: int
@@ -48,10 +48,10 @@ def latent_statistics(
     *,
     hard_clamp: bool = False,
 ) -> LatentStatistics:
-    """Measures latents [..., D] against the bound, in float64.
+    """Computes the statistics of latents [..., D] under a bound, in float64.
 
     Raises:
-      ValueError: Bad levels or preset, or another last dimension than D.
+      ValueError: Invalid levels or preset, or the last dimension is not D.
 
     >>> latent_statistics(np.array([[0.0, 9.0], [0.0, 0.0]]), (4, 5)).saturated
     0.25
@@ -64,7 +64,7 @@ def latent_statistics(
     moved = z * constants.gain + constants.shift
     flat = np.abs(moved) >= 1 if hard_clamp else 1 - np.tanh(moved) ** 2 < SATURATED_SLOPE
     bounded = bound(z, checked, preset, eps, hard_clamp=hard_clamp)
-    # Boundaries lie at halves, where rounding is down at whole numbers; the outer ends are none.
+    # Boundaries lie at halves, with floor at integers; the outer ends are not boundaries.
     boundary = bounded if preset == "symmetric" else bounded + 0.5
     nearest = np.round(boundary)
     first = constants.lowest + 1

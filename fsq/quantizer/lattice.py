@@ -1,7 +1,7 @@
-"""Exact integers: levels, digits, codes, tokens. NumPy only.
+"""The FSQ lattice in exact arithmetic: levels, digits, codes and tokens. NumPy only.
 
 A lattice has `levels[d]` values in channel d. A digit is one channel's integer
-in [0, levels[d]); a code is the real vector the decoder sees; a token is the
+in [0, levels[d]); a code is the real vector the decoder gets; a token is the
 mixed-radix number of the digits, first channel fastest.
 
 Source: Mentzer et al. 2023, arXiv:2309.15505, section 3.1.
@@ -16,7 +16,7 @@ import numpy as np
 
 Levels = tuple[int, ...]
 
-MAX_LEVEL = 1001  # above it the default eps of 1e-3 cuts off the outermost digits
+MAX_LEVEL = 1001  # above it the default eps of 1e-3 makes the outermost digits unreachable
 MAX_TOKENS = 2**63 - 1
 MAX_CODEBOOK = 2**24
 
@@ -50,7 +50,7 @@ def check_levels(levels: Sequence[int]) -> Levels:
 
 
 def check_count(name: str, count: int) -> int:
-    """Returns the count; raises a ValueError unless it is an integer of at least 1."""
+    """Returns a count as an int; raises a ValueError unless it is an integer of at least 1."""
     if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
         raise ValueError(f"{name}: expected an integer of at least 1, got {count!r}.")
     return int(count)
@@ -76,16 +76,16 @@ def basis(levels: Sequence[int]) -> tuple[int, ...]:
 
 
 def token_dtype(size: int) -> str:
-    """Returns the signed type that tokens of this vocabulary are computed in.
+    """Returns the signed dtype for computing with tokens of a vocabulary size.
 
-    int32 or int64, because TensorFlow's `one_hot`, `gather` and `bincount`
-    refuse some of the unsigned types.
+    int32 or int64, because TensorFlow's `one_hot`, `gather` and `bincount` do not
+    accept some of the unsigned dtypes.
     """
     return "int32" if size <= 2**31 - 1 else "int64"
 
 
 def storage_dtype(size: int) -> str:
-    """Returns the smallest unsigned type that holds every token in [0, size).
+    """Returns the smallest unsigned dtype that holds every token in [0, size).
 
     >>> storage_dtype(256), storage_dtype(257), storage_dtype(65537)
     ('uint8', 'uint16', 'uint32')
@@ -150,7 +150,7 @@ def digits_to_tokens(digits: Any, levels: Sequence[int]) -> np.ndarray:
 
 
 def digits_to_codes(digits: Any, levels: Sequence[int], *, symmetric: bool = False) -> np.ndarray:
-    """Places digits on [-1, 1], the real vectors that the decoder sees.
+    """Converts digits to codes in [-1, 1], the real vectors that the decoder gets.
 
     Args:
       digits: Integers, shape [..., D].
@@ -166,10 +166,10 @@ def digits_to_codes(digits: Any, levels: Sequence[int], *, symmetric: bool = Fal
 
 
 def code_centers(levels: Sequence[int], *, symmetric: bool = False) -> tuple[float, ...]:
-    """Returns, per channel, the digit of the code 0, which is also a code's denominator.
+    """Returns the digit of the code 0 in each channel, which is also the denominator of codes.
 
-    That is L // 2, so that 0 is a code, and with an even L the code 1 is missing. A symmetric
-    lattice has (L - 1) / 2: evenly spaced, both ends there, with an even L no code 0.
+    It is L // 2: 0 is a code, and with an even L, 1 is not. In a symmetric lattice it is
+    (L - 1) / 2: codes are evenly spaced over [-1, 1], and with an even L, 0 is not a code.
 
     >>> code_centers((8, 5)), code_centers((8, 5), symmetric=True)
     ((4.0, 2.0), (3.5, 2.0))
@@ -181,7 +181,7 @@ def code_centers(levels: Sequence[int], *, symmetric: bool = False) -> tuple[flo
 def codebook(
     levels: Sequence[int], start: int = 0, stop: int | None = None, *, symmetric: bool = False
 ) -> np.ndarray:
-    """Lists the codes of the tokens in [start, stop).
+    """Returns the codes of the tokens in [start, stop).
 
     Args:
       levels: Values per channel, length D.
@@ -193,8 +193,8 @@ def codebook(
       float32 codes, shape [stop - start, D].
 
     Raises:
-      ValueError: The range lies outside the vocabulary or asks for more than
-        2**24 codes at once.
+      ValueError: The range lies outside the vocabulary or has more than 2**24
+        codes.
 
     >>> codebook((3, 4), 4, 6)
     array([[ 0. , -0.5],
@@ -207,7 +207,7 @@ def codebook(
     if stop - start > MAX_CODEBOOK:
         raise ValueError(
             f"codebook: expected at most 2**24 codes at once, got {stop - start}. "
-            "Ask for slices with codebook_chunk(start, stop)."
+            "Use slices: codebook_chunk(start, stop)."
         )
     digits = tokens_to_digits(np.arange(start, stop), levels)
     return digits_to_codes(digits, levels, symmetric=symmetric)
@@ -230,7 +230,7 @@ def check_tokens(tokens: Any, size: int) -> np.ndarray:
 
 
 def check_channels(shape: Sequence[int | None], levels: Levels) -> None:
-    """Raises a ValueError unless the last dimension is one per level."""
+    """Raises a ValueError unless the last dimension has one channel per level."""
     found = shape[-1] if len(shape) else None
     if found != len(levels):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Levels for a wanted vocabulary size. Nothing but integers."""
+"""Choice of levels for a vocabulary size."""
 
 import itertools
 import math
@@ -19,17 +19,17 @@ PAPER_LEVELS: dict[int, Levels] = {
     2**16: (8, 8, 8, 5, 5, 5),
 }
 
-# Above this size the paper's range of levels is always near enough. Without the limit the search
-# through the wider range would not end for a size beyond int64.
+# Above this size levels from 5 to 8 always suffice. Without this limit the search through the
+# wider range would not terminate for a size beyond int64.
 LAST_GAP = 113
 
 
 def levels_for(size: int) -> Levels:
-    """Returns levels whose product is near a wanted number of tokens.
+    """Returns levels whose product is near a vocabulary size.
 
-    The paper's set where it names one. Else the levels from 5 to 8, the paper's
-    range, with the product nearest to the size. Sizes of 9 to 22 and 72 to 113
-    have none within 10 %; they get one channel, or the nearest with levels up to 11.
+    The paper's set for the size, if it has one. Else the levels from 5 to 8, the
+    paper's range, with the product nearest to the size. Sizes of 9 to 22 and 72 to
+    113 have none within 10 %; they get one channel, or the nearest levels up to 11.
 
     Args:
       size: Wanted number of tokens, 5 to 2^63 - 1.
@@ -55,8 +55,8 @@ def levels_for(size: int) -> Levels:
         if near:
             return min(near, key=lambda levels: (abs(math.prod(levels) - size), levels))
     raise ValueError(
-        f"size: expected one that levels of 5 and more come within 10 % of, got {size}. "
-        "Choose a size from 5 to 2**63 - 1, or give the levels yourself."
+        f"size: expected a size within 10 % of a product of levels from 5, got {size}. "
+        "Choose a size from 5 to 2**63 - 1, or choose the levels yourself."
     )
 
 
@@ -66,7 +66,7 @@ def _is_near(levels: Levels, size: int) -> bool:
 
 
 def _level_sets(size: int, highest: int) -> Iterator[Levels]:
-    """Yields all sets of levels from 5 to the highest whose product may be near the size."""
+    """Yields all sets of levels from 5 to `highest` whose product may be near the size."""
     choices = range(highest, 4, -1)
     for count in itertools.count(1):
         if 5**count > 2 * size:

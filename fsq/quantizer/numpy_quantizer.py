@@ -1,4 +1,4 @@
-"""Latents to tokens in NumPy: what the FSQ layer does, for runtimes that are no Keras backend."""
+"""NumPy quantizer: latents to tokens as in the FSQ layer, for runtimes without Keras."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ from fsq.quantizer.presets import DEFAULT_EPS, bound_constants
 
 
 class LatentsToTokens:
-    """Bounds and rounds latents in float32 and joins the digits exactly.
+    """Bounds and rounds latents in float32, and joins the digits in exact integers.
 
-    The arithmetic is the layer's, operation by operation; NumPy's tanh and the
+    The operations are those of the layer, in the same order; NumPy's tanh and the
     layer's may differ in the last bit.
 
     Args:
       levels: Values per channel, length D.
       preset: One of `fsq.quantizer.presets.PRESETS`.
       eps: See `fsq.quantizer.presets`.
-      positions: Latents per image. The constants are laid out for all of them, because
-        NumPy is slow where the last axis is as short as D.
+      positions: Latents per image. The constants are repeated for all of them, because
+        NumPy is slow if the last axis is as short as D.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class LatentsToTokens:
             for values in (constants.shift, constants.half, constants.offset, constants.lowest)
         )
         self._dtype = np.dtype(lattice.token_dtype(size))
-        # Whole numbers that float32 holds exactly need no integers on the way.
+        # Up to 2**24 float32 represents all integers exactly, and saves a conversion.
         self._sum_dtype = np.dtype(np.float32) if size <= 2**24 else np.dtype(np.int64)
 
     def __call__(self, latents: np.ndarray) -> np.ndarray:
-        """Turns latents into tokens.
+        """Converts latents to tokens.
 
         Args:
-          latents: float32 [B, positions, D]. Not changed.
+          latents: float32 [B, positions, D]; not modified.
 
         Returns:
           int32 or int64 tokens in [0, vocab_size), [B, positions]; -1 where a
@@ -58,7 +58,7 @@ class LatentsToTokens:
         finite = None
         with np.errstate(invalid="ignore", over="ignore"):
             steps = rows * self._gain if self._gain != 1 else rows.copy()
-            # A sum with anything not finite is not finite; one of huge latents may be so too.
+            # A cheap test: the sum is finite only if all are. Huge latents may overflow it too.
             if not np.isfinite(rows.sum()):
                 finite = np.isfinite(latents).all(axis=-1)
                 steps[~np.isfinite(rows)] = 0

@@ -1,6 +1,6 @@
-"""The bound and straight-through rounding, in backend-neutral Keras ops.
+"""Bound and straight-through rounding in backend-neutral Keras ops.
 
-The presets and their numbers are in `fsq.quantizer.presets`.
+The presets and their constants are in `fsq.quantizer.presets`.
 
 Source: Mentzer et al. 2023, arXiv:2309.15505, section 3.1 and appendix A.
 """
@@ -24,13 +24,13 @@ def bound(
     *,
     hard_clamp: bool = False,
 ) -> Any:
-    """Squeezes latents so that rounding gives one of L integers per channel.
+    """Bounds latents so that rounding gives one of L integers per channel.
 
     Args:
       z: float32 or float64 latents, shape [..., D].
       levels: Values per channel, length D.
       preset: One of `fsq.quantizer.presets.PRESETS`.
-      eps: How far the bound stays inside, or for `torch` reaches beyond, the outermost half step.
+      eps: Relative margin between the bound and the outermost digits; for `torch` beyond them.
       hard_clamp: Clips to [-1, 1] instead of tanh, see `fsq.quantizer.presets`.
 
     Returns:
@@ -42,7 +42,7 @@ def bound(
     constants = bound_constants(levels, preset, eps, hard_clamp=hard_clamp, dtype=dtype)
     if constants.gain != 1:
         z = z * constants.gain
-    # A shift or offset of all zeros changes nothing and costs a pass over the latents.
+    # Adding zeros would cost a pass over the latents.
     if constants.shift.any():
         z = z + constant(constants.shift, dtype)
     squeezed = ops.clip(z, -1, 1) if hard_clamp else ops.tanh(z)
@@ -51,12 +51,12 @@ def bound(
 
 
 def round_bound(x: Any, preset: str) -> Any:
-    """Rounds what `bound` returns as the preset asks; no gradient of its own."""
+    """Rounds the result of `bound` by the rule of the preset; without a gradient."""
     return ops.floor(x) if preset == "symmetric" else ops.round(x)
 
 
 def round_straight_through(x: Any, preset: str) -> Any:
-    """Rounds as `round_bound`; the gradient passes as if nothing had been done.
+    """Rounds as `round_bound` does, with a straight-through gradient.
 
     Args:
       x: Floats, any shape.
@@ -70,10 +70,10 @@ def round_straight_through(x: Any, preset: str) -> Any:
 
 @ops.custom_gradient
 def pass_gradient(x: Any, value: Any) -> Any:
-    """Returns the value; all of its gradient goes to x.
+    """Returns `value`; its gradient goes to `x`.
 
-    A custom gradient rather than `x + stop_gradient(value - x)`: that sum is
-    not always the value, bit for bit, and an infinity becomes NaN.
+    A custom gradient rather than `x + stop_gradient(value - x)`, which is not
+    always bit for bit the value, and turns an infinity into NaN.
     """
 
     def gradient(*args: Any, upstream: Any = None) -> Any:
@@ -84,12 +84,12 @@ def pass_gradient(x: Any, value: Any) -> Any:
 
 
 def noisy_steps(x: Any, preset: str, share: float, seed: Any) -> Any:
-    """Rounds what `bound` returns, but for a random share, which gets noise one step wide.
+    """Rounds the result of `bound`, except a random share, which gets noise one step wide.
 
     Args:
       x: Bounded latents.
       preset: One of `fsq.quantizer.presets.PRESETS`.
-      share: How many values get noise instead, in [0, 1].
+      share: Fraction of values that get noise instead, in [0, 1].
       seed: A keras.random.SeedGenerator.
 
     Source: arXiv:2411.19842, appendix.
@@ -97,7 +97,7 @@ def noisy_steps(x: Any, preset: str, share: float, seed: Any) -> Any:
     shape = ops.shape(x)
     noisy = keras.random.uniform(shape, seed=seed) < share
     noise = keras.random.uniform(shape, -0.5, 0.5, dtype=x.dtype, seed=seed)
-    # What is rounded down lies half a step above the middle of its step.
+    # A value that is rounded by floor lies half a step above its middle.
     middle = x - 0.5 if preset == "symmetric" else x
     return ops.where(noisy, middle + noise, round_straight_through(x, preset))
 
@@ -105,7 +105,7 @@ def noisy_steps(x: Any, preset: str, share: float, seed: Any) -> Any:
 def codes_of_steps(
     steps: Any, levels: Sequence[int], preset: str, scale: np.ndarray | float = 1.0
 ) -> Any:
-    """Places rounded bound values [..., D] on [-1, 1], times a scale per channel."""
+    """Converts rounded bound values [..., D] to codes in [-1, 1], times a scale per channel."""
     symmetric = preset == "symmetric"
     centers = code_centers(levels, symmetric=symmetric)
     # Symmetric steps are digits; the others are counted from the center already.
@@ -114,18 +114,18 @@ def codes_of_steps(
 
 
 def divide(x: Any, divisors: Any) -> Any:
-    """Divides whole and half numbers below 1024 by constants, rounded once however compiled.
+    """Divides multiples of 0.5 below 1024 by constants; the same bits eager and compiled.
 
-    Graph optimisers turn a division by a constant into a product with its reciprocal, which
-    is another last bit than eager mode's. So the reciprocal is split: the product with its
-    leading bits is exact, the product with the rest is too small for its error to matter. The
-    two are subtracted, because a sum would be gathered into one product again.
+    Graph optimisers replace division by a constant with multiplication by its reciprocal,
+    which changes the last bit. So the reciprocal is split: the product with its leading bits
+    is exact, and the product with the rest is too small for its error to matter. The two
+    are subtracted, because optimisers would merge a sum into one product again.
     """
     dtype = keras.backend.standardize_dtype(x.dtype)
     reciprocals = 1 / np.asarray(divisors, np.float64)
     unit = 2.0 ** (np.ceil(np.log2(np.abs(reciprocals))) - (40 if dtype == "float64" else 12))
     leading = np.ceil(reciprocals / unit) * unit
-    # In float64 the rest is beyond NumPy's reciprocal; a residual of the product gives it.
+    # In float64 NumPy's reciprocal has too few bits; the residual of the product gives the rest.
     rest = (leading * np.asarray(divisors) - 1) / np.asarray(divisors)
     if not rest.any():
         return x * constant(leading, dtype)
@@ -133,5 +133,5 @@ def divide(x: Any, divisors: Any) -> Any:
 
 
 def constant(values: Any, dtype: str) -> Any:
-    """Returns numbers as a tensor; float64 until the last moment."""
+    """Converts numbers to a tensor, without an intermediate float32."""
     return ops.convert_to_tensor(np.asarray(values), dtype=dtype)

@@ -1,10 +1,10 @@
-"""Bound presets by name, and their numbers. NumPy only.
+"""Bound presets and their constants. NumPy only.
 
-A preset fixes how an unbounded latent is squeezed onto the lattice. Published
-implementations differ in it, and about one token in a hundred with them, so
-the preset is part of every saved tokenizer.
+A preset defines how an unbounded latent is bounded and rounded. Published
+implementations differ in it, and in about one token in a hundred, so the preset
+is part of every saved tokenizer.
 
-| preset      | squeezed by           | half width      | rounded    | whose                      |
+| preset      | bounded by            | half width      | rounded    | source                     |
 |-------------|-----------------------|-----------------|------------|----------------------------|
 | `atanh`     | tanh(z + shift)       | (L-1)(1-eps)/2  | to even    | what the paper meant       |
 | `official`  | tanh(z + tan shift)   | (L-1)(1-eps)/2  | to even    | the paper's notebook       |
@@ -13,7 +13,7 @@ the preset is part of every saved tokenizer.
 | `ifsq`      | 2 sigmoid(1.6 z) - 1  | (L-1)/2, L odd  | to even    | iFSQ                       |
 
 `symmetric` spaces its codes evenly over [-1, 1], 2 digit / (L - 1) - 1, so it is
-the only one with room for two levels. The others place digit L // 2 on 0.
+the only one that supports two levels. The others map digit L // 2 to 0.
 `hard_clamp` replaces tanh by a clip to [-1, 1] and the shift by its ratio, as
 vector-quantize-pytorch's option does: for `torch` and `symmetric` only.
 
@@ -34,9 +34,9 @@ PRESETS: tuple[str, ...] = get_args(Preset)
 HARD_CLAMP_PRESETS = ("torch", "symmetric")
 DEFAULT_EPS = 1e-3
 
-# In float32 the kernels' tanh is off by up to a unit in the last place, and with these levels
-# the errors add up: bound(0) misses 0 by 1.2e-7 and more (Eigen or XLA, measured). The next
-# float32 above the shift brings it below 1e-7 in both.
+# In float32 tanh has an error of up to one unit in the last place, and with these levels the
+# errors add up: |bound(0)| is 1.2e-7 and more (Eigen or XLA, measured). With the next float32
+# above the shift it is below 1e-7 in both.
 # fmt: off
 _SHIFT_ONE_UNIT_UP = {
     "atanh": frozenset((
@@ -52,14 +52,14 @@ _SHIFT_ONE_UNIT_UP = {
 
 
 class BoundConstants(NamedTuple):
-    """One number per channel: bound(z) = squeeze(gain * z + shift) * half - offset.
+    """Constants per channel: bound(z) = tanh(gain * z + shift) * half - offset, or clip for tanh.
 
     Attributes:
-      gain: Factor of the latents, 1 but for `ifsq`.
-      shift: Added to them, so that the bound of 0 is 0.
+      gain: Factor of the latents; 1 except for `ifsq`.
+      shift: Added to the latents, so that bound(0) is 0.
       half: Half the width of the bound.
       offset: Subtracted at the end.
-      lowest: The value that the bound of -inf is rounded to: digit 0.
+      lowest: The rounded bound of -inf: the step of digit 0.
     """
 
     gain: float
@@ -73,28 +73,28 @@ def check_preset(preset: str, levels: Sequence[int]) -> str:
     """Returns the preset.
 
     Raises:
-      ValueError: The preset is unknown, or cannot place the levels.
+      ValueError: The preset is unknown, or does not support the levels.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset: expected one of {list(PRESETS)}, got {preset!r}.")
     if preset == "ifsq" and not all(level % 2 for level in levels):
         raise ValueError(
-            f"levels: the preset 'ifsq' needs odd levels, got {list(levels)}. "
+            f"levels: expected odd levels for the preset 'ifsq', got {list(levels)}. "
             "Use odd levels, or another preset."
         )
     if preset != "symmetric" and 2 in levels:
         raise ValueError(
-            f"levels: two levels need the preset 'symmetric', got {list(levels)} with {preset!r}: "
-            "an asymmetric bound hardly ever reaches the lower of two codes. Use 3 or more levels."
+            f"levels: expected 3 or more for the preset {preset!r}, got {list(levels)}: of two "
+            "levels it hardly ever reaches the lower. Use 3 or more, or the preset 'symmetric'."
         )
     return preset
 
 
 def check_hard_clamp(hard_clamp: bool, preset: str) -> bool:
-    """Returns the switch.
+    """Returns `hard_clamp` as a bool.
 
     Raises:
-      ValueError: No published variant of this preset has a hard clamp.
+      ValueError: The preset does not support a hard clamp.
     """
     if hard_clamp and preset not in HARD_CLAMP_PRESETS:
         raise ValueError(
@@ -111,7 +111,7 @@ def bound_constants(
     hard_clamp: bool = False,
     dtype: str = "float64",
 ) -> BoundConstants:
-    """Computes a preset's numbers in float64, for latents of the given type.
+    """Computes a preset's constants in float64, for latents of the given dtype.
 
     >>> bound_constants((8, 5), "atanh").lowest
     array([-4., -2.])
@@ -119,7 +119,7 @@ def bound_constants(
     return _bound_constants(check_levels(levels), preset, eps, hard_clamp, dtype)
 
 
-@functools.lru_cache(maxsize=256)  # asked for at every eager call
+@functools.lru_cache(maxsize=256)  # computed at every eager call
 def _bound_constants(
     levels: Levels, preset: str, eps: float, hard_clamp: bool, dtype: str
 ) -> BoundConstants:
@@ -128,7 +128,7 @@ def _bound_constants(
     zero = np.zeros_like(level)
     match preset:
         case "symmetric":
-            # floor(x + .5) with the half and the move to digits in one offset: digits at once.
+            # floor(x + .5) and the conversion to digits are both in the offset.
             return BoundConstants(1.0, zero, (level - 1) / 2, -level / 2, zero)
         case "ifsq":
             # 2 sigmoid(1.6 z) - 1 = tanh(.8 z)
@@ -160,7 +160,7 @@ def bound(
     *,
     hard_clamp: bool = False,
 ) -> np.ndarray:
-    """Squeezes latents [..., D] in float64: the reference of `fsq.quantizer.ops.bound`.
+    """Bounds latents [..., D] in float64: the reference for `fsq.quantizer.ops.bound`.
 
     >>> float(bound([0.0], (8,), "atanh")[0])
     0.0

@@ -1,4 +1,4 @@
-"""Residual FSQ: several stages, each quantizing what those before it left over."""
+"""Residual FSQ layer: stages that each quantize the residual of those before."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,31 +11,31 @@ from fsq.quantizer import indexing, lattice
 from fsq.quantizer.ops import bound, codes_of_steps, constant, pass_gradient, round_bound
 from fsq.quantizer.presets import bound_constants
 
-FINEST = 2**24  # float32's resolution; below it a residual is noise
-PRESET = "symmetric"  # the lattice whose error is at most half a step everywhere, edges included
+FINEST = 2**24  # resolution of float32, below which a residual is noise
+PRESET = "symmetric"  # its error is at most half a step everywhere, at the edges too
 
 
 @keras.saving.register_keras_serializable(package="fsq")
 class ResidualFSQ(keras.layers.Layer):
     """Quantizes latents in stages, coarse to fine: one token per stage.
 
-    Stage k spreads the symmetric lattice over the last stage's step, at the scale L^-k, with
-    hard clamps. Its error is then at most L^-k / (L - 1) per channel, 1 / (L - 1) being half a
-    step, as long as the latents stay within 1 + 1 / (L - 1); the soft clamp keeps them there.
+    Stage k covers one step of the stage before with a symmetric lattice of scale L^-k, with
+    hard clamps. Its error is at most L^-k / (L - 1) per channel, 1 / (L - 1) being half a
+    step, if latents are within 1 + 1 / (L - 1), which the soft clamp ensures.
 
-    The first k tokens decode alone, to the error of k stages; a token of -1 decodes to 0. All
-    stages are computed in float32 (float64 for float64).
+    The first k tokens can be decoded alone, with the error of k stages; a token of -1 decodes
+    to 0. All stages are computed in float32 (float64 for float64).
 
     Args:
       levels: Values per channel in each stage, length D, each in [2, 1001].
-      num_quantizers: Stages, q.
-      soft_clamp: Squeezes latents by a tanh of that range first. Without it latents further out
-        are clipped to its ends, and their errors are not bounded.
-      quantize_dropout: While training, each call uses a random number of stages, 1 to q.
+      num_quantizers: Number of stages, q.
+      soft_clamp: Bounds latents to that range by a tanh first. Without it latents outside are
+        clipped, and their errors are not bounded.
+      quantize_dropout: In training, each call uses a random number of stages, 1 to q.
       seed: Seed of the dropout.
 
     Raises:
-      ValueError: A bad level or number of stages.
+      ValueError: An invalid level or number of stages.
 
     Sources: Mentzer et al. 2023, arXiv:2309.15505; SoundStream, arXiv:2107.03312, algorithm 1;
     scales and soft clamp as in vector-quantize-pytorch 1.32.
@@ -62,7 +62,7 @@ class ResidualFSQ(keras.layers.Layer):
         self.num_quantizers = lattice.check_count("num_quantizers", num_quantizers)
         if max(self.levels) ** (self.num_quantizers - 1) > FINEST:
             raise ValueError(
-                f"num_quantizers: expected stages that float32 can tell apart, got "
+                f"num_quantizers: expected stages that float32 resolves, got "
                 f"{num_quantizers} for levels up to {max(self.levels)}. Use fewer."
             )
         self.soft_clamp = bool(soft_clamp)
@@ -82,12 +82,12 @@ class ResidualFSQ(keras.layers.Layer):
 
     @property
     def codebook(self) -> np.ndarray:
-        """The first stage's codes, float32 [codebook_size, D]; stage k's are `scales[k]` of it."""
+        """Codes of stage 0, float32 [codebook_size, D]; those of stage k are scales[k] times it."""
         return lattice.codebook(self.levels, symmetric=True)
 
     @property
     def scales(self) -> np.ndarray:
-        """What a code of each stage is multiplied by, float64 [q, D]: L^-k."""
+        """Scale of each stage's codes, float64 [q, D]: L^-k."""
         stages = np.arange(self.num_quantizers, dtype=float)[:, None]
         scales: np.ndarray = np.array(self.levels) ** -stages
         return scales
@@ -98,9 +98,9 @@ class ResidualFSQ(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, z: Any, training: bool | None = None) -> Any:
-        """Quantizes latents [..., D] to the sum of their stages' codes, [..., D].
+        """Quantizes latents [..., D] to the sum of the stages' codes, [..., D].
 
-        The gradient is that of the soft clamp, as if nothing had been rounded.
+        The gradient is that of the soft clamp, straight through the rounding.
         """
         clamped = self._clamp(z)
         kept = None
@@ -114,16 +114,16 @@ class ResidualFSQ(keras.layers.Layer):
         return input_shape
 
     def latents_to_indices(self, z: Any) -> Any:
-        """Turns latents [..., D] into one token per stage, [..., q], coarse to fine.
+        """Converts latents [..., D] to one token per stage, [..., q], coarse to fine.
 
-        Of clean codes and all stages, dropout or not. A latent with a NaN in it gives -1.
+        Of all stages, without dropout. A latent with a NaN gives -1.
         """
         z = ops.cast(ops.convert_to_tensor(z), self.compute_dtype)
         _, indices = self._stages(self._clamp(z))
         return ops.stack(indices, axis=-1)
 
     def indices_to_codes(self, indices: Any) -> Any:
-        """Turns tokens of the first k stages into codes; with all q stages they are `layer(z)`.
+        """Converts tokens of the first k stages to codes; with all q stages to `layer(z)`.
 
         Args:
           indices: Integers in [0, codebook_size), or -1 for a dropped stage, which adds 0;
@@ -149,7 +149,7 @@ class ResidualFSQ(keras.layers.Layer):
         indices = ops.convert_to_tensor(indices)
         dropped = ops.expand_dims(indices == -1, -1)
         digits = indexing.indices_to_digits(ops.where(indices == -1, 0, indices), self.levels)
-        # As in `_stages`: the first stage, less the negative codes of the others.
+        # As in `_stages`: the first stage minus the negative codes of the others.
         signs = np.where(np.arange(shape[-1]) == 0, 1, -1)[:, None]
         scales = signs * self.scales[: shape[-1]]
         stages = indexing.digits_to_codes(digits, self.levels, symmetric=True, scale=scales)
@@ -160,7 +160,7 @@ class ResidualFSQ(keras.layers.Layer):
         return ops.cast(codes, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "levels": list(self.levels),
@@ -189,8 +189,8 @@ class ResidualFSQ(keras.layers.Layer):
             if codes is None:
                 codes = codes_of_steps(steps, self.levels, PRESET)
             else:
-                # Graph optimisers reorder sums, which moves the last bit; of differences they
-                # keep the order. So a stage's code is made negative and subtracted.
+                # Graph optimisers reorder sums, which changes the last bit, but not differences.
+                # So a stage's code is negated and subtracted.
                 negative = codes_of_steps(steps, self.levels, PRESET, -scale)
                 if kept is not None:
                     negative = ops.where(stage < kept, negative, 0.0)

@@ -1,4 +1,4 @@
-"""Vector quantization behind the interface of the FSQ layer, for comparison.
+"""VQ layer: vector quantization with the interface of the FSQ layer, for comparison.
 
 Source: van den Oord et al. 2017, arXiv:1711.00937; the codebook's moving
 averages are those of its appendix A.1.
@@ -17,16 +17,16 @@ __all__ = ["VQ"]
 class VQ(keras.layers.Layer):
     """Replaces each latent by the nearest of `codebook_size` learned codes.
 
-    The gradient passes straight through. In training the codes follow moving
-    averages of the latents that chose them, and the commitment loss
-    `beta * |z - code|^2` stands in `losses`. Nothing revives dead codes.
+    The gradient is straight-through. In training the codes are moving averages of
+    the latents nearest to them, and the commitment loss `beta * |z - code|^2` is
+    added to `losses`. Dead codes are not reset.
 
     Args:
-      codebook_size: How many codes.
+      codebook_size: Number of codes.
       num_dimensions: Channels of a latent, D.
       beta: Weight of the commitment loss.
-      decay: Of the moving averages.
-      seed: Of the first codes.
+      decay: Decay of the moving averages.
+      seed: Seed of the initial codes.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class VQ(keras.layers.Layer):
         self.beta, self.decay, self.seed = beta, decay, seed
 
     def build(self, input_shape: Any) -> None:
-        """Makes the codebook and its moving averages."""
+        """Adds the codebook and its moving averages."""
         shape = (self.codebook_size, self.num_dimensions)
         first = keras.initializers.RandomNormal(1.0, seed=self.seed)
         frozen: dict[str, Any] = {"trainable": False, "dtype": "float32"}
@@ -65,7 +65,7 @@ class VQ(keras.layers.Layer):
         return z + ops.stop_gradient(codes - z)
 
     def latents_to_indices(self, z: Any) -> Any:
-        """Turns latents [..., D] into the tokens [...] of the nearest codes."""
+        """Converts latents [..., D] to the tokens [...] of the nearest codes."""
         flat = ops.reshape(ops.cast(z, "float32"), (-1, self.num_dimensions))
         # |z - c|^2 without |z|^2, which is the same for every code.
         distances = ops.sum(ops.square(self.codebook), axis=1) - 2 * ops.matmul(
@@ -75,11 +75,11 @@ class VQ(keras.layers.Layer):
         return ops.cast(ops.reshape(indices, ops.shape(z)[:-1]), token_dtype(self.codebook_size))
 
     def indices_to_codes(self, indices: Any) -> Any:
-        """Turns tokens [...] in [0, codebook_size) into codes [..., D]."""
+        """Converts tokens [...] in [0, codebook_size) to codes [..., D]."""
         return ops.take(self.codebook, indices, axis=0)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that make this layer again."""
+        """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
             "codebook_size": self.codebook_size,
@@ -97,8 +97,8 @@ class VQ(keras.layers.Layer):
         rest = 1.0 - self.decay
         self._counts.assign(self._counts * self.decay + counts * rest)
         self._sums.assign(self._sums * self.decay + sums * rest)
-        # Sums and counts fade alike, so a code that nobody chooses stays where it is; and is left
-        # there before both fade to nothing.
+        # Sums and counts decay alike, so an unused code stays where it is; below 1e-6 it is no
+        # longer updated, before both reach 0.
         alive = ops.expand_dims(self._counts > 1e-6, 1)
         means = self._sums / ops.expand_dims(ops.maximum(self._counts, 1e-6), 1)
         self.codebook.assign(ops.where(alive, means, self.codebook))

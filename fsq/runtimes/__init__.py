@@ -1,5 +1,5 @@
-"""Encoder runtimes: what runs a tokenizer's encoder, pixels to tokens.
+"""Encoder runtimes: run a tokenizer's encoder and quantizer, pixels to tokens.
 
-`base` is the interface, `registry` lists the members, and each member is a file
-or a folder here. Nothing heavy is imported before a runtime is made.
+`base` is the interface, `registry` lists the runtimes, and each runtime is a module
+or a package here. Nothing heavy is imported before a runtime is made.
 """

@@ -1,4 +1,4 @@
-"""Automatic choice of a runtime: the fastest here whose tokens are those of the reference."""
+"""Automatic choice of a runtime: the fastest that gives the tokens of the reference."""
 
 import dataclasses
 import itertools
@@ -16,8 +16,8 @@ from fsq.runtimes.factory import make_runtime
 from fsq.runtimes.probe import ProbeResult, compare_runtimes
 from fsq.runtimes.registry import RUNTIMES, RuntimeName, reference_runtime
 
-# A machine's speed varies from second to second. Only a clearly faster runtime replaces the
-# first candidate, so that the same machine makes the same choice again.
+# Measured speed varies from second to second. Only a clearly faster runtime replaces the first
+# candidate, so that the same machine makes the same choice again.
 CLEARLY_FASTER = 1.3
 SECONDS_EACH = 0.2
 ROUNDS = 3
@@ -26,12 +26,12 @@ ENOUGH_SECONDS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What a candidate came to.
+    """Measurements of a candidate.
 
     Attributes:
-      name: The runtime.
-      images_per_second: On all cores.
-      probe: Its tokens compared with the reference's.
+      name: Name of the runtime.
+      images_per_second: Speed on all cores.
+      probe: Agreement of its tokens with the reference's.
     """
 
     name: RuntimeName
@@ -42,11 +42,11 @@ class Trial:
 def candidates(network: NetworkKind, precision: Precision = "float32") -> tuple[RuntimeName, ...]:
     """Lists the runtimes that `auto` tries: the first that is installed, then the reference.
 
-    Where the reference does not have the precision, the first runtime that has
-    it is alone, installed or not.
+    If the reference does not support the precision, only the first runtime that
+    does, installed or not.
 
     Raises:
-      RequestError: No runtime of such a network has the precision.
+      RequestError: No runtime of the network supports the precision.
     """
     ranked = sorted(
         (kind.auto_rank, name)
@@ -61,13 +61,13 @@ def candidates(network: NetworkKind, precision: Precision = "float32") -> tuple[
     if not names:
         raise RequestError(
             f"precision: expected float32 for this tokenizer's network ({network}), "
-            f"got {precision}. No runtime of such a network has it."
+            f"got {precision}. No runtime of this network supports it."
         )
     return (names[0],)
 
 
 def choose_runtime(autoencoder: Any, batch_size: int, images: np.ndarray) -> tuple[Trial, Runtime]:
-    """Tries the candidates in float32.
+    """Chooses a runtime by trying the candidates in float32.
 
     Args:
       autoencoder: Encoder and quantizer, trained here or imported.
@@ -75,7 +75,7 @@ def choose_runtime(autoencoder: Any, batch_size: int, images: np.ndarray) -> tup
       images: The probe, uint8 [N, S, S, C], whole batches.
 
     Returns:
-      The trial of the one that was chosen, and the runtime itself.
+      The trial of the chosen runtime, and the runtime itself.
     """
     names = candidates(autoencoder.spec.network.kind)
     runtimes = {name: make_runtime(name, autoencoder, batch_size) for name in names}
@@ -98,7 +98,7 @@ def measure(
 ) -> dict[RuntimeName, float]:
     """Measures images per second of each runtime on all cores, in turns.
 
-    The best of a few rounds counts; where batches take long there is one round.
+    Takes the best of a few rounds; of one round if batches take long.
     """
     cores = len(os.sched_getaffinity(0))
     best = dict.fromkeys(runtimes, 0.0)

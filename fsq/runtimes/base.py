@@ -1,4 +1,4 @@
-"""The runtime interface: what runs one batch, and how a kind of runtime describes itself."""
+"""Runtime interface: encoding one batch, and the description of a kind of runtime."""
 
 import dataclasses
 import importlib.util
@@ -9,16 +9,16 @@ import numpy as np
 
 Precision = Literal["float32", "bfloat16"]
 NetworkKind = Literal["conv", "residual", "tensorflow", "onnx"]
-# Everything that can be traced into a TensorFlow graph.
+# Networks that can be traced into a TensorFlow graph.
 TENSORFLOW_NETWORKS: frozenset[NetworkKind] = frozenset({"conv", "residual", "tensorflow"})
 
 
 class Runtime(Protocol):
-    """An encoder and its quantizer, ready to run; several threads may call it at a time.
+    """An encoder and its quantizer, ready to run; thread-safe.
 
-    It is made for one batch size and keeps it: an encoder's last decimals depend
-    on the batch shape, and at a rounding boundary a last decimal is another
-    token. They depend on the runtime too, so a dataset keeps to one.
+    Made for one fixed batch size: the rounding errors of an encoder depend on the
+    batch shape, and near a rounding boundary they change the token. They depend on
+    the runtime too, so a dataset is encoded by one runtime.
     """
 
     batch_size: int
@@ -40,8 +40,8 @@ class Package(NamedTuple):
     """A package that a runtime needs beyond TensorFlow.
 
     Attributes:
-      name: Its name, to install and to import.
-      extra: The extra of this project that installs it.
+      name: Name to install and to import it by.
+      extra: Extra of this project that installs it.
     """
 
     name: str
@@ -53,8 +53,8 @@ class Serialization(NamedTuple):
 
     Attributes:
       to_bytes: Serializes a runtime that `make` returned.
-      from_bytes: Makes an equal runtime of the bytes, in the precision given,
-        without importing TensorFlow. Raises ValueError if it cannot.
+      from_bytes: Makes an equal runtime from the bytes and a precision, without
+        importing TensorFlow. Raises ValueError if it cannot.
     """
 
     to_bytes: Callable[[Any], bytes]
@@ -63,18 +63,18 @@ class Serialization(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class RuntimeKind:
-    """A kind of runtime; `registry.RUNTIMES` gives it its name.
+    """A kind of runtime; its name is the key in `registry.RUNTIMES`.
 
     Attributes:
-      make: Makes a runtime of an autoencoder, for a batch size and a precision.
-        What is heavy is imported inside of it.
-      networks: The kinds of network that it runs.
-      package: What it needs; None if that is TensorFlow alone.
-      precisions: Of the encoder. Latents become tokens in float32 in each.
-      reference: Whether its tokens are the correct ones, for its networks. Each
+      make: Makes a runtime from an autoencoder, a batch size and a precision.
+        Imports heavy packages only when called.
+      networks: Kinds of network that it runs.
+      package: Package that it needs; None if TensorFlow suffices.
+      precisions: Precisions of the encoder. The quantizer always runs in float32.
+      reference: Whether its tokens are the correct ones for its networks. Each
         kind of network has one such runtime, and `auto` always tries it.
-      auto_rank: Its place among the others that `auto` may try, the lowest first;
-        None if `auto` never does.
+      auto_rank: Rank among the other runtimes that `auto` may try, lowest first;
+        None if `auto` never tries it.
       serialization: How it is cached on disk; None if it is not.
     """
 
@@ -87,5 +87,5 @@ class RuntimeKind:
     serialization: Serialization | None = None
 
     def is_installed(self) -> bool:
-        """Says whether its package is there, without importing it."""
+        """Returns whether its package is installed, without importing it."""
         return self.package is None or importlib.util.find_spec(self.package.name) is not None

@@ -1,4 +1,4 @@
-"""The encoder of a dataset: a runtime with the contract of its tokens."""
+"""Batch encoder: a runtime with its token contract, which pads partial batches."""
 
 import dataclasses
 
@@ -13,8 +13,8 @@ class BatchEncoder:
     """Encodes batches of one size.
 
     Attributes:
-      contract: What the tokens mean.
-      runtime: Runs one full batch.
+      contract: The token contract.
+      runtime: Encodes one full batch.
     """
 
     contract: TokenContract
@@ -22,7 +22,7 @@ class BatchEncoder:
 
     @property
     def batch_size(self) -> int:
-        """Images per run of the encoder."""
+        """Images per call of the encoder."""
         return self.runtime.batch_size
 
     def encode_batch(self, images: np.ndarray) -> np.ndarray:

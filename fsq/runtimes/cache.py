@@ -1,9 +1,9 @@
-"""The on-disk cache of encoders: which runtime was chosen, and the encoder as it serializes it.
+"""On-disk cache of encoders: the choice of a runtime, and the serialized encoder.
 
-With both a job starts some seconds sooner, without TensorFlow. An entry belongs
-to one tokenizer, batch size, machine and set of versions; if one of these
-changes, a new entry is made. A cached encoder is used only if it gives the
-tokens that it gave when it was stored.
+They let a job start some seconds sooner, without TensorFlow. An entry belongs to
+one tokenizer, batch size, machine and set of versions; if one of these changes, a
+new entry is made. A cached encoder is used only if it gives the tokens that it
+gave when it was stored.
 
 The folder is $FSQ_CACHE, or fsq-tokenizer in $XDG_CACHE_HOME or ~/.cache;
 FSQ_CACHE=off turns the cache off. The folder can be removed at any time.
@@ -37,13 +37,13 @@ _Entry = Literal["choice", "encoder"]
 class RuntimeCache:
     """The cache entries of one tokenizer at one batch size.
 
-    An entry that cannot be read counts as missing, one that cannot be written is
-    left out: both cost time, nothing else.
+    An entry that cannot be read counts as missing, and one that cannot be written is
+    skipped: this costs only time.
 
     Args:
       contract: The token contract, with the sha256 of the weights.
       batch_size: Images per call.
-      machine: The kind of machine, as far as last decimals and speed depend on it.
+      machine: The kind of machine, as far as rounding errors and speed depend on it.
     """
 
     def __init__(self, contract: TokenContract, batch_size: int, machine: str):
@@ -61,11 +61,11 @@ class RuntimeCache:
     def load_choice(
         self, asked: str, precision: Precision
     ) -> tuple[RuntimeName, ProbeResult] | None:
-        """Returns the runtime that was chosen, and how its tokens agreed with the reference's.
+        """Returns the chosen runtime and the agreement of its tokens with the reference's.
 
         Args:
-          asked: What the config asks for: a runtime, or 'auto'.
-          precision: Of the encoder.
+          asked: Runtime in the config; a name, or 'auto'.
+          precision: Precision of the encoder.
         """
         try:
             content = json.loads(self._read("choice", asked, precision))
@@ -81,13 +81,13 @@ class RuntimeCache:
         self._write("choice", asked, precision, json.dumps(content).encode())
 
     def has_encoder(self, name: RuntimeName, precision: Precision) -> bool:
-        """Says whether there is an entry that `load_encoder` would try."""
+        """Returns whether there is an entry that `load_encoder` would try."""
         with contextlib.suppress(OSError):
             return self._path("encoder", name, precision).is_file()
         return False
 
     def load_encoder(self, name: RuntimeName, precision: Precision) -> Runtime | None:
-        """Returns the cached encoder, if it gives the tokens that it gave when it was stored."""
+        """Returns the cached encoder, if it still gives the tokens that were stored with it."""
         if (serialization := RUNTIMES[name].serialization) is None:
             return None
         try:
@@ -108,11 +108,11 @@ class RuntimeCache:
         """Stores an encoder.
 
         Args:
-          name: The runtime's name; its kind must have a serialization.
-          precision: Of the encoder.
+          name: Name of the runtime; its kind must have a serialization.
+          precision: Precision of the encoder.
           runtime: The encoder.
           images: One batch to check it with, uint8 [batch_size, S, S, C].
-          tokens: The batch's tokens.
+          tokens: Tokens of the batch.
         """
         serialization = RUNTIMES[name].serialization
         assert serialization is not None, name
@@ -123,27 +123,27 @@ class RuntimeCache:
         """Reads the content of an entry.
 
         Raises:
-          OSError: There is none, or something that is not a file.
-          ValueError: It is damaged, or another tokenizer's under this one's name.
+          OSError: There is none, or it is not a file.
+          ValueError: It is damaged, or belongs to another tokenizer.
         """
         path = self._path(entry, asked, precision)
         if not path.is_file():
             raise FileNotFoundError(str(path))
-        seal, _, content = path.read_bytes().partition(b"\n")
-        if seal != self._seal(entry, asked, precision, content):
+        digest, _, content = path.read_bytes().partition(b"\n")
+        if digest != self._digest(entry, asked, precision, content):
             raise ValueError(f"{path}: expected an entry of this tokenizer, found other bytes")
         return content
 
     def _write(self, entry: _Entry, asked: str, precision: Precision, content: bytes) -> None:
-        """Writes an entry whole or not at all; several jobs may do so at a time."""
+        """Writes an entry atomically; several jobs may do so at a time."""
         with contextlib.suppress(OSError):
             path = self._path(entry, asked, precision)
             path.parent.mkdir(parents=True, exist_ok=True)
-            seal = self._seal(entry, asked, precision, content)
-            filesystem.write(str(path), seal + b"\n" + content)
+            digest = self._digest(entry, asked, precision, content)
+            filesystem.write(str(path), digest + b"\n" + content)
 
     def _path(self, entry: _Entry, asked: str, precision: Precision) -> Path:
-        """Names the file of an entry.
+        """Returns the path of an entry.
 
         Raises:
           FileNotFoundError: The cache is off.
@@ -152,8 +152,8 @@ class RuntimeCache:
             raise FileNotFoundError(OFF)
         return folder / f"{entry}-{sha256_of_json(self._key(entry, asked, precision))[:32]}"
 
-    def _seal(self, entry: _Entry, asked: str, precision: Precision, content: bytes) -> bytes:
-        """Hashes the content of an entry together with what it belongs to."""
+    def _digest(self, entry: _Entry, asked: str, precision: Precision, content: bytes) -> bytes:
+        """Hashes the content of an entry together with its key."""
         key = self._key(entry, asked, precision)
         return sha256_of_json({**key, "content": hashlib.sha256(content).hexdigest()}).encode()
 
@@ -180,7 +180,7 @@ def _version(package: str) -> str | None:
 
 @functools.cache
 def _code_sha256() -> str:
-    """Hashes the code of `fsq`: an edited network must not get its old encoder."""
+    """Hashes the code of `fsq`, so that an edited network does not get an old encoder."""
     files = sorted(Path(__file__).parent.parent.rglob("*.py"))
     return sha256_of_json({"files": [sha256_of_file(str(path)) for path in files]})
 

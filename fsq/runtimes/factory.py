@@ -1,4 +1,4 @@
-"""Making a runtime by its name, once it is clear that it can run the network."""
+"""Runtime factory: makes a runtime by name, after checking that it runs the network."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,21 +9,21 @@ from fsq.runtimes.registry import RUNTIMES, RuntimeName
 
 
 def check_runtime(name: RuntimeName, precision: Precision, network: NetworkKind) -> None:
-    """Checks that a runtime is installed and runs such a network; imports nothing heavy.
+    """Checks that a runtime is installed and runs a kind of network; imports nothing heavy.
 
     Raises:
-      RequestError: It does not, or its package is missing.
+      RequestError: It does not run the network or the precision, or is not installed.
     """
     fitting = [other for other, kind in RUNTIMES.items() if network in kind.networks]
     if name not in fitting:
         raise RequestError(
             f"runtime: expected {_either(fitting)} for this tokenizer's network ({network}), "
-            f"got {name}. Correct it, or write auto."
+            f"got {name}. Choose one of these, or auto."
         )
     kind = RUNTIMES[name]
     if precision not in kind.precisions:
         others = [other for other in fitting if precision in RUNTIMES[other].precisions]
-        advice = f"Take runtime {_either(others)} for it." if others else "No runtime has it."
+        advice = f"Use runtime {_either(others)}." if others else "No runtime supports it."
         raise RequestError(
             f"precision: expected {_either(kind.precisions)} with runtime {name}, "
             f"got {precision}. {advice}"
@@ -43,10 +43,10 @@ def make_runtime(
     """Makes a runtime for one batch size.
 
     Args:
-      name: Its name in the registry.
+      name: Name in the registry.
       autoencoder: Encoder and quantizer, trained here or imported.
       batch_size: Images per call.
-      precision: Of the encoder.
+      precision: Precision of the encoder.
 
     Raises:
       RequestError: See `check_runtime`.

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the reference for encoders that were imported from ONNX, and their only runtime."""
+"""ONNX Runtime: the reference and only runtime of encoders imported from ONNX."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +9,13 @@ from fsq.runtimes.base import Package, Precision, Runtime, RuntimeKind
 
 
 class OnnxEncoder:
-    """Pixels to tokens: a table of floats, ONNX Runtime, and the quantizer in TensorFlow.
+    """Pixels to tokens: a lookup table, ONNX Runtime, and the quantizer in TensorFlow.
 
     Args:
       batch_size: Images per call.
-      floats: The float of each pixel value, float32 [256].
-      encode: Images float32 [B, S, S, C] to latents float32 [B, rows, columns, D].
-      quantize: Latents to tokens [B, rows, columns].
+      floats: Input of the encoder for each pixel value, float32 [256].
+      encode: Maps images float32 [B, S, S, C] to latents float32 [B, rows, columns, D].
+      quantize: Maps latents to tokens [B, rows, columns].
     """
 
     def __init__(
@@ -40,7 +40,7 @@ def _make(autoencoder: Any, batch_size: int, precision: Precision) -> Runtime:
     from fsq.models.autoencoder import pixels_to_floats
     from fsq.runtimes.tensorflow.graph import quantize_function
 
-    # The very floats of every other runtime, without a copy of the batch in TensorFlow.
+    # The same floats as in every other runtime, without copying the batch to TensorFlow.
     floats = pixels_to_floats(np.arange(256, dtype=np.uint8), autoencoder.spec.image)
     return OnnxEncoder(
         batch_size,

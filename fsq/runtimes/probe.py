@@ -1,8 +1,8 @@
-"""The probe: images that every runtime encodes, to compare its tokens with the reference's.
+"""Probe: images that every runtime encodes, to compare its tokens with the reference's.
 
-An imported tokenizer has a reference batch of its own. Others get images made
-here, the same for every tokenizer of a size: noise at all scales, as strong at
-each as in photographs, so that latents spread over all levels.
+An imported tokenizer has its own reference batch. For others the images are
+synthetic, the same for every tokenizer of a size: noise at all scales with the
+spectrum of photographs, so that latents spread over all levels.
 """
 
 import dataclasses
@@ -18,18 +18,18 @@ from fsq.runtimes.base import Runtime
 PROBE_TOKENS = 16_384
 # In steps of a level; float32 latents of one network differ by about 1e-6 between runtimes.
 ROUNDING_ERROR = 1e-4
-# A runtime that changes more than this, even by rounding errors alone, is not the same encoder.
+# Largest share of changed tokens: more, even if all are near a boundary, is not the same encoder.
 MAX_SHARE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class ProbeResult:
-    """A runtime's tokens of the probe compared with the reference's.
+    """Agreement of a runtime's tokens with the reference's, on the probe.
 
     Attributes:
-      total: Tokens compared.
-      changed: How many of them differ.
-      farthest: How far the latent of any changed token lies from the rounding
+      total: Number of tokens compared.
+      changed: Number of tokens that differ.
+      farthest: Largest distance of a changed token's latent from the rounding
         boundary that was crossed, in steps of a level; 0 if none changed.
     """
 
@@ -39,7 +39,7 @@ class ProbeResult:
 
     @property
     def agrees(self) -> bool:
-        """Whether the tokens differ by rounding errors at a boundary at most."""
+        """Whether the tokens differ at most by rounding errors near a boundary."""
         return self.farthest <= ROUNDING_ERROR and self.changed <= MAX_SHARE * self.total
 
     def __str__(self) -> str:
@@ -56,8 +56,8 @@ def probe_images(spec: ImageSpec, tokens_per_image: int, batch_size: int) -> np.
     """Makes whole batches of images with at least `PROBE_TOKENS` tokens between them.
 
     Args:
-      spec: Their size and channels.
-      tokens_per_image: How many tokens the tokenizer makes of each.
+      spec: Size and channels of the images.
+      tokens_per_image: Number of tokens per image.
       batch_size: Images per batch.
 
     Returns:
@@ -72,7 +72,7 @@ def probe_images(spec: ImageSpec, tokens_per_image: int, batch_size: int) -> np.
         side = math.ceil(size / scale)
         noise = random.standard_normal((count, side, side, channels), np.float32)
         rows = np.minimum(np.arange(size) // scale, side - 1)
-        # Power falls with the square of the frequency: equal strength at every octave.
+        # Power falls with the square of the frequency: equal amplitude in every octave.
         images += noise[:, rows][:, :, rows]
         scale //= 2
     brightness = random.uniform(64, 192, (count, 1, 1, channels)).astype(np.float32)
@@ -92,7 +92,7 @@ def compare_runtimes(
     """Encodes the probe with both runtimes and counts the tokens that differ.
 
     Args:
-      autoencoder: Encoder and quantizer, which both run.
+      autoencoder: Encoder and quantizer, which both runtimes run.
       reference: The runtime whose tokens are the correct ones.
       candidate: The runtime to compare with it.
       images: The probe, uint8 [N, S, S, C], whole batches.
@@ -112,7 +112,7 @@ def compare_runtimes(
 def _farthest_from_boundary(
     autoencoder: Any, images: np.ndarray, differ: np.ndarray, found: np.ndarray
 ) -> float:
-    """Returns how far the farthest latent lies from the token found, in steps of a level."""
+    """Returns the largest distance of a latent from the token found, in steps of a level."""
     from fsq.models.autoencoder import pixels_to_floats
     from fsq.quantizer.lattice import tokens_to_digits
 
@@ -124,8 +124,8 @@ def _farthest_from_boundary(
         return math.inf
     constants = presets.bound_constants(spec.levels, spec.preset, spec.eps)
     bounded = presets.bound(latents, spec.levels, spec.preset, spec.eps)
-    # Digits are counted from the lowest step; a step reaches half a unit to either side, but for
-    # the preset that rounds down.
+    # Digits are counted from the lowest step; a step extends half a unit to either side, except
+    # for the preset that rounds by floor.
     middles = tokens_to_digits(found[differ], spec.levels) + constants.lowest
     if spec.preset == "symmetric":
         middles = middles + 0.5

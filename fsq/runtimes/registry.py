@@ -1,4 +1,4 @@
-"""The registry of runtimes: a new one is a file in this folder, and its name and line here."""
+"""Registry of runtimes: a new one is a module in this folder, and its name and entry here."""
 
 from typing import Literal
 

@@ -1,1 +1,1 @@
-"""What a tokenizer is, as data: its networks, its token contract, its two files."""
+"""Tokenizer specification: networks, token contract, files of a saved tokenizer."""

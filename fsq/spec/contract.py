@@ -1,4 +1,4 @@
-"""The token contract: all that a token means, as the JSON beside every tokenizer and dataset."""
+"""Token contract: what a token means, as the JSON beside every tokenizer and dataset."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ WEIGHTS_FILE = "tokenizer.safetensors"
 
 
 class QuantizerSpec(pydantic.BaseModel):
-    """What every tokenizer is told, whatever its networks: images in, lattice out."""
+    """Images and quantizer of a tokenizer, whatever its networks."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -37,12 +37,12 @@ class QuantizerSpec(pydantic.BaseModel):
 
     @property
     def vocab_size(self) -> int:
-        """How many tokens there are: the product of the levels."""
+        """Number of tokens: the product of the levels."""
         return lattice.vocab_size(self.levels)
 
 
 class TokenizerSpec(QuantizerSpec):
-    """What a tokenizer is trained as; the part of the contract that a person writes."""
+    """Specification of a tokenizer to train; the part of the contract that users write."""
 
     network: NetworkSpec
 
@@ -50,14 +50,14 @@ class TokenizerSpec(QuantizerSpec):
     def _image_divides(self) -> Self:
         if self.image.size_pixels % self.network.downsampling:
             raise ValueError(
-                f"expected image.size_pixels as a multiple of {self.network.downsampling} "
-                f"(its network), got {self.image.size_pixels}"
+                "expected image.size_pixels to be a multiple of the network's downsampling, "
+                f"{self.network.downsampling}, got {self.image.size_pixels}"
             )
         return self
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of tokens."""
+        """Rows and columns of tokens per image."""
         side = self.image.size_pixels // self.network.downsampling
         return (side, side)
 
@@ -69,7 +69,7 @@ class ImportedSpec(QuantizerSpec):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of tokens."""
+        """Rows and columns of tokens per image."""
         return self.network.grid
 
 
@@ -130,14 +130,14 @@ class TokenContract(pydantic.BaseModel):
 
     @property
     def meaning_sha256(self) -> str:
-        """sha256 of all but the weights and what a dataset adds; the weights' file bears it."""
+        """sha256 of all fields but the weights' and a dataset's; stored in the weights file."""
         others = {"weights_sha256", "views", "dtype"}
         content = self.model_dump(mode="json", exclude_none=True, exclude=others)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
     def tokens_per_image(self) -> int:
-        """Rows times columns."""
+        """Number of tokens per image: rows times columns."""
         return self.grid[0] * self.grid[1]
 
     @property
@@ -151,5 +151,5 @@ class TokenContract(pydantic.BaseModel):
         return not isinstance(self.network, ImportedNetwork) or self.network.decoder
 
     def to_json(self) -> str:
-        """Renders the file's text; the same contract gives the same bytes."""
+        """Renders tokenizer.json; the same contract gives the same bytes."""
         return json.dumps(self.model_dump(mode="json", exclude_none=True), indent=2) + "\n"

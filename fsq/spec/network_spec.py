@@ -1,4 +1,4 @@
-"""What an encoder and a decoder look like: the part of a contract that names the networks."""
+"""Network specs: the architecture of encoder and decoder, as part of the token contract."""
 
 from typing import Annotated, Literal, Self
 
@@ -17,7 +17,7 @@ class _Network(pydantic.BaseModel):
 
 
 class ConvNetwork(_Network):
-    """The small size: strided convolutions, as in the tutorials; cheap enough for a CPU.
+    """The small architecture: strided convolutions, cheap enough for a CPU.
 
     Attributes:
       encoder_widths: Channels after each stride-2 stage; as many stages as the
@@ -49,19 +49,19 @@ class ConvNetwork(_Network):
 
 
 class ResidualNetwork(_Network):
-    """The middle and the large size: residual blocks with normalisation and swish.
+    """The medium and large architecture: residual blocks with normalization and swish.
 
-    The shape of the networks of VQGAN (Esser et al. 2021, arXiv:2012.09841),
-    which most image tokenizers have kept; the decoder mirrors the encoder.
+    The architecture of VQGAN (Esser et al. 2021, arXiv:2012.09841), which most
+    image tokenizers use; the decoder mirrors the encoder.
 
     Attributes:
       widths: Channels at each resolution, full resolution first; one more than
         the downsampling has factors of 2.
       blocks: Residual blocks per resolution; the decoder has one more.
-      attention: The large size: self-attention at the lowest resolution.
-      norm: 'group' (groups of the channels, over all positions) or 'layer' (all
-        channels, each position by itself). Neither looks at the batch.
-      groups: Groups of 'group'; must divide every width.
+      attention: Self-attention at the lowest resolution (the large architecture).
+      norm: 'group' (over groups of channels and all positions) or 'layer' (over
+        all channels of a position). Both are independent of the batch.
+      groups: Number of groups of 'group'; must divide every width.
     """
 
     kind: Literal["residual"]
@@ -75,7 +75,7 @@ class ResidualNetwork(_Network):
     def _groups_divide(self) -> Self:
         odd = [width for width in self.widths if width % self.groups]
         if self.norm == "group" and odd:
-            raise ValueError(f"expected widths that {self.groups} groups divide, got {odd[0]}")
+            raise ValueError(f"expected widths divisible by groups, {self.groups}, got {odd[0]}")
         return self
 
     @property
@@ -93,7 +93,7 @@ class ImportedNetwork(_Network):
       images: Where images have their channels, [B, S, S, C] or [B, C, S, S].
       latents: Where latents and codes have theirs: [B, rows, columns, D],
         [B, D, rows, columns], or 'flat' for [B, rows * columns, D].
-      decoder: Whether there is a decoder too.
+      decoder: Whether there is a decoder.
     """
 
     kind: Literal["tensorflow", "onnx"]

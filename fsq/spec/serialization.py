@@ -1,4 +1,4 @@
-"""The two files of a saved tokenizer: read, checked against each other, written.
+"""Serialization of a tokenizer: reads, checks and packs its contract and weights.
 
 Imports neither TensorFlow nor Keras.
 """
@@ -17,15 +17,15 @@ from fsq.quantizer import lattice
 from fsq.spec.contract import CONTRACT_FILE, TokenContract
 from fsq.validation import parse
 
-# In the metadata of the weights' file.
+# Key in the metadata of the weights file.
 CONTRACT_SHA256 = "contract_sha256"
 
 
 def parse_contract(data: bytes, where: str) -> TokenContract:
-    """Reads the bytes of a tokenizer.json; imports neither TensorFlow nor Keras.
+    """Parses the bytes of a tokenizer.json.
 
     Raises:
-      RequestError: They are not a contract that we read.
+      RequestError: They are not a valid contract.
     """
     try:
         content = json.loads(data)
@@ -35,16 +35,16 @@ def parse_contract(data: bytes, where: str) -> TokenContract:
 
 
 def load_codes(directory: str | os.PathLike[str]) -> np.ndarray:
-    """Lists the code of every token, as `FSQ.indices_to_codes` gives them.
+    """Returns the code of every token, as `FSQ.indices_to_codes` does.
 
-    It reads tokenizer.json alone, of a tokenizer or of a finished dataset, so that a
-    prior's embedding can begin with them; imports neither TensorFlow nor Keras.
+    Reads only tokenizer.json, of a tokenizer or of a finished dataset, for example to
+    initialize a prior's embedding; imports neither TensorFlow nor Keras.
 
     Returns:
       float32 [vocab_size, channels]; row t is the code of token t.
 
     Raises:
-      RequestError: There is no contract that we read, or its vocabulary is larger than 2**24.
+      RequestError: There is no valid contract, or its vocabulary is larger than 2**24.
     """
     folder = Path(directory)
     contract = parse_contract(read_file(folder, CONTRACT_FILE), str(folder / CONTRACT_FILE))
@@ -63,7 +63,7 @@ def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
     if (found := hashlib.sha256(data).hexdigest()) != contract.weights_sha256:
         raise RequestError(
             f"{where}: expected weights with sha256 {contract.weights_sha256[:12]}, "
-            f"got {found[:12]}. Copy both files of the tokenizer anew."
+            f"got {found[:12]}. Copy both files of the tokenizer again."
         )
     digest = read_metadata(data).get(CONTRACT_SHA256)
     if digest is None:
@@ -74,7 +74,7 @@ def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
     if digest != contract.meaning_sha256:
         raise RequestError(
             f"{where}: expected the contract that the weights were saved with, got another: "
-            f"{CONTRACT_FILE} was edited. Copy both files of the tokenizer anew."
+            f"{CONTRACT_FILE} was edited. Copy both files of the tokenizer again."
         )
 
 
@@ -102,10 +102,10 @@ def pack_weights(autoencoder: Any) -> bytes:
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
-    """Reads the metadata of safetensors, whose bytes begin with a header of JSON.
+    """Reads the metadata in the JSON header of safetensors bytes.
 
     Returns:
-      What there is; nothing if it cannot be read.
+      The metadata; empty if it cannot be read.
     """
     size = int.from_bytes(data[:8], "little")
     try:

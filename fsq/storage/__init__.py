@@ -1,1 +1,1 @@
-"""Bytes on local disks and in object stores: atomic writes, digests, a lock per directory."""
+"""Storage on local disks and in object stores: atomic writes, digests, directory locks."""

@@ -1,4 +1,4 @@
-"""sha256 of files, wherever they lie."""
+"""sha256 of files, local or in object stores."""
 
 import hashlib
 

@@ -1,11 +1,11 @@
-"""Files on local disks and in object stores, written atomically.
+"""File operations on local disks and in object stores, with atomic writes.
 
-Local paths go straight to the operating system, paths with a scheme to
+Local paths are handled by the operating system, paths with a scheme by
 `fsq.storage.object_store`, which is imported when the first of them is used.
 
 A file is written under a unique temporary name, synchronised to the disk and
-renamed. No folder is made on the way: a straggler of a job whose folder is gone
-must fail, not bring the folder back.
+renamed. Folders are not created implicitly: a late worker of a job whose folder
+was removed must fail, not create the folder again.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ TRIES_TO_REMOVE = 100
 
 
 class FileEntry(NamedTuple):
-    """A file's name, relative to the folder listed, its size, and when it was written."""
+    """A file's name relative to the listed folder, its size, and its modification time."""
 
     name: str
     size_bytes: int
@@ -30,12 +30,12 @@ class FileEntry(NamedTuple):
 
 
 def is_local(path: str) -> bool:
-    """Says whether a path lies on a local disk: it names no scheme."""
+    """Returns whether a path is on a local disk: it has no scheme."""
     return "://" not in path
 
 
 def join(folder: str, *names: str) -> str:
-    """Joins with '/', which every file system here understands."""
+    """Joins with '/', which every supported file system accepts."""
     return "/".join([folder.rstrip("/") or "/", *names])
 
 
@@ -54,7 +54,7 @@ def open_read(path: str) -> BinaryIO:
 def read(path: str) -> bytes:
     """Reads a whole file."""
     if is_local(path):
-        # A buffer costs as much as a small image.
+        # Allocating a buffer takes as long as reading a small image.
         with open(path, "rb", buffering=0) as file:
             return file.read()
     with _store().os_errors(path), open_read(path) as file:
@@ -62,7 +62,7 @@ def read(path: str) -> bytes:
 
 
 def read_sized(path: str, size_bytes: int) -> bytes:
-    """Does what `read` does for a file that is known to be so long; cheaper where it is small."""
+    """Reads a whole file of a known size; cheaper than `read` if it is small."""
     if is_local(path):
         number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -71,7 +71,7 @@ def read_sized(path: str, size_bytes: int) -> bytes:
             os.close(number)
         if len(data) == size_bytes:
             return data
-    # Another length, or one beyond what the system reads at once.
+    # Another size than expected, or more than the system reads at once.
     return read(path)
 
 
@@ -83,10 +83,10 @@ def write(path: str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def open_write(path: str) -> Iterator[BinaryIO]:
-    """Opens a file that appears under its name when the block ends, whole, or not at all.
+    """Opens a file that appears under its name, complete, when the block ends, or not at all.
 
     Raises:
-      OSError: It cannot be written; the error names the path, whatever the system named.
+      OSError: It cannot be written; the error has the final path, not the temporary one.
     """
     with temporary_file(path) as temporary:
         if is_local(path):
@@ -99,12 +99,12 @@ def open_write(path: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def temporary_file(path: str) -> Iterator[str]:
-    """Yields a temporary name; what lies there when the block ends is renamed to the path.
+    """Yields a temporary name; the file of that name is renamed to the path when the block ends.
 
     A local file is synchronised to the disk first. If the block fails, the file is removed.
 
     Raises:
-      OSError: It cannot be written; the error names the path, whatever the system named.
+      OSError: It cannot be written; the error has the final path, not the temporary one.
     """
     temporary = temporary_name(path)
     try:
@@ -129,24 +129,24 @@ def _synchronise(path: str) -> None:
 
 
 def make_folder(path: str) -> None:
-    """Makes a folder and those above it, where the file system has folders at all."""
+    """Creates a folder and its parents, if the file system has folders."""
     if is_local(path):
         os.makedirs(path, exist_ok=True)
 
 
 def temporary_name(path: str) -> str:
-    """Returns a hidden sibling of the path that nobody else writes to."""
+    """Returns a unique hidden name beside the path."""
     folder, slash, name = path.rpartition("/")
     return f"{folder}{slash}.{name}.{secrets.token_hex(4)}.tmp"
 
 
 def final_name(name: str) -> str:
-    """Returns the name that a temporary file was to get; any other name as it is."""
+    """Returns the final name of a temporary file; any other name unchanged."""
     return re.sub(r"^\.(.*)\.[0-9a-f]{8}\.tmp$", r"\1", name, flags=re.DOTALL)
 
 
 def rename(source: str, target: str) -> None:
-    """Moves a file onto another name, replacing what was there."""
+    """Renames a file, replacing an existing target."""
     if is_local(source):
         os.replace(source, target)
     else:
@@ -154,7 +154,7 @@ def rename(source: str, target: str) -> None:
 
 
 def copy(source: str, target: str) -> None:
-    """Gives a file that is never changed a second name, or copies it where that does not go."""
+    """Makes a hard link to a file that is never changed, or copies it if links fail."""
     if not is_local(source):
         _store().copy(source, target)
         return
@@ -167,14 +167,14 @@ def copy(source: str, target: str) -> None:
 
 
 def modified_ns(path: str) -> int:
-    """Returns when a file was written, in nanoseconds of the epoch."""
+    """Returns the modification time of a file, in nanoseconds since the epoch."""
     if is_local(path):
         return os.stat(path).st_mtime_ns
     return int(_store().modified_ns(path))
 
 
 def exists(path: str) -> bool:
-    """Says whether there is such a file, or such a folder with something in it."""
+    """Returns whether a file or folder exists; in an object store, a folder with files."""
     if is_local(path):
         return os.path.exists(path)
     return bool(_store().exists(path))
@@ -183,7 +183,7 @@ def exists(path: str) -> bool:
 def list_files(folder: str, *, recursive: bool = False) -> list[FileEntry]:
     """Lists the files in a folder, sorted by name; empty if there is no such folder.
 
-    Links are not followed.
+    Links to folders are not followed.
     """
     if is_local(folder):
         return sorted(_walk(folder, "", recursive))
@@ -191,10 +191,10 @@ def list_files(folder: str, *, recursive: bool = False) -> list[FileEntry]:
 
 
 def glob(pattern: str) -> list[str]:
-    """Lists what has a name that fits; '*' and '?' stand in the last part of the path only.
+    """Lists the paths that match a pattern; '*' and '?' may be in the last component only.
 
-    Sorted. An empty list if nothing fits. What cannot be opened as a file is
-    listed too: whoever named it has to know.
+    Sorted; empty if nothing matches. Folders and special files that match are listed
+    too, so that the caller can refuse them.
     """
     folder, _, last = pattern.rpartition("/")
     parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in last)
@@ -208,7 +208,7 @@ def glob(pattern: str) -> list[str]:
 
 
 def remove(path: str) -> None:
-    """Removes a file or a whole folder; nothing happens if there is none."""
+    """Removes a file or a whole folder, if it exists."""
     if not exists(path):
         return
     if not is_local(path):
@@ -221,7 +221,7 @@ def remove(path: str) -> None:
 
 
 def _remove_folder(path: str) -> None:
-    """Removes a local folder, with what a straggler may be adding or renaming at this moment."""
+    """Removes a local folder, even while a late worker adds or renames files in it."""
     for _ in range(TRIES_TO_REMOVE):
         with contextlib.suppress(FileNotFoundError):
             try:
@@ -235,17 +235,17 @@ def _remove_folder(path: str) -> None:
 
 
 def room_for(error: OSError) -> str:
-    """Ends an advice: ', or make room' where that would help."""
+    """Returns ', or make room' for a message if the disk is full, else ''."""
     return ", or make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
 
 
 def has_temporary(folder: str) -> bool:
-    """Says whether a killed process was just writing into a folder."""
+    """Returns whether a folder has temporary files, left by a killed process."""
     return any(final_name(entry.name) != entry.name for entry in list_files(folder))
 
 
 def remove_temporary(folder: str) -> None:
-    """Removes what a killed process was just writing into a folder."""
+    """Removes the temporary files in a folder, left by a killed process."""
     for entry in list_files(folder):
         if final_name(entry.name) != entry.name:
             remove(join(folder, entry.name))
@@ -266,14 +266,14 @@ def _walk(folder: str, prefix: str, recursive: bool) -> Iterator[FileEntry]:
                 if recursive:
                     yield from _walk(entry.path, f"{prefix}{entry.name}/", recursive)
             elif entry.is_file():
-                # A temporary file may be renamed under our eyes.
+                # A temporary file may be renamed meanwhile.
                 with contextlib.suppress(FileNotFoundError):
                     stat = entry.stat()
                     yield FileEntry(prefix + entry.name, stat.st_size, stat.st_mtime_ns)
 
 
 def _store() -> ModuleType:
-    """Returns the functions for paths with a scheme; they take seconds to import."""
+    """Returns the module for paths with a scheme, which takes seconds to import."""
     from fsq.storage import object_store
 
     return object_store

@@ -1,4 +1,4 @@
-"""JSON documents: one digest, the digest inside a document, the first field in which two differ."""
+"""JSON documents with a digest: canonical sha256, rendering, first difference of two."""
 
 import hashlib
 import json
@@ -9,12 +9,12 @@ DIGEST = "sha256"
 
 
 def sha256_of_json(content: Any) -> str:
-    """Hashes plain data in its canonical form: sorted keys, the default separators."""
+    """Hashes JSON data in canonical form: sorted keys, default separators."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def with_digest(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Adds the sha256 of all the rest under 'sha256', so that an edited document shows."""
+    """Adds the sha256 of all other fields as 'sha256', so that an edit is detected."""
     rest = {name: value for name, value in content.items() if name != DIGEST}
     return {**rest, DIGEST: sha256_of_json(rest)}
 
@@ -25,7 +25,7 @@ def render(content: Mapping[str, Any]) -> bytes:
 
 
 def has_its_digest(content: Any) -> bool:
-    """Says whether a document is as `with_digest` left it."""
+    """Returns whether the digest in a document is that of its other fields."""
     return isinstance(content, dict) and content.get(DIGEST) == with_digest(content)[DIGEST]
 
 

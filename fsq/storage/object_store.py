@@ -1,8 +1,7 @@
-"""Paths with a scheme (gs://, s3://, ...), by way of Apache Beam's FileSystems.
+"""Object stores: paths with a scheme (gs://, s3://, ...), through Apache Beam's FileSystems.
 
-The one module of `fsq` that knows Beam, imported when such a path is first used:
-whoever keeps to local paths needs no Beam. Stores have no folders, only names that
-begin alike.
+The only module of `fsq` that imports Beam, loaded when such a path is first used, so
+that local paths need no Beam. Stores have no folders, only common prefixes of names.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ def open_read(path: str) -> BinaryIO:
     """
     with os_errors(path):
         _check_scheme(path)
-        # Some stores find out only when they are read, in words of their own.
+        # Some stores fail only when the object is read, with an error of their own type.
         if not FileSystems.exists(path):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         file: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
@@ -40,7 +39,7 @@ def create(path: str) -> BinaryIO:
 
 
 def rename(source: str, target: str) -> None:
-    """Moves an object onto another name; stores copy and delete."""
+    """Renames an object; stores do so by copying and deleting."""
     _check_scheme(source)
     with os_errors(target):
         FileSystems.rename([source], [target])
@@ -60,19 +59,19 @@ def delete(paths: list[str]) -> None:
 
 
 def exists(path: str) -> bool:
-    """Says whether there is such an object, or any whose name continues with a slash."""
+    """Returns whether an object exists, or any object with the path as a folder."""
     _check_scheme(path)
     return FileSystems.exists(path) or next(list_objects(path, recursive=True), None) is not None
 
 
 def modified_ns(path: str) -> int:
-    """Returns when an object was written, in nanoseconds of the epoch."""
+    """Returns the modification time of an object, in nanoseconds since the epoch."""
     _check_scheme(path)
     return int(FileSystems.last_updated(path) * 10**9)
 
 
 def list_objects(folder: str, *, recursive: bool) -> Iterator[tuple[str, int, int]]:
-    """Yields name relative to the folder, size in bytes and time in nanoseconds of each object."""
+    """Yields each object's name relative to the folder, size in bytes and time in nanoseconds."""
     _check_scheme(folder)
     root = folder.rstrip("/") + "/"
     (result,) = FileSystems.match([root + ("**" if recursive else "*")])
@@ -84,7 +83,7 @@ def list_objects(folder: str, *, recursive: bool) -> Iterator[tuple[str, int, in
 
 @contextlib.contextmanager
 def os_errors(path: str) -> Iterator[None]:
-    """Turns what the client of a store raises into the one kind of error that callers know."""
+    """Converts the errors of a store's client to OSError."""
     try:
         yield
     except (OSError, FsqError):
@@ -98,6 +97,6 @@ def _check_scheme(path: str) -> None:
         FileSystems.get_filesystem(path)
     except ValueError as error:
         raise RequestError(
-            f"{path}: expected a path that Beam reaches, got an unknown kind. "
+            f"{path}: expected a path that Beam supports, got an unknown scheme. "
             "Install apache-beam with the extra for it (gcp, aws, azure), or correct the path."
         ) from error

@@ -1,1 +1,1 @@
-"""What a command shows: one line per error, progress, results in columns."""
+"""Terminal output of commands: one-line errors, progress, columns."""

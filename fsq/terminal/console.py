@@ -1,4 +1,4 @@
-"""What the terminal gets to see: a line for each thing, and nothing of the libraries."""
+"""Console: runs a command with one-line errors and exit codes, hides output of libraries."""
 
 import contextlib
 import errno
@@ -11,12 +11,12 @@ import click
 
 from fsq.errors import DataError, FsqError, RequestError
 
-# What a write into an open file raises without naming it.
+# A write to an open file raises these without the file's name.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_command(command: click.Command, name: str) -> None:
-    """Runs a command, and says in one line, by its name, why it did not do its work.
+    """Runs a command, printing an error as one line that begins with the command's name.
 
     Exit 0: good; 1: the data is bad; 2: the request is bad; 130: interrupted.
     """
@@ -29,7 +29,7 @@ def run_command(command: click.Command, name: str) -> None:
         click.echo(f"{name}: {one_line(error.format_message())}", err=True)
         sys.exit(RequestError.exit_code)
     except OSError as error:
-        # A disk that is full or gone, wherever it shows; with its path it is no bug of ours.
+        # A full or missing disk; an OSError with a path is not a bug of ours either.
         if error.filename is None and error.errno not in FULL:
             raise
         click.echo(f"{name}: {error.filename or 'a disk'}: {error.strerror}.", err=True)
@@ -49,16 +49,16 @@ def print_pairs(pairs: list[tuple[str, str]]) -> None:
 
 
 def one_line(message: str) -> str:
-    """Shows the line breaks of a key or a file name instead of making them."""
+    """Escapes line breaks, which keys and file names may contain."""
     return message.replace("\r", "\\r").replace("\n", "\\n")
 
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """Holds back what native libraries write to stderr while they are loaded.
+    """Hides what native libraries write to stderr while they are loaded.
 
-    TensorFlow notes its start with lines that no setting turns off. They are
-    shown after all if the start fails.
+    TensorFlow logs lines at its start that no setting turns off. They are printed
+    after all if the start fails.
     """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:

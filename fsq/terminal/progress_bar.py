@@ -1,4 +1,4 @@
-"""Progress on stderr: a live bar on a terminal, a line now and then elsewhere."""
+"""Progress bar on stderr; a line every ten seconds if that is not a terminal."""
 
 import contextlib
 import time
@@ -21,10 +21,10 @@ Update = Callable[[int, str], None]
 
 @contextlib.contextmanager
 def progress_bar(label: str, total: int) -> Iterator[Update]:
-    """Yields update(done, note); `done` counts up to `total`.
+    """Yields update(done, note), where `done` counts up to `total`.
 
-    On a terminal: a bar with the count, the note, the time passed and the time
-    left. Elsewhere, in a log: at most one line every ten seconds.
+    On a terminal: a bar with the count, the note, the elapsed and the remaining
+    time. Elsewhere, as in a log: at most one line every ten seconds.
     """
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -17,7 +17,7 @@ SEVERAL_PAGES = "expected a still image, got several pages"
 NO_ROWS = "expected a whole PNG, got: unrecognized data stream contents when reading image file"
 FEWER_ROWS = "expected a whole PNG, got fewer rows than its header says"
 CHECKSUM = "expected a whole PNG, got one with a wrong checksum"
-OTHER_SAMPLES = "expected unsigned integers of 1 to 8 or 16 bits, got other samples"
+OTHER_SAMPLES = "expected unsigned samples of 1 to 8 or 16 bits, got other samples"
 BAD_HEADER = "got: a header that cannot be used"
 
 
@@ -184,7 +184,7 @@ PNGS = [
          png(png_rows(PICTURE.astype(np.uint16) * 256 + 255), depth=16), PICTURE),
     Case("png, 16 bits with a transparent colour",
          png(png_rows(PICTURE.astype(np.uint16)), depth=16, before=chunk(b"tRNS", bytes(6))),
-         "expected 16 bits without a transparent colour, got one"),
+         "expected a 16-bit PNG without a transparent colour, got one"),
     Case("png, alpha", save(half_transparent()), TRANSPARENT),
     Case("png, grey and alpha", save(half_transparent().convert("LA").convert("RGBA")),
          np.where(MASK, 255, np.asarray(IMAGE.convert("L"))[..., None].repeat(3, 2))),
@@ -215,16 +215,17 @@ PNGS = [
          "expected a whole PNG, got: broken data stream when reading image file"),
     Case("png, no pixels", png(b"", pixels=b""),
          "expected a whole PNG, got: cannot load this image"),
-    Case("png, 0 pixels wide", make.png_header_only(0, SIZE), "expected pixels, got 0 x 16"),
+    Case("png, 0 pixels wide", make.png_header_only(0, SIZE),
+         "expected at least one pixel, got 0 x 16"),
     Case("png, colour of an unknown type", png(png_rows(PICTURE), colour=7),
          f"expected a whole PNG, {BAD_HEADER}"),
     Case("png, no palette", png(png_rows(INDEXED), colour=3),
          "expected a PNG with its palette, got none"),
     Case("png, colours beyond the palette",
          png(png_rows(INDEXED), colour=3, before=chunk(b"PLTE", PALETTE[:9].tobytes())),
-         "expected colours of the palette, got one beyond its end"),
+         "expected indices in the palette, got one beyond its end"),
     Case("png, an unknown critical chunk", png(png_rows(PICTURE), before=chunk(b"CgBX", b"")),
-         "expected a PNG of known chunks, got 'CgBX', which is critical"),
+         "expected known critical chunks in a PNG, got 'CgBX'"),
     Case("png, a text of 50 MB",
          png(png_rows(PICTURE), before=chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000)))),
          PICTURE),
@@ -256,7 +257,7 @@ JPEGS = [
     Case("jpeg, progressive", jpeg_of(PICTURE, progressive=True), PICTURE, LOSSY),
     Case("jpeg, CMYK of Adobe", cmyk_jpeg(), PICTURE, LOSSY),
     Case("jpeg, CMYK without Adobe's marker", make.jpeg_without(cmyk_jpeg(), 0xEE),
-         "expected a CMYK JPEG to say if it is inverted, got no Adobe marker"),
+         "expected a CMYK JPEG with an Adobe marker, got none"),
     Case("jpeg, with a preview behind (MPO)", mpo(), PICTURE, LOSSY),
     Case("jpeg, MPO, its preview cut off", mpo()[:-100], PICTURE, LOSSY),
     *(Case(f"jpeg, EXIF orientation {n}", jpeg_of(oriented(n), exif=make.exif(n)), PICTURE, LOSSY)
@@ -363,7 +364,7 @@ TIFFS = [
     Case("tiff, orientation 9", save(PICTURE, "TIFF", tiffinfo={274: 9}), PICTURE),
     Case("tiff, several pages", animation("TIFF"), SEVERAL_PAGES),
     Case("tiff, a preview first", make.tiff(PICTURE.tobytes(), t254=[1]),
-         "expected the picture first in its TIFF, got a preview of it"),
+         "expected the full image first in a TIFF, got a preview"),
     Case("tiff, float", save(Image.fromarray(GREY.astype(np.float32)), "TIFF"), OTHER_SAMPLES),
     Case("tiff, 32 bits", save(Image.fromarray(GREY.astype(np.int32)), "TIFF"), OTHER_SAMPLES),
     Case("tiff, 12 bits", make.tiff(bytes(SIZE * SIZE * 3 // 2), bits=(12,), photometric=1),
@@ -376,7 +377,7 @@ TIFFS = [
     Case("tiff, Lab", save(Image.new("LAB", (SIZE, SIZE)), "TIFF"),
          "expected grey, palette, RGB or CMYK of 8 or 16 bits, got mode LAB"),
     Case("tiff, a strip missing", make.tiff(PICTURE.tobytes(), t278=[8]),
-         "expected a whole TIFF, got one without some of its strips"),
+         "expected a whole TIFF, got one with missing strips"),
     Case("tiff, deflate, the stream's first bytes damaged",
          changed(save(PICTURE, "TIFF", compression="tiff_adobe_deflate"), 8, bytes(4)),
          "expected a whole TIFF, got: decoder error -2"),

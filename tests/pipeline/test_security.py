@@ -174,7 +174,7 @@ def test_a_contract_edited_so_that_the_weights_still_fit_is_found(tokenizer: Pat
     edit_contract(tokenizer, **changes)
     assert refusal(tokenizer) == (
         f"{tokenizer}/{WEIGHTS_FILE}: expected the contract that the weights were saved with, got "
-        f"another: {CONTRACT_FILE} was edited. Copy both files of the tokenizer anew."
+        f"another: {CONTRACT_FILE} was edited. Copy both files of the tokenizer again."
     )
     with pytest.raises(RequestError, match=r"tokenizer\.json was edited"):
         inspect_directory(str(tokenizer))

@@ -71,7 +71,7 @@ def test_make_prior_at_its_smallest(root: Path, prior_dataset: Path, tmp_path: P
 def test_what_cannot_be_sampled_is_refused(trained: Path, tmp_path: Path):
     with pytest.raises(RequestError, match=r"none: expected the output of a prior, found no prior"):
         invoke(sample.main, tmp_path / "none", "--output", tmp_path / "f.png")
-    for name, message in (("f.nothing", "a picture file to write"), ("no/f.png", "that exists")):
+    for name, message in (("f.nothing", "name of an image file"), ("no/f.png", "existing folder")):
         with pytest.raises(RequestError, match=message):
             invoke(sample.main, trained, "--output", tmp_path / name, "--per-class", 1)
     causal = shutil.copytree(trained, tmp_path / "causal")

@@ -1,1 +1,1 @@
-"""tf.train.Example: the message class, a fast encoder and a fast decoder."""
+"""tf.train.Example without TensorFlow: message class, fast encoder, fast decoder."""

@@ -1,9 +1,8 @@
-"""Token records read back: bytes of tf.train.Example in, arrays out.
+"""A fast decoder of tf.train.Example: token records to arrays.
 
-The inverse of `encoder`, without TensorFlow and without protobuf's
-classes. All records of a dataset hold the same fields in the same order, so many
-of them are parsed at once, one step taken in all of them at a time. What looks
-otherwise is refused, not guessed at.
+The inverse of `encoder`, without TensorFlow and protobuf's classes. All records
+of a dataset have the same fields in the same order, so many are parsed at once,
+each step vectorized over all of them. Any other layout is refused.
 
 Source: the encoding of protocol buffers, and tensorflow/core/example/*.proto.
 """
@@ -20,9 +19,9 @@ from fsq.dataset.example.encoder import delimited
 from fsq.dataset.records import FeatureKind
 
 _TAGS: dict[FeatureKind, bytes] = {"bytes": b"\x0a", "float32": b"\x12", "int64": b"\x1a"}
-_OTHERS = "expected the fields of the dataset, got others"
+_OTHERS = "expected the fields of the dataset, got other fields or lengths"
 _FLOAT = struct.Struct("<f")
-_PADDING = bytes(16)  # a step may look beyond the end
+_PADDING = bytes(16)  # a step may read past the end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +29,9 @@ class Field:
     """A field of every record.
 
     Attributes:
-      name: Its name.
-      kind: How it is stored.
-      length: How many numbers; of bytes, how many there are in every record, or
-        None where that differs.
+      name: Name of the feature.
+      kind: Stored type.
+      length: Number of values; for bytes, number of bytes, or None if that varies.
     """
 
     name: str
@@ -42,7 +40,7 @@ class Field:
 
 
 class OtherRecordError(ValueError):
-    """Bytes are not a record of the fields that were expected."""
+    """The bytes are not a record with the expected fields."""
 
 
 def parse_records(
@@ -55,15 +53,15 @@ def parse_records(
     """Parses many records at once.
 
     Args:
-      data: They lie in here.
-      starts: Where each begins, int64 [R].
-      ends: Where each ends, int64 [R].
-      fields: All of their fields, in any order.
-      wanted: The names of those to return.
+      data: Buffer that contains the records.
+      starts: Begin of each record in the buffer, in bytes, int64 [R].
+      ends: End of each record in the buffer, in bytes, int64 [R].
+      fields: All fields of a record, in any order.
+      wanted: Names of the fields to return.
 
     Returns:
       By name: numbers as int64 or float32 [R, length], [R] if the length is one;
-      bytes of one length as uint8 [R, length], others as a list of bytes.
+      bytes of fixed length as uint8 [R, length], others as a list of bytes.
 
     Raises:
       OtherRecordError: A record has other fields, or other lengths.
@@ -72,12 +70,12 @@ def parse_records(
         return _read_example(_ManyRecords(data, starts), ends, fields, wanted)
     except OtherRecordError:
         raise
-    except (IndexError, OverflowError, ValueError) as error:  # beyond the end
+    except (IndexError, OverflowError, ValueError) as error:  # read past the end
         raise OtherRecordError(_OTHERS) from error
 
 
 def parse_record(data: bytes, fields: Sequence[Field], wanted: Collection[str]) -> dict[str, Any]:
-    """Parses one record, which `parse_records` does not do as fast.
+    """Parses one record; faster than `parse_records` for a few.
 
     Returns:
       By name: numbers as int or float, as a list if there are several; bytes.
@@ -87,14 +85,14 @@ def parse_record(data: bytes, fields: Sequence[Field], wanted: Collection[str]) 
     """
     try:
         return _read_example(_OneRecord(data), len(data), fields, wanted)
-    except IndexError as error:  # beyond the end
+    except IndexError as error:  # read past the end
         raise OtherRecordError(_OTHERS) from error
 
 
 def _read_example(
     cursor: "_ManyRecords | _OneRecord", end: Any, fields: Sequence[Field], wanted: Collection[str]
 ) -> dict[str, Any]:
-    """Follows the structure of a tf.train.Example, one step at a time."""
+    """Walks through the structure of a tf.train.Example."""
     cursor.expect(b"\x0a")
     cursor.require(cursor.read_end() == end)
     found = {}
@@ -113,7 +111,7 @@ def _read_example(
 
 
 class _ManyRecords:
-    """A place in every record, moved on in all of them at once."""
+    """A cursor into many records, advanced in all of them at once."""
 
     def __init__(self, data: bytes, starts: np.ndarray):
         self._data = data
@@ -121,7 +119,7 @@ class _ManyRecords:
         self.at: Any = starts
 
     def read_value(self, field: Field, end: np.ndarray) -> Any:
-        """Reads a field whose payload ends there; see `parse_records`."""
+        """Reads a field whose payload ends at `end`; see `parse_records`."""
         size = end - self.at
         if field.kind == "int64":
             if field.length != 1:
@@ -144,14 +142,14 @@ class _ManyRecords:
         return np.lib.stride_tricks.sliding_window_view(self._buffer, length)[self.at]
 
     def expect(self, words: bytes) -> None:
-        """Moves on behind some bytes that must stand here."""
+        """Skips bytes that must come next."""
         if not words:
             return
         self.require(self._pieces(len(words)) == np.frombuffer(words, np.uint8))
         self.at = self.at + len(words)
 
     def read_end(self) -> np.ndarray:
-        """Reads a length; returns where what has that length ends, int64 [R]."""
+        """Reads a length; returns where the content of that length ends, int64 [R]."""
         size = self._read_varint()
         self.require(size >= 0)
         return self.at + size
@@ -172,18 +170,18 @@ class _ManyRecords:
     def _read_packed(self, count: int, end: np.ndarray) -> np.ndarray:
         """Reads several integers of every record, int64 [R, count]."""
         self.require((self.at <= end) & (end <= len(self._data)))
-        # Pieces that stay in the cache.
+        # In pieces that fit in the CPU's cache.
         pieces = [slice(first, first + 256) for first in range(0, len(end), 256)]
         return np.concatenate([self._unpack(self.at[p], end[p], count) for p in pieces])
 
     def _unpack(self, begin: np.ndarray, end: np.ndarray, count: int) -> np.ndarray:
-        # The last byte of an integer is one below 128.
+        # The last byte of a varint is below 128.
         last = np.flatnonzero(self._buffer[begin[0] : end[-1]] < 128) + begin[0]
         rows = last[np.searchsorted(last, begin)[:, None] + np.arange(count)]
         self.require(rows[:, -1] == end - 1)
         last = rows.ravel()
         value = self._buffer[last].astype(np.int64)
-        # Those before it follow from the back; before the first of all stands a length's last byte.
+        # The bytes before it follow, last to first; before the first varint a length ends.
         byte = self._buffer[last - 1]
         more, bytes_back = byte > 127, 1
         while more.any():
@@ -201,14 +199,14 @@ class _ManyRecords:
 
 
 class _OneRecord:
-    """A place in one record."""
+    """A cursor into one record."""
 
     def __init__(self, data: bytes):
         self._data = data
         self.at: Any = 0
 
     def read_value(self, field: Field, end: int) -> Any:
-        """Reads a field whose payload ends there; see `parse_record`."""
+        """Reads a field whose payload ends at `end`; see `parse_record`."""
         match field.kind:
             case "int64":
                 numbers = [self._read_varint() for _ in range(field.length or 0)]
@@ -222,12 +220,12 @@ class _OneRecord:
                 return self._data[self.at : end]
 
     def expect(self, words: bytes) -> None:
-        """Moves on behind some bytes that must stand here."""
+        """Skips bytes that must come next."""
         self.require(self._data.startswith(words, self.at))
         self.at += len(words)
 
     def read_end(self) -> int:
-        """Reads a length; returns where what has that length ends."""
+        """Reads a length; returns where the content of that length ends."""
         size = self._read_varint()
         end: int = self.at + size
         self.require(self.at <= end <= len(self._data))
@@ -251,6 +249,6 @@ class _OneRecord:
 
 @functools.lru_cache(maxsize=64)
 def _ordered(fields: tuple[Field, ...]) -> list[tuple[Field, bytes]]:
-    """The fields as they stand in a record, each with what lies between its two lengths."""
+    """Returns the fields in stored order, each with the bytes between its two lengths."""
     ordered = sorted(fields, key=lambda field: field.name.encode())
     return [(each, delimited(b"\x0a", each.name.encode()) + b"\x12") for each in ordered]

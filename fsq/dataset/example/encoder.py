@@ -1,9 +1,9 @@
-"""Token records as the bytes of tf.train.Example.
+"""A fast encoder of tf.train.Example: token records to bytes.
 
-Written here rather than through protobuf's classes, which take a tenth of the
-time of a small image: most of a record is the same in every record, and is
-kept ready. The result is byte for byte protobuf's deterministic one, fields in
-the order of their names; a test compares the two.
+Written by hand because protobuf's classes take a tenth of the time of a small
+image: most of a record is the same in every record, and is cached. The bytes
+are those of protobuf's deterministic serialization, fields sorted by name; a
+test compares the two.
 
 Source: the encoding of protocol buffers, and tensorflow/core/example/*.proto.
 """
@@ -20,7 +20,7 @@ from fsq.quantizer import lattice
 
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = b"\x0a", b"\x12", b"\x1a"
 _TAGS = {"bytes": _BYTES_LIST, "float32": _FLOAT_LIST, "int64": _INT64_LIST}
-_TOKENS, _KEY = 0, 1  # among the fields
+_TOKENS, _KEY = 0, 1  # indices of the fields
 
 
 class ExampleWriter:
@@ -28,7 +28,7 @@ class ExampleWriter:
 
     Args:
       vocab_size: Decides the type that tokens are stored in.
-      features: What is carried, in the order in which values are given.
+      features: Carried features, in the order of the values given.
       token_format: 'bytes' for little-endian bytes of the smallest unsigned
         type, 'int64_list' for integers.
     """
@@ -43,7 +43,7 @@ class ExampleWriter:
         self._token_format = token_format
         self._kinds = [feature.kind for feature in features]
         names = ["tokens", "key", "view", "crop", "flip", *(f.name for f in features)]
-        # Where each value goes, fields being sorted by name as strings of bytes.
+        # Fields are sorted by the UTF-8 bytes of their names.
         self._order = sorted(range(len(names)), key=lambda i: names[i].encode())
         self._heads = [delimited(b"\x0a", name.encode()) for name in names]
         tokens = _BYTES_LIST if token_format == "bytes" else _INT64_LIST
@@ -53,7 +53,7 @@ class ExampleWriter:
         self._frame = functools.lru_cache(maxsize=4096)(self._make_frame)
 
     def tokens_to_values(self, tokens: np.ndarray) -> list[bytes]:
-        """Encodes the tokens of many views at once, integers [views, N], as feature values."""
+        """Encodes the tokens of many views, integers [views, N], as feature values."""
         if self._token_format == "int64_list":
             return [_packed(tuple(row)) for row in tokens.tolist()]
         data = tokens.astype(self._dtype).tobytes()
@@ -61,8 +61,8 @@ class ExampleWriter:
         return [data[i : i + size] for i in range(0, len(data), size)]
 
     def serialize(self, tokens_value: bytes, key: bytes, view: View, carried: Carried) -> bytes:
-        """Joins one record; `tokens_value` is an element of `tokens_to_values`."""
-        # As bytes, because 0.0 and -0.0 are equal and yet not the same.
+        """Serializes a record; `tokens_value` is an element of `tokens_to_values`."""
+        # As bytes, because 0.0 == -0.0 would share an entry of the cache.
         values = tuple([_value(k, v) for k, v in zip(self._kinds, carried, strict=True)])
         before, between, after = self._frame(len(key), len(tokens_value), view, values)
         return b"".join((before, key, between, tokens_value, after))
@@ -70,7 +70,7 @@ class ExampleWriter:
     def _make_frame(
         self, key_length: int, tokens_length: int, view: View, carried: tuple[bytes, ...]
     ) -> tuple[bytes, bytes, bytes]:
-        """All of a record but key and tokens: what stands before, between and after them."""
+        """Returns a record's bytes before, between and after its key and tokens."""
         fixed = [b"", b"", *_view_values(view), *carried]
         pieces = [b""]
         for index in self._order:
@@ -87,7 +87,7 @@ _FLOAT = struct.Struct("<f")
 
 
 def _value(kind: FeatureKind, value: int | float | bytes) -> bytes:
-    """The payload of a scalar: what stands in its list."""
+    """Encodes a scalar as the payload of its list."""
     match kind:
         case "int64":
             assert isinstance(value, int)
@@ -104,7 +104,7 @@ def _view_values(view: View) -> tuple[bytes, bytes, bytes]:
 
 
 def _open_entry(head: bytes, tag: bytes, size: int) -> bytes:
-    """A map entry up to its payload of `size` bytes, which stands at its end."""
+    """Encodes a map entry up to its payload of `size` bytes, which comes last."""
     values = b"\x0a" + _varint(size)
     feature = tag + _varint(len(values) + size) + values
     entry = head + b"\x12" + _varint(len(feature) + size) + feature
@@ -117,7 +117,7 @@ def _packed(numbers: tuple[int, ...]) -> bytes:
 
 
 def delimited(tag: bytes, payload: bytes) -> bytes:
-    """A field of a message: its tag, its length and itself."""
+    """Encodes a length-delimited field: tag, length, payload."""
     return tag + _varint(len(payload)) + payload
 
 

@@ -1,7 +1,7 @@
-"""tf.train.Example as a class of protobuf messages, without TensorFlow.
+"""tf.train.Example as a protobuf message class, without TensorFlow.
 
-TensorFlow's own class takes seconds to import, which a job that need not run
-TensorFlow should not spend. The messages are the same on the wire.
+Importing TensorFlow's own class takes seconds, which a job that does not run
+TensorFlow should not spend. The wire format is the same.
 
 Source: tensorflow/core/example/example.proto and feature.proto.
 """
@@ -34,7 +34,7 @@ def _example_class() -> Any:
     _message(pair, "value", 2, "Feature")
     _message(features, "feature", 1, "Features.FeatureEntry", label=_Field.LABEL_REPEATED)
     _message(file.message_type.add(name="Example"), "features", 1, "Features")
-    # A pool of its own: TensorFlow's, where it is loaded, is not to meet this one.
+    # A separate pool, so that the names cannot clash with TensorFlow's.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("fsq.Example"))

@@ -1,4 +1,4 @@
-"""Shard formats: one file per member, one line each in the registry."""
+"""Registry of shard formats: one module and one entry per format."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ FORMATS: dict[str, ShardFormat] = {
     TFRECORD.name: TFRECORD,
     ARRAY_RECORD.name: ARRAY_RECORD,
 }
-# Every dataset has it: it is what tensorflow-datasets reads unless asked for another.
+# Every dataset has this format, because tensorflow-datasets reads it by default.
 PRIMARY = TFRECORD
 
 __all__ = [
@@ -26,22 +26,22 @@ __all__ = [
 
 
 def check_formats(names: Iterable[str]) -> tuple[str, ...]:
-    """Returns the names of formats in the order of the registry, the primary one first.
+    """Returns format names in the order of the registry, the primary one first.
 
     Raises:
-      ValueError: One is unknown or comes twice, or the primary one is missing.
+      ValueError: A name is unknown or repeated, or the primary format is missing.
     """
     wanted = list(names)
     if PRIMARY.name not in wanted or len(set(wanted)) != len(wanted) or set(wanted) - set(FORMATS):
         others = ", ".join(name for name in FORMATS if name != PRIMARY.name)
         raise ValueError(
-            f"expected {PRIMARY.name} and, if wanted, some of {others}, each once, got {wanted}"
+            f"expected {PRIMARY.name} and optionally {others}, each once, got {wanted}"
         )
     return tuple(name for name in FORMATS if name in wanted)
 
 
 def show_formats(names: Iterable[str]) -> str:
-    """Names formats in a message.
+    """Names formats for a message.
 
     >>> show_formats(["tfrecord", "array_record"])
     'as TFRecord and as ArrayRecord'

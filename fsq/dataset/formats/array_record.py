@@ -1,7 +1,7 @@
-"""ArrayRecord: the records of a TFRecord shard, each to be had by its number.
+"""ArrayRecord files: the records of a shard with random access by index.
 
-The library knows local paths only. Elsewhere a file is written here, then copied,
-and copied here to be read. It is imported when it is first used.
+The library supports only local paths, so a file in an object store is written and
+read through a local temporary copy. The library is imported when it is first used.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from fsq.dataset.formats.tfrecord import payload
 from fsq.errors import DataError
 from fsq.storage import filesystem
 
-# Groups of one, because a group is read as a whole; uncompressed, because tokens hardly shrink;
-# one thread, so that the bytes cannot depend on several.
+# Groups of one record, because a whole group is read for each; uncompressed, because tokens
+# hardly compress; one thread, so that the bytes do not depend on scheduling.
 WRITER_OPTIONS = "group_size:1,uncompressed,max_parallelism:1"
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 RECORDS_PER_READ = 1024
@@ -48,43 +48,43 @@ def open_writer(path: str) -> Iterator[_Writer]:
     """Opens a file for writing; see `ShardFormat`."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    with _place_to_write(path) as place:
+    with _local_file_to_write(path) as local_path:
         with _as_os_error(path):
-            writer = _Writer(ArrayRecordWriter(place, WRITER_OPTIONS), path)
+            writer = _Writer(ArrayRecordWriter(local_path, WRITER_OPTIONS), path)
         yield writer
         writer.close()
         found = hashlib.sha256()
-        for record in _read_local(place, path):
+        for record in _read_local(local_path, path):
             found.update(record)
         if found.digest() != writer.digest.digest():
             raise DataError(
-                f"{path}: expected the records that were written, got others when they were read "
-                "back. The disk is at fault; write to another."
+                f"{path}: expected to read back the records that were written, got different "
+                "ones. The disk is faulty; write to another."
             )
 
 
 def read_file(path: str) -> Iterator[bytes]:
     """Yields the records of a file in order; see `ShardFormat`."""
-    with _place_to_read(path) as place:
-        yield from _read_local(place, path)
+    with _local_file_to_read(path) as local_path:
+        yield from _read_local(local_path, path)
 
 
-def _read_local(place: str, where: str) -> Iterator[bytes]:
-    reader = open_reader(place, where)
+def _read_local(local_path: str, where: str) -> Iterator[bytes]:
+    reader = open_reader(local_path, where)
     count = reader.num_records()
     for first in range(0, count, RECORDS_PER_READ):
         yield from reader.read(first, min(first + RECORDS_PER_READ, count))
 
 
 class _Reader:
-    def __init__(self, place: str, where: str):
+    def __init__(self, local_path: str, where: str):
         from array_record.python.array_record_module import ArrayRecordReader
 
         self._where = where
-        os.stat(place)
+        os.stat(local_path)
         with _as_data_error(where):
-            self._reader = ArrayRecordReader(place, READER_OPTIONS)
-            # It opens anything, and finds no records in what it cannot read.
+            self._reader = ArrayRecordReader(local_path, READER_OPTIONS)
+            # The library opens any file, and reports no records if it cannot read it.
             if not self._reader.ok():
                 raise RuntimeError("a damaged one")
 
@@ -96,60 +96,60 @@ class _Reader:
             return self._reader.read(first, end)
 
 
-def open_reader(place: str, where: str) -> _Reader:
-    """Opens a local file.
+def open_reader(local_path: str, where: str) -> _Reader:
+    """Opens a local file for random access.
 
     Args:
-      place: Its path.
-      where: Its name, for messages.
+      local_path: Path of the file.
+      where: Name of the file, for messages.
 
     Raises:
-      OSError: There is none.
-      DataError: It is no such file, or damaged.
+      OSError: There is no such file.
+      DataError: It is not an ArrayRecord file, or is damaged.
     """
-    return _Reader(place, where)
+    return _Reader(local_path, where)
 
 
 @contextlib.contextmanager
 def _as_data_error(where: str) -> Iterator[None]:
-    """Turns what the library raises when it reads into a DataError."""
+    """Converts the library's read errors to DataError."""
     try:
         yield
     except (RuntimeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{where}: expected a whole ArrayRecord file, got: {reason}. Copy the file anew."
+            f"{where}: expected an intact ArrayRecord file, got: {reason}. Copy the file again."
         ) from error
 
 
 @contextlib.contextmanager
-def _place_to_write(path: str) -> Iterator[str]:
+def _local_file_to_write(path: str) -> Iterator[str]:
     if not filesystem.is_local(path):
         with tempfile.TemporaryDirectory() as folder:
-            place = str(Path(folder, "waiting"))
-            yield place
-            with open(place, "rb") as source, filesystem.open_write(path) as target:
+            local_path = str(Path(folder, "waiting"))
+            yield local_path
+            with open(local_path, "rb") as source, filesystem.open_write(path) as target:
                 shutil.copyfileobj(source, target)
         return
-    with filesystem.temporary_file(path) as place:
-        yield place
+    with filesystem.temporary_file(path) as local_path:
+        yield local_path
 
 
 @contextlib.contextmanager
-def _place_to_read(path: str) -> Iterator[str]:
+def _local_file_to_read(path: str) -> Iterator[str]:
     if filesystem.is_local(path):
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        place = str(Path(folder, "copy"))
-        with filesystem.open_read(path) as source, open(place, "wb") as target:
+        local_path = str(Path(folder, "copy"))
+        with filesystem.open_read(path) as source, open(local_path, "wb") as target:
             shutil.copyfileobj(source, target)
-        yield place
+        yield local_path
 
 
 @contextlib.contextmanager
 def _as_os_error(path: str) -> Iterator[None]:
-    """Turns what the library raises when it writes into the error that a full disk gives."""
+    """Converts the library's write errors to OSError, with the code of a full disk if it is."""
     try:
         yield
     except RuntimeError as error:

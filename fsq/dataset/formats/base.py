@@ -1,4 +1,4 @@
-"""A shard format: how the records of a shard lie in a file."""
+"""Shard format interface: how the records of a shard are stored in a file."""
 
 import dataclasses
 import os
@@ -12,47 +12,47 @@ from fsq.storage.digest import sha256_of_file
 
 @dataclasses.dataclass(frozen=True)
 class WrittenFile:
-    """A finished file, as the manifest speaks of it."""
+    """Size and digest of a finished file, as in the manifest."""
 
     bytes: int
     sha256: str
 
 
 class ShardWriter(Protocol):
-    """Takes the records of one shard, some thousands at a time."""
+    """Writes the records of one shard, some thousands at a time."""
 
     def write(self, frames: Sequence[bytes]) -> None:
-        """Appends records, each framed as in a TFRecord file; see `unframe_payload`."""
+        """Appends records, each framed as in a TFRecord file; see `tfrecord.payload`."""
         ...
 
 
 class RecordReader(Protocol):
-    """An open file whose records are had by their numbers."""
+    """An open file with random access to its records."""
 
     def num_records(self) -> int:
-        """Says how many records there are."""
+        """Returns the number of records."""
         ...
 
     def read(self, first: int, end: int) -> Sequence[bytes]:
-        """Returns the records from number `first` to before `end`."""
+        """Returns the records [first, end)."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardFormat:
-    """One member of the registry.
+    """A shard format, as listed in the registry.
 
     Attributes:
-      name: In configs, in manifests and in the names of files.
-      title: In messages.
-      open_writer: Opens a file that appears under its name when the block ends, whole
-        and read back, or not at all. OSError: it cannot be written; DataError: it does
-        not hold what was written.
-      read: Yields the records of a file in order. OSError: it cannot be read;
-        DataError: it is damaged.
+      name: Name in configs, manifests and file names.
+      title: Name in messages.
+      open_writer: Opens a file that appears under its name when the block ends, complete
+        and verified, or not at all. Raises OSError if it cannot be written, DataError if
+        other data is read back.
+      read: Yields the records of a file in order. Raises OSError if it cannot be read,
+        DataError if it is damaged.
       known_to_tfds: Whether tensorflow-datasets reads it too, by the same name.
-      open_reader: Opens a local file, the second argument being its name in messages,
-        where records can be had by their numbers.
+      open_reader: Opens a local file for random access, given its path and its name in
+        messages; None if the format has none.
     """
 
     name: str
@@ -64,7 +64,7 @@ class ShardFormat:
 
 
 def describe_file(path: str) -> WrittenFile:
-    """Reads size and digest of a file."""
+    """Returns the size and digest of a file."""
     with filesystem.open_read(path) as file:
         size_bytes = file.seek(0, os.SEEK_END)
     return WrittenFile(size_bytes, sha256_of_file(path))

@@ -1,7 +1,8 @@
-"""TFRecord: length, checksum of the length, data, checksum of the data, record after record.
+"""TFRecord files: framing, checksums, scanning, reading and writing.
 
-Our own, because units and shards need byte offsets, and because a part's
-records are copied into a shard without being parsed.
+A frame is the length, its checksum, the data, its checksum. Implemented here because
+units and shards need byte offsets, and because the records of a part are copied into
+a shard without being parsed.
 Source: tensorflow/core/lib/io/record_writer.h documents the format.
 """
 
@@ -23,14 +24,14 @@ from fsq.storage import filesystem
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
 PIECE_BYTES = 1 << 23
-WRONG_DATA = "expected data with its checksum, got damaged data"
-AGAIN = "Copy the file anew."
+WRONG_DATA = "expected data that matches its checksum, got damaged data"
+AGAIN = "Copy the file again."
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 
 
 def frame(data: bytes) -> bytes:
-    """Wraps one record for a TFRecord file."""
+    """Frames one record for a TFRecord file."""
     return b"".join((_header(len(data)), data, _CHECKSUM.pack(_masked(data))))
 
 
@@ -42,7 +43,7 @@ def unframe(framed: bytes, where: str) -> bytes:
     """
     data = framed[HEADER_BYTES:-FOOTER_BYTES]
     if len(framed) < HEADER_BYTES + FOOTER_BYTES or frame(data) != framed:
-        raise DataError(f"{where}: expected a TFRecord with a right checksum, got a damaged one.")
+        raise DataError(f"{where}: expected a TFRecord with valid checksums, got a damaged one.")
     return data
 
 
@@ -55,10 +56,9 @@ class Scan(NamedTuple):
     """What the headers of a file say.
 
     Attributes:
-      num_records: Whole records from its begin on.
-      offsets: int64 byte offsets of every `stride`-th of them.
-      damage: What ends the row of records before the file ends; None if
-        nothing does.
+      num_records: Number of records before the end or the damage.
+      offsets: Byte offset of every `stride`-th record, int64.
+      damage: Why scanning stopped before the end of the file; None if it did not.
     """
 
     num_records: int
@@ -73,7 +73,7 @@ def scan(
     stride: int = 1,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> Scan:
-    """Finds where records begin, reading only the headers; `heartbeat` is called for each."""
+    """Finds the byte offsets of records from their headers; calls `heartbeat` for each."""
     offsets = array("q")
     number = offset = 0
     damage = None
@@ -101,10 +101,10 @@ def scan(
 
 
 def find_strides(file: BinaryIO, size_bytes: int, stride: int) -> Scan:
-    """Does what `scan` does, several times as fast where records are small.
+    """Does what `scan` does, several times as fast if records are small.
 
-    It reads the whole file and believes its lengths: what is wrong in them shows
-    in the checksums when the records are read.
+    It reads the whole file and trusts its lengths: a wrong length shows in the
+    checksums when the records are read.
     """
     offsets: list[int] = []
     number = offset = 0
@@ -123,17 +123,17 @@ def find_strides(file: BinaryIO, size_bytes: int, stride: int) -> Scan:
         offset += at
     damage = None
     if offset != size_bytes:
-        damage = f"expected its records to end at byte {size_bytes:,}, got {offset:,}"
+        damage = f"expected the last record to end at byte {size_bytes:,}, got {offset:,}"
     return Scan(number, np.array(offsets), damage)
 
 
 def read_records(file: BinaryIO, where: str, first: int = 0) -> Iterator[bytes]:
-    """Yields the records from the file's position on, each checked.
+    """Yields the records from the file's current position on, checking each.
 
     Args:
-      file: Where they are.
-      where: Its name, for messages.
-      first: The number of the first one, for messages.
+      file: The open file.
+      where: Name of the file, for messages.
+      first: Index of the first record, for messages.
 
     Raises:
       DataError: A checksum is wrong, or the file ends inside a record.
@@ -145,11 +145,11 @@ def read_records(file: BinaryIO, where: str, first: int = 0) -> Iterator[bytes]:
 
 
 def read_frames(file: BinaryIO, where: str, first: int = 0) -> Iterator[bytes | None]:
-    """Does what `read_records` does, but yields None for data that is not what was written.
+    """Does what `read_records` does, but yields None for a record with damaged data.
 
     Raises:
-      DataError: A header is damaged, or the file ends inside a record: where
-        the next one begins is not known.
+      DataError: A header is damaged, or the file ends inside a record, so that
+        the begin of the next record is unknown.
     """
     number = first
     while header := file.read(HEADER_BYTES):
@@ -159,22 +159,22 @@ def read_frames(file: BinaryIO, where: str, first: int = 0) -> Iterator[bytes | 
             if len(body) != length + FOOTER_BYTES:
                 raise DataError(f"expected {length:,} bytes, got the end of the file")
         except DataError as error:
-            raise DataError(f"{where}: record {number}: {error}. Copy the file anew.") from error
+            raise DataError(f"{where}: record {number}: {error}. {AGAIN}") from error
         data = body[:length]
         yield data if _CHECKSUM.unpack_from(body, length)[0] == _masked(data) else None
         number += 1
 
 
 def split_frames(data: bytes, where: str, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the records in some frames that lie one behind the other, each checked.
+    """Finds the records in consecutive frames, checking each.
 
     Args:
       data: The frames.
-      where: The name of their file, for messages.
-      first: The number of the first one, for messages.
+      where: Name of their file, for messages.
+      first: Index of the first record, for messages.
 
     Returns:
-      Where in `data` each record begins and where it ends, int64 [R].
+      Begin and end of each record in `data`, in bytes, each int64 [R].
 
     Raises:
       DataError: A checksum is wrong, or the data ends inside a record.
@@ -210,7 +210,7 @@ def _read_length(header: bytes) -> int:
     return length
 
 
-# Records of a dataset have some hundreds of lengths.
+# The records of a dataset have only some hundreds of different lengths.
 @functools.lru_cache(maxsize=4096)
 def _header(length: int) -> bytes:
     packed = _LENGTH.pack(length)
@@ -243,7 +243,7 @@ def open_writer(path: str) -> Iterator[_Writer]:
     if found != expected:
         raise DataError(
             f"{path}: expected sha256 {expected[:12]} as written, got {found[:12]} when read "
-            "back. The disk is at fault; write to another."
+            "back. The disk is faulty; write to another."
         )
 
 

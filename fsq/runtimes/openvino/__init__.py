@@ -1,4 +1,4 @@
-"""The encoder in OpenVINO on the CPU, with a stream for each core."""
+"""OpenVINO runtime: the encoder on the CPU, with a stream for each core."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ def _from_bytes(data: bytes, precision: Precision) -> Runtime:
 
     try:
         return _run(OpenVinoModel.from_bytes(data), precision)
-    except RuntimeError as error:  # OpenVINO's own, for a graph that it cannot read
+    except RuntimeError as error:  # raised by OpenVINO for a graph that it cannot read
         raise ValueError(f"expected a graph that OpenVINO runs, got: {error}") from error
 
 

@@ -1,10 +1,10 @@
-"""Converting an encoder to OpenVINO, by way of a TensorFlow graph."""
+"""Conversion of an encoder to OpenVINO, through a TensorFlow graph."""
 
 import tempfile
 from pathlib import Path
 from typing import Any
 
-# First, because it keeps OpenVINO from reporting its use.
+# Imported first, because it disables OpenVINO's telemetry.
 import fsq.runtimes.openvino.streams  # noqa: F401
 
 # isort: split
@@ -20,8 +20,8 @@ from fsq.runtimes.tensorflow.graph import trace_encoder
 def convert_encoder(autoencoder: Any, batch_size: int) -> OpenVinoModel:
     """Converts the encoder of an autoencoder, trained here or imported, for one batch size.
 
-    The result is in OpenVINO's file format, so that an encoder just converted and
-    one from the cache are the same.
+    The result is in OpenVINO's file format, so that a converted encoder and one from
+    the cache are the same.
     """
     graph = convert_variables_to_constants_v2(trace_encoder(autoencoder, batch_size)).graph
     frontend = FrontEndManager().load_by_framework("tf")

@@ -1,4 +1,4 @@
-"""An encoder converted to OpenVINO: made of a Keras model once, run without TensorFlow after."""
+"""OpenVINO model: a converted encoder as bytes, which needs no TensorFlow to run."""
 
 import dataclasses
 import io
@@ -12,11 +12,11 @@ _GRAPH, _WEIGHTS, _REST = "encoder.xml", "encoder.bin", "encoder.json"
 
 @dataclasses.dataclass(frozen=True)
 class OpenVinoModel:
-    """Pixels to latents as a graph for one batch size, and what turns latents into tokens.
+    """The graph from pixels to latents for one batch size, and the quantizer's parameters.
 
     Attributes:
       graph: The operations, XML. uint8 [B, S, S, C] in, float32 [B, rows, columns, D] out.
-      weights: Their constants, float32.
+      weights: Constants of the operations, float32.
       images_shape: B, S, S, C.
       grid: Rows and columns of tokens.
       levels: Values per channel, length D.
@@ -47,7 +47,7 @@ class OpenVinoModel:
         """Unpacks what `to_bytes` packed.
 
         Raises:
-          ValueError: The bytes are something else.
+          ValueError: The bytes are not a packed model.
         """
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as file:
@@ -62,4 +62,4 @@ class OpenVinoModel:
                     eps=rest["eps"],
                 )
         except (KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(f"expected a converted encoder, got other bytes: {error}") from error
+            raise ValueError(f"expected a packed OpenVINO model, got: {error}") from error

@@ -1,16 +1,16 @@
-"""A converted encoder run by OpenVINO on the CPU, and the quantizer after it in NumPy.
+"""OpenVINO streams: runs a converted encoder on the CPU, and the quantizer in NumPy.
 
-OpenVINO folds constants, chooses memory layouts and fuses normalisation and
-activations with the convolutions before them; that is where its speed comes
-from, and its other last decimals. TensorFlow is not imported.
+OpenVINO folds constants, chooses memory layouts and fuses normalization and
+activations into convolutions, which makes it fast, and makes its rounding errors
+differ from the reference's. TensorFlow is not imported.
 """
 
-# ruff: noqa: E402 - one thing has to be done before the imports
+# ruff: noqa: E402 - telemetry is disabled before the imports
 import queue
 import sys
 
 # OpenVINO reports over the network that it was imported, and writes into the home folder, unless
-# the package that does so is missing. What others do with their images is nobody's business.
+# its telemetry package is missing. Users' images are not to be reported on.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import numpy as np
@@ -26,13 +26,13 @@ HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 class OpenVinoStreams:
     """Pixels to tokens, as many batches at a time as there are streams.
 
-    A stream is one thread with memory of its own. Several fill the cores better
-    than one call on all of them, since a caller brings the next batch meanwhile;
-    the latents are the same, bit for bit, whatever their number.
+    A stream is one thread with its own memory. Several streams use the cores better
+    than one call on all cores, since callers prepare the next batch meanwhile; the
+    latents are the same, bit for bit, for any number of streams.
 
     Args:
       model: The converted encoder, for one batch size.
-      streams: Batches that are encoded at a time.
+      streams: Number of batches encoded at a time.
       precision: 'float32', or 'bfloat16', which changes some per cent of the tokens.
     """
 
@@ -56,7 +56,7 @@ class OpenVinoStreams:
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        # One more than streams, so that a batch lies ready when a stream becomes free.
+        # One more than streams, so that a batch is ready when a stream becomes free.
         self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(streams + 1):
             self._requests.put(compiled.create_infer_request())
@@ -67,7 +67,7 @@ class OpenVinoStreams:
         request = self._requests.get()
         try:
             request.infer({0: images}, share_inputs=True)
-            # The latents lie in the request's own memory, which its next user overwrites.
+            # The latents are in the request's memory, which its next user overwrites.
             latents = request.get_output_tensor(0).data
             tokens = self._quantize(latents.reshape(self.batch_size, self._positions, -1))
         finally:

@@ -1,4 +1,4 @@
-"""The encoder as a TensorFlow graph, which is the reference; and the same graph compiled by XLA."""
+"""TensorFlow runtimes: the encoder as a graph, the reference; and the graph compiled by XLA."""
 
 from typing import Any
 
@@ -23,5 +23,5 @@ def _make(autoencoder: Any, batch_size: int, *, compiled: bool) -> Runtime:
 
 
 GRAPH = RuntimeKind(make=_make_graph, networks=TENSORFLOW_NETWORKS, reference=True)
-# XLA takes seconds to compile and was nowhere the fastest, so it is tried where nothing else is.
+# XLA takes seconds to compile and was never the fastest, so it is tried only if nothing else is.
 COMPILED_GRAPH = RuntimeKind(make=_make_compiled, networks=TENSORFLOW_NETWORKS, auto_rank=1)

@@ -16,7 +16,7 @@ class TensorFlowGraph:
     Args:
       autoencoder: Encoder and quantizer.
       batch_size: Images per call.
-      compiled: By XLA, which takes seconds once and gives other last decimals.
+      compiled: Compile with XLA, which takes seconds and changes rounding errors.
     """
 
     def __init__(self, autoencoder: Autoencoder, batch_size: int, *, compiled: bool = False):
@@ -38,9 +38,9 @@ def latents_of(autoencoder: Any, images: tf.Tensor) -> tf.Tensor:
 
 
 def finite_tokens(quantizer: Any, latents: tf.Tensor) -> tf.Tensor:
-    """Quantizes latents [..., D]; a NaN or an infinity among them gives the token -1.
+    """Quantizes latents [..., D]; one with a NaN or an infinity gives the token -1.
 
-    The quantizer bounds an infinite latent like any other, to a token that means nothing.
+    The quantizer alone would bound an infinite latent to a meaningless token.
     """
     finite = ops.all(ops.isfinite(latents), axis=-1)
     tokens = quantizer.latents_to_indices(latents)
@@ -48,7 +48,7 @@ def finite_tokens(quantizer: Any, latents: tf.Tensor) -> tf.Tensor:
 
 
 def trace_tokens(autoencoder: Any, batch_size: int, *, compiled: bool) -> Any:
-    """Traces images uint8 [batch_size, S, S, C] -> tokens; a concrete function."""
+    """Returns a concrete function from images uint8 [batch_size, S, S, C] to tokens."""
     shape = (batch_size, *autoencoder.spec.image.shape)
 
     @tf.function(
@@ -61,7 +61,7 @@ def trace_tokens(autoencoder: Any, batch_size: int, *, compiled: bool) -> Any:
 
 
 def trace_encoder(autoencoder: Any, batch_size: int) -> Any:
-    """Traces `latents_of` for one batch size; a concrete function."""
+    """Returns `latents_of` as a concrete function for one batch size."""
     shape = (batch_size, *autoencoder.spec.image.shape)
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)

@@ -1,4 +1,4 @@
-"""The encoder as TensorFlow graphs on several devices: every GPU that this process sees."""
+"""TensorFlow on several devices: the encoder on every GPU that this process sees."""
 
 import queue
 from collections.abc import Callable, Sequence
@@ -18,14 +18,14 @@ CALLS_PER_DEVICE = 2
 class MultiDeviceGraph:
     """Pixels to tokens on whichever device is free.
 
-    Each device has weights of its own, as constants of its graph: variables lie
+    Each device has its own weights, as constants of its graph: variables are placed
     on one device, and would be copied to the others at every call.
 
     Args:
       autoencoder: Encoder and quantizer.
       batch_size: Images per call.
       devices: Names of logical devices.
-      compiled: By XLA.
+      compiled: Compile with XLA.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class MultiDeviceGraph:
         self._free = queue.SimpleQueue()
         traced = trace_tokens(autoencoder, batch_size, compiled=False)
         encoders = {device: _placed(traced, device, compiled) for device in devices}
-        # Taken in turns, so that no device gets its second batch before each has one.
+        # In turns, so that no device gets a second batch before each has one.
         for device in [*devices] * CALLS_PER_DEVICE:
             self._free.put((device, encoders[device]))
 
@@ -59,7 +59,7 @@ class MultiDeviceGraph:
 
 
 def _placed(traced: Any, device: str, compiled: bool) -> Any:
-    """Traces a function again for one device, its variables as constants; a concrete function."""
+    """Returns a concrete function for one device, with variables as constants."""
     frozen = convert_variables_to_constants_v2(traced)
 
     @tf.function(
@@ -76,9 +76,9 @@ def _placed(traced: Any, device: str, compiled: bool) -> Any:
 
 
 def gpus() -> list[str]:
-    """Names the GPUs of this process, and lets TensorFlow allocate their memory as needed."""
+    """Returns the names of this process's GPUs, after enabling memory growth on them."""
     for gpu in tf.config.list_physical_devices("GPU"):
-        # Another process may need the rest. TensorFlow refuses once it uses the device.
+        # Another process may need the memory. TensorFlow refuses once it uses the device.
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:

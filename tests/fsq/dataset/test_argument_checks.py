@@ -1,4 +1,4 @@
-"""What a reader is asked for: numbers that are whole, paths of all kinds, one line otherwise."""
+"""Argument checks of the dataset readers: integers, paths of all kinds, one line otherwise."""
 
 import re
 from pathlib import Path
@@ -28,13 +28,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 2.5}, "batch_size: expected a whole number, got 2.5. Give one."),
-        ({"batch_size": "8"}, "batch_size: expected a whole number, got '8'. Give one."),
-        ({"epoch": 1.5}, "epoch: expected a whole number, got 1.5. Give one."),
-        ({"shuffle_seed": 0.5}, "shuffle_seed: expected a whole number, got 0.5. Give one."),
+        ({"batch_size": 2.5}, "batch_size: expected an integer, got 2.5. Pass an integer."),
+        ({"batch_size": "8"}, "batch_size: expected an integer, got '8'. Pass an integer."),
+        ({"epoch": 1.5}, "epoch: expected an integer, got 1.5. Pass an integer."),
+        ({"shuffle_seed": 0.5}, "shuffle_seed: expected an integer, got 0.5. Pass an integer."),
         (
             {"epoch": 2**130},
-            "epoch: expected a number that an int64 can hold, got 1,361,129,467,68",
+            "epoch: expected an integer that fits in int64, got 1,361,129,467,68",
         ),
         ({"shard": 3}, "shard: expected (index, count) with 0 <= index < count, got 3. "),
         ({"shard": (0, 1, 2)}, "shard: expected (index, count) with 0 <= index < count, got (0, "),
@@ -49,7 +49,7 @@ def test_what_is_no_whole_number_is_refused_by_name(dataset: Path, options, mess
 
 @pytest.mark.parametrize("name", ["start", "prefetch"])
 def test_so_is_a_position_of_a_tensorflow_dataset(dataset: Path, name: str):
-    with pytest.raises(RequestError, match=rf"^{name}: expected a whole number, got 1.5\."):
+    with pytest.raises(RequestError, match=rf"^{name}: expected an integer, got 1.5\."):
         token_dataset(dataset, batch_size=8, **{name: 1.5})
 
 
@@ -57,12 +57,12 @@ def test_so_is_a_position_of_a_tensorflow_dataset(dataset: Path, name: str):
     "name", ["bos", "class_offset", "num_classes", "token_offset", "end", "length", "pad"]
 )
 def test_a_token_is_not_rounded(name: str):
-    with pytest.raises(RequestError, match=rf"^sequence\.{name}: expected a whole number, got 2.5"):
+    with pytest.raises(RequestError, match=rf"^sequence\.{name}: expected an integer, got 2.5"):
         SequenceSpec(**{name: 2.5})
 
 
 def test_a_caption_is_one_and_has_a_whole_length():
-    with pytest.raises(RequestError, match=r"^sequence\.caption\.length: expected a whole number"):
+    with pytest.raises(RequestError, match=r"^sequence\.caption\.length: expected an integer"):
         Caption(encode=list, length=2.5, vocab_size=8)  # type: ignore[arg-type]
     with pytest.raises(RequestError, match=r"^sequence\.caption: expected a Caption, got 'words'"):
         SequenceSpec(caption="words")  # type: ignore[arg-type]
@@ -74,7 +74,7 @@ def test_tokens_of_a_caption_are_whole(dataset: Path, tokens: list[object]):
     batches = TokenBatches(
         dataset, batch_size=8, sequence=SequenceSpec(caption=caption, token_offset=8)
     )
-    with pytest.raises(DataError, match=r"expected at most 2 tokens in \[0, 8\) of the caption"):
+    with pytest.raises(DataError, match=r"expected at most 2 tokens in \[0, 8\) for the caption"):
         batches[0]
 
 

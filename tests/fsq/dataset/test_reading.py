@@ -337,28 +337,26 @@ def letters(text: str) -> list[int]:
         ),
         (
             {"sequence": SequenceSpec(bos=1000, end=1000)},
-            "sequence.end: expected another token than that of 'bos', got 1000 for both. "
-            "Choose another.",
+            "sequence.end: expected another token than 'bos', got 1000 for both. Choose another.",
         ),
         (
             {"sequence": SequenceSpec(length=4)},
-            "sequence.pad: expected a token for what images leave free of 'length', got none. "
-            "Give it.",
+            "sequence.pad: expected a padding token, because 'length' is given, got none. Set it.",
         ),
         (
             {"sequence": SequenceSpec(bos=999)},
-            "sequence.bos: expected a token outside of [0, 1000), the tokens of images, got 999. "
-            "Choose another, or move token_offset.",
+            "sequence.bos: expected a token outside [0, 1000), the tokens of images, got 999. "
+            "Choose another, or change token_offset.",
         ),
         (
             {"sequence": SequenceSpec(class_offset=1000, end=1004)},
-            "sequence.end: expected a token outside of [1000, 1005), the classes, got 1004. "
-            "Choose another, or move token_offset.",
+            "sequence.end: expected a token outside [1000, 1005), the classes, got 1004. "
+            "Choose another, or change token_offset.",
         ),
         (
             {"sequence": SequenceSpec(class_offset=996)},
-            "sequence.token_offset: expected tokens of images apart from [996, 1001), the classes, "
-            "got [0, 1000). Move it.",
+            "sequence.token_offset: expected tokens of images outside [996, 1001), the classes, "
+            "got [0, 1000). Change it.",
         ),
         (
             {"sequence": SequenceSpec(token_offset=-1)},
@@ -366,8 +364,8 @@ def letters(text: str) -> list[int]:
         ),
         (
             {"sequence": SequenceSpec(caption=Caption(encode=letters, length=9, vocab_size=128))},
-            "sequence.caption.pad: expected a token outside of [0, 1000), the tokens of images, "
-            "got 0. Choose another, or move token_offset.",
+            "sequence.caption.pad: expected a token outside [0, 1000), the tokens of images, "
+            "got 0. Choose another, or change token_offset.",
         ),
         (
             {
@@ -377,7 +375,7 @@ def letters(text: str) -> list[int]:
                 )
             },
             "out: expected records with a text 'words', found caption, crop, flip, key, label, "
-            "tokens, view. Tokenize it with that carried along, or read it without.",
+            "tokens, view. Carry it when tokenizing, or read without it.",
         ),
         ({"batch_size": 0}, "batch_size: expected at least 1, got 0. Raise it."),
         ({"epoch": -1}, "epoch: expected at least 0, got -1. Raise it."),
@@ -389,7 +387,7 @@ def letters(text: str) -> list[int]:
             {"views": "second"},
             "views: expected 'all', 'first' or 'one_per_epoch', got 'second'. Choose one of them.",
         ),
-        ({"split": "test"}, "out: expected split 'test', found 'train'. Name that, or read "),
+        ({"split": "test"}, "out: expected split 'test', found 'train'. Read that split, or"),
         (
             {"shard": (0, 200)},
             "out: expected at least one record for each of 200 shares, found 120 in all. Read it "
@@ -416,13 +414,13 @@ def test_a_start_beyond_the_epoch_is_refused(small):
 
 @pytest.mark.parametrize(
     ("encode", "found"),
-    [(lambda text: [5] * 10, "10"), (lambda text: [128], "others")],
+    [(lambda text: [5] * 10, "10"), (lambda text: [128], "other tokens")],
 )
 def test_a_caption_that_is_too_long_or_of_other_tokens_is_refused(small, encode, found: str):
     spec = SequenceSpec(caption=Caption(encode=encode, length=9, vocab_size=128), token_offset=128)
     message = (
-        rf"expected at most 9 tokens in \[0, 128\) of the caption 'number [0-9]+', got {found}\. "
-        r"Let sequence\.caption\.encode cut them\.$"
+        rf"expected at most 9 tokens in \[0, 128\) for the caption 'number [0-9]+', got {found}\. "
+        r"Correct sequence\.caption\.encode\.$"
     )
     with pytest.raises(DataError, match=message):
         TokenBatches(small[0], batch_size=8, sequence=spec)[0]
@@ -467,7 +465,7 @@ def test_another_vocabulary_is_refused(copied: Path):
     with pytest.raises(DataError, match=r"tokenizer\.json: expected sha256 "):
         TokenBatches(str(copied), batch_size=8)
     resign(copied)
-    message = r"tokenizer\.json: expected the vocabulary of the manifest, 1000 codes, got 800\. "
+    message = r"tokenizer\.json: expected vocab_size 1000 as in the manifest, got 800\. "
     with pytest.raises(DataError, match=message):
         TokenBatches(str(copied), batch_size=8)
 
@@ -478,7 +476,7 @@ def test_unknown_features_are_refused(copied: Path):
     features["featuresDict"]["features"]["label"] = {"image": {}}
     path.write_text(json.dumps(features))
     resign(copied)
-    message = r"features\.json: expected the features of a dataset of tokens, got: label, which is "
+    message = r"features\.json: expected the features of a token dataset, got: label of an unknown "
     with pytest.raises(DataError, match=message):
         TokenBatches(str(copied), batch_size=8)
 
@@ -520,7 +518,7 @@ def test_a_damaged_record_is_named(copied: Path):
     data = bytearray(shard.read_bytes())
     data[-20] ^= 1
     shard.write_bytes(data)
-    message = rf"{SHARD}: record [0-9]+: expected data with its checksum, got damaged data\. Copy"
+    message = rf"{SHARD}: record [0-9]+: expected data that matches its checksum, got damaged data"
     with pytest.raises(DataError, match=message):
         list(TokenBatches(str(copied), batch_size=8))
     with pytest.raises(tf.errors.OpError, match=message):

@@ -31,7 +31,7 @@ def test_many_frames_are_split_into_their_records(records: list[bytes]):
 @pytest.mark.parametrize("cut", [1, 4, 5, 16, 20])
 def test_frames_that_end_early_are_refused(cut: int):
     data = b"".join(map(frame, [b"first", b"second"]))
-    with pytest.raises(DataError, match=r"^here: record 8: expected data with its checksum, got d"):
+    with pytest.raises(DataError, match=r"^here: record 8: expected data that matches its check"):
         split_frames(data[:-cut], "here", first=7)
 
 
@@ -39,7 +39,7 @@ def test_frames_that_end_early_are_refused(cut: int):
 def test_a_flipped_bit_in_many_frames_is_found(position: int):
     data = bytearray(b"".join(map(frame, [b"first", b"second"])))
     data[len(frame(b"first")) + position] ^= 1
-    with pytest.raises(DataError, match=r"^here: record 8: expected data with its checksum, got d"):
+    with pytest.raises(DataError, match=r"^here: record 8: expected data that matches its check"):
         split_frames(bytes(data), "here", first=7)
 
 
@@ -56,7 +56,7 @@ def test_strides_are_found_as_a_scan_finds_them(monkeypatch: pytest.MonkeyPatch,
         assert found.offsets.tolist() == expected.offsets.tolist()
         assert (found.num_records, found.damage) == (expected.num_records, None)
     damage = find_strides(io.BytesIO(data[:-1]), len(data) - 1, 3).damage
-    assert damage == f"expected its records to end at byte {len(data) - 1:,}, got {len(data):,}"
+    assert damage == f"expected the last record to end at byte {len(data) - 1:,}, got {len(data):,}"
 
 
 @given(st.binary(max_size=300))

@@ -111,5 +111,5 @@ def test_inspect_encodes_the_reference_again(keras_import, tmp_path: Path):
 
 def test_tokens_without_a_decoder_cannot_be_decoded(keras_import):
     tokenizer = keras_import.run()
-    with pytest.raises(RequestError, match=r"expected one with a decoder, got one that was impor"):
+    with pytest.raises(RequestError, match=r"expected a decoder, got a tokenizer that was import"):
         tokenizer.decode(np.zeros((1, 4, 4), int))

@@ -99,5 +99,5 @@ def test_the_same_seed_gives_the_same_weights():
 
 
 def test_groups_that_do_not_divide_the_channels_are_refused():
-    with pytest.raises(pydantic.ValidationError, match="widths that 8 groups divide, got 12"):
+    with pytest.raises(pydantic.ValidationError, match="widths divisible by groups, 8, got 12"):
         ResidualNetwork(kind="residual", widths=(8, 12))

@@ -204,7 +204,7 @@ def test_the_codebook_of_a_huge_lattice_is_refused_and_comes_in_chunks():
         _ = layer.codebook
     assert str(error.value) == (
         "codebook: expected at most 2**24 codes at once, got 4294967296. "
-        "Ask for slices with codebook_chunk(start, stop)."
+        "Use slices: codebook_chunk(start, stop)."
     )
     assert layer.codebook_chunk(2**32 - 1, 2**32).tolist() == [[0.5] * 16]
 
@@ -254,8 +254,8 @@ def test_two_levels_are_refused_naming_the_symmetric_preset(levels, preset):
     with pytest.raises(ValueError) as error:
         FSQ(levels, preset=preset)
     assert str(error.value) == (
-        f"levels: two levels need the preset 'symmetric', got {levels} with '{preset}': "
-        "an asymmetric bound hardly ever reaches the lower of two codes. Use 3 or more levels."
+        f"levels: expected 3 or more for the preset '{preset}', got {levels}: of two "
+        "levels it hardly ever reaches the lower. Use 3 or more, or the preset 'symmetric'."
     )
 
 
@@ -301,7 +301,7 @@ def test_the_preset_ifsq_refuses_even_levels(levels):
     with pytest.raises(ValueError) as error:
         FSQ(levels, preset="ifsq")
     assert str(error.value) == (
-        f"levels: the preset 'ifsq' needs odd levels, got {levels}. "
+        f"levels: expected odd levels for the preset 'ifsq', got {levels}. "
         "Use odd levels, or another preset."
     )
 
@@ -371,8 +371,7 @@ def test_codes_outside_the_lattice_are_refused(codes):
     with pytest.raises(ValueError) as error:
         FSQ([3, 5, 4]).codes_to_indices(np.array(codes, np.float32))
     assert str(error.value) == (
-        "codes_to_indices: expected codes on the lattice of [3, 5, 4], got 1 outside it, "
-        "between its points or NaN."
+        "codes_to_indices: expected codes on the lattice of [3, 5, 4], got 1 off it or NaN."
     )
 
 

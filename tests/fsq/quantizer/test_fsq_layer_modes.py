@@ -118,8 +118,8 @@ def test_codes_in_a_float_type_that_is_too_coarse_are_refused(mode):
     with pytest.raises(ValueError) as error:
         mode(layer.codes_to_indices)(tf.zeros([3, 2], tf.bfloat16))
     assert (
-        "codes_to_indices: bfloat16 cannot tell 512 levels apart. "
-        "Keep the codes in float32, or take tokens from latents_to_indices." in str(error.value)
+        "codes_to_indices: expected codes in a dtype that resolves 512 levels, got "
+        "bfloat16. Keep the codes in float32, or use latents_to_indices." in str(error.value)
     )
 
 
@@ -156,7 +156,7 @@ def test_latents_given_as_codes_are_found_out(mode):
     layer = FSQ([8, 5, 5, 5])
     latents = np.random.default_rng(0).uniform(-1, 0.7, (1000, 4)).astype(np.float32)
     if mode is eager:
-        with pytest.raises(ValueError, match="between its points"):
+        with pytest.raises(ValueError, match="off it or NaN"):
             layer.codes_to_indices(latents)
     else:
         found = mode(layer.codes_to_indices)(latents).numpy()

@@ -247,7 +247,7 @@ def test_latents_that_are_nan_are_refused_where_that_is_asked():
     layer(z)
     z[3, 1] = z[5] = np.nan
     message = (
-        "FSQ: expected latents without NaN, got 4 among 30. Look for the cause in the encoder; "
+        "FSQ: expected latents without NaN, got 4 in 30 values. Check the encoder; "
         "with raise_on_nan=False they give the token -1."
     )
     for use in (layer, layer.latents_to_indices, FSQ([3, 5, 4], raise_on_nan=True)):
@@ -280,7 +280,7 @@ def test_nan_is_marked_in_a_compiled_graph_with_and_without_the_switch(
             {"data_format": "NHWC"},
             "data_format: expected 'channels_last' or 'channels_first', got 'NHWC'.",
         ),
-        ({"noise_dropout": 1.1}, "noise_dropout: expected a share in [0, 1], got 1.1."),
+        ({"noise_dropout": 1.1}, "noise_dropout: expected a value in [0, 1], got 1.1."),
         (
             {"hard_clamp": True},
             "hard_clamp: expected one of the presets ['torch', 'symmetric'], got 'atanh'.",

@@ -231,14 +231,14 @@ def test_a_slice_of_a_codebook_that_fits_nowhere_is_still_exact():
             0,
             None,
             "codebook: expected at most 2**24 codes at once, got 4294967296. "
-            "Ask for slices with codebook_chunk(start, stop).",
+            "Use slices: codebook_chunk(start, stop).",
         ),
         (
             (8,) * 20,
             5,
             2**24 + 6,
             "codebook: expected at most 2**24 codes at once, got 16777217. "
-            "Ask for slices with codebook_chunk(start, stop).",
+            "Use slices: codebook_chunk(start, stop).",
         ),
         ((3, 4), 0, 13, "codebook: expected 0 <= start <= stop <= 12, got [0, 13)."),
         ((3, 4), -1, 3, "codebook: expected 0 <= start <= stop <= 12, got [-1, 3)."),

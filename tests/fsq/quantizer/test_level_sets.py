@@ -57,8 +57,8 @@ def test_a_size_without_levels_is_refused(size):
     with pytest.raises(ValueError) as error:
         levels_for(size)
     assert str(error.value) == (
-        f"size: expected one that levels of 5 and more come within 10 % of, got {size}. "
-        "Choose a size from 5 to 2**63 - 1, or give the levels yourself."
+        f"size: expected a size within 10 % of a product of levels from 5, got {size}. "
+        "Choose a size from 5 to 2**63 - 1, or choose the levels yourself."
     )
 
 

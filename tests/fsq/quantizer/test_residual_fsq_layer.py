@@ -197,5 +197,5 @@ def test_what_is_no_residual_layer_is_refused():
 
 def test_more_stages_than_float32_resolves_are_refused():
     assert ResidualFSQ([8, 8], 9).num_quantizers == 9
-    with pytest.raises(ValueError, match="expected stages that float32 can tell apart, got 10"):
+    with pytest.raises(ValueError, match="expected stages that float32 resolves, got 10"):
         ResidualFSQ([8, 8], 10)

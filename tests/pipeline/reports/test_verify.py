@@ -134,7 +134,7 @@ def test_a_finished_dataset_has_no_problem(dataset: Path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (flip_a_bit, f"{SHARD}: record 1: expected data with its checksum, got damaged data."),
+        (flip_a_bit, f"{SHARD}: record 1: expected data that matches its checksum, got damaged "),
         (truncate, "got the end of the file."),
         (drop_a_record, "The dataset is damaged; tokenize it again."),
         (repeat_a_record, f"{SHARD}: record 1: expected a key after that of the record before"),
@@ -167,7 +167,7 @@ def test_every_single_flipped_byte_of_a_shard_is_found(dataset: Path):
 
 def test_an_edited_manifest_is_found(dataset: Path):
     edit_the_manifest(dataset)
-    with pytest.raises(DataError, match="expected the content that it was written with"):
+    with pytest.raises(DataError, match="expected content that matches its sha256"):
         list(verify_dataset(str(dataset)))
 
 
