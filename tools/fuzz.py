@@ -351,34 +351,16 @@ def tokenizer() -> Iterator[Target]:
 
 @contextlib.contextmanager
 def dataset() -> Iterator[Target]:
-    """A finished dataset: whatever is changed in it, verify says so."""
+    """A finished dataset: verify reports every change, and the readers document their errors."""
     import tensorflow as _  # noqa: F401
 
     from fsq.dataset import TokenBatches, TokenSource, read_contract
-    from pipeline.job.config import TokenizeConfig
     from pipeline.reports.contact_sheet import first_records
     from pipeline.reports.inspect import inspect_directory
     from pipeline.reports.verify import verify_dataset
-    from pipeline.run import tokenize
 
     with _small_tokenizer() as folder:
-        for number in range(20):
-            Image.new("RGB", (16, 16), (number * 9, 99, 0)).save(folder / f"{number:02d}.png")
-        (folder / "bad.png").write_bytes(b"no image")
-        directory = folder / "out"
-        config = {
-            "source": {"kind": "image_folder", "directory": str(folder), "labels": False},
-            "tokenizer": str(folder),
-            "output": {
-                "directory": str(directory),
-                "name": "fuzzed",
-                "num_shards": 2,
-                "formats": ["tfrecord", "array_record"],
-            },
-            "batch_size": 8,
-            "max_reject_fraction": 0.1,
-        }
-        tokenize(TokenizeConfig.model_validate(config))
+        directory = _small_dataset(folder)
         files = {path.name: path.read_bytes() for path in directory.iterdir()}
         uses: list[Callable[[], Any]] = [
             lambda: inspect_directory(str(directory)),
@@ -388,7 +370,7 @@ def dataset() -> Iterator[Target]:
         ]
 
         def attempt(changes: Changes) -> bool:
-            # The manifest as often as all others: it says what becomes of these.
+            # The manifest as often as all other files together: it decides how they are read.
             name = changes.random.choice([*files, *["manifest.json"] * len(files)])
             signed = name == "manifest.json" and changes.random.random() < 0.5
             content = changes.json(files[name]) if signed else None
@@ -406,8 +388,7 @@ def dataset() -> Iterator[Target]:
             if problems:
                 assert all(isinstance(problem, str) for problem in problems)
                 raise DataError(problems[0])
-            # Times are not covered, nor how a manifest is spaced; who signs it anew may say
-            # another name.
+            # Not covered: timing.json, and the name in a manifest that was given a new digest.
             if name == "manifest.json":
                 assert signed or json.loads(text) == json.loads(files[name])
             else:
@@ -415,6 +396,35 @@ def dataset() -> Iterator[Target]:
             return True
 
         yield Target(attempt)
+
+
+def _small_dataset(folder: Path) -> Path:
+    """Tokenizes 20 images and a corrupted one with the tokenizer in a folder; one reject.
+
+    Returns:
+      The directory of the dataset, two shards in both formats.
+    """
+    from pipeline.job.config import TokenizeConfig
+    from pipeline.run import tokenize
+
+    for number in range(20):
+        Image.new("RGB", (16, 16), (number * 9, 99, 0)).save(folder / f"{number:02d}.png")
+    (folder / "bad.png").write_bytes(b"no image")
+    directory = folder / "out"
+    config = {
+        "source": {"kind": "image_folder", "directory": str(folder), "labels": False},
+        "tokenizer": str(folder),
+        "output": {
+            "directory": str(directory),
+            "name": "fuzzed",
+            "num_shards": 2,
+            "formats": ["tfrecord", "array_record"],
+        },
+        "batch_size": 8,
+        "max_reject_fraction": 0.1,
+    }
+    tokenize(TokenizeConfig.model_validate(config))
+    return directory
 
 
 @contextlib.contextmanager

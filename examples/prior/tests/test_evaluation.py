@@ -62,6 +62,6 @@ def test_the_report_says_what_was_measured():
         frechet_training=1.0,
     )
     text = render_report(found, "out/prior")
-    assert text.startswith("# prior, judged by a classifier\n")
-    assert "| Samples named as the class asked for | 85.0% |\n" in text
+    assert text.startswith("# prior, evaluated by a classifier\n")
+    assert "| Samples classified as the requested class | 85.0% |\n" in text
     assert "mode `causal`: temperature 1, guidance 1.5" in text
