@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from examples.prior.command import run
-from examples.prior.config import Taste
+from examples.prior.config import SamplingSpec
 from examples.prior.images import LabelledImages, read_images
 from fsq.dataset.open_dataset import open_dataset
 from fsq.errors import RequestError
@@ -37,7 +37,7 @@ class Evaluation:
 
     Attributes:
       mode: The mode that was sampled.
-      taste: The sampling options.
+      sampling: The sampling options.
       classifier_accuracy: Accuracy of the classifier on real test images.
       named_as_asked: Share of the samples that it assigns to the requested class.
       reconstructions_named: Share of the reconstructed test images that it assigns to their class.
@@ -48,7 +48,7 @@ class Evaluation:
     """
 
     mode: str
-    taste: dict[str, Any]
+    sampling: dict[str, Any]
     classifier_accuracy: float
     named_as_asked: float
     reconstructions_named: float
@@ -105,11 +105,11 @@ def evaluate(
     """
     with quiet_start():
         import tensorflow as _  # noqa: F401
-    from examples.prior.classifier import Judge, train_classifier
+    from examples.prior.classifier import Classifier, train_classifier
     from examples.prior.frechet import frechet_distance
     from examples.prior.sampling import Sampler
     from examples.prior.saved import open_saved
-    from examples.prior.sheet import fronts
+    from examples.prior.sheet import first_tokens
     from fsq.tokenizer import Tokenizer
     from fsq.training.devices import devices_of_training
 
@@ -117,27 +117,29 @@ def evaluate(
     mode, classes = saved.choose_mode(masked=masked), saved.vocabulary.classes
     held_out = check_run(saved)
     config_taste = saved.config.samples.model_dump(exclude={"per_class"})
-    taste = parse(Taste, {**config_taste, **chosen}, "options")
+    sampling = parse(SamplingSpec, {**config_taste, **chosen}, "options")
     tokenizer = Tokenizer.load(directory)
     test = read_images(held_out, tokenizer.contract)
     training = read_images(saved.config.dataset, tokenizer.contract)
     size = set_size(count, classes, test, training)
     some_test, some_training = choose_images(test, size), choose_images(training, size)
     with devices_of_training():
-        judge = Judge(train_classifier(training.pixels, training.labels, classes, epochs=epochs))
+        classifier = Classifier(
+            train_classifier(training.pixels, training.labels, classes, epochs=epochs)
+        )
         tokens = Sampler(saved.load_network()).sample(
-            fronts(saved.vocabulary, size // classes), taste, mode
+            first_tokens(saved.vocabulary, size // classes), sampling, mode
         )
         reconstructions = tokenizer.decode(tokenizer.encode(test.pixels[some_test]))
-        of_test = judge.look(test.pixels)
-        of_samples = judge.look(tokenizer.decode(tokens))
-        of_reconstructions = judge.look(reconstructions)
-        of_training = judge.look(training.pixels[some_training])
+        of_test = classifier.predict(test.pixels)
+        of_samples = classifier.predict(tokenizer.decode(tokens))
+        of_reconstructions = classifier.predict(reconstructions)
+        of_training = classifier.predict(training.pixels[some_training])
     asked = np.repeat(np.arange(classes), size // classes)
     reference = of_test.features[some_test]
     return Evaluation(
         mode=mode,
-        taste=taste.model_dump(),
+        sampling=sampling.model_dump(),
         classifier_accuracy=float((of_test.classes == test.labels).mean()),
         named_as_asked=float((of_samples.classes == asked).mean()),
         reconstructions_named=float((of_reconstructions.classes == test.labels[some_test]).mean()),
@@ -162,7 +164,7 @@ def check_run(saved: "SavedPrior") -> str:
             "their own, found another. Train one with 'held_out: DIR' and 'classes: true'."
         )
     for name, dataset in (("dataset", config.dataset), ("held_out", config.held_out)):
-        if open_dataset(dataset).sha256 != saved.mark.datasets[name]:
+        if open_dataset(dataset).sha256 != saved.description.datasets[name]:
             raise RequestError(
                 f"{dataset}: expected the dataset that the prior was trained with, found another. "
                 "Put it back, or train another prior."
@@ -193,10 +195,10 @@ def choose_images(images: LabelledImages, size: int) -> np.ndarray:
 
 def render_report(found: Evaluation, directory: str) -> str:
     """Renders an evaluation as Markdown."""
-    shown = [name for name in found.taste if name != "steps" or found.mode == "masked"]
-    taste = ", ".join(f"{name} {found.taste[name]:g}" for name in shown)
+    shown = [name for name in found.sampling if name != "steps" or found.mode == "masked"]
+    sampling = ", ".join(f"{name} {found.sampling[name]:g}" for name in shown)
     rows = [
-        ("Sampling", f"mode `{found.mode}`: {taste}"),
+        ("Sampling", f"mode `{found.mode}`: {sampling}"),
         ("Classifier's accuracy on test images", f"{found.classifier_accuracy:.1%}"),
         ("Reconstructions classified as their class", f"{found.reconstructions_named:.1%}"),
         ("Samples classified as the requested class", f"{found.named_as_asked:.1%}"),

@@ -17,10 +17,10 @@ from examples.prior.config import PriorConfig
 from examples.prior.data import PriorData, Sequences
 from examples.prior.model import Prior
 from examples.prior.objectives import (
-    Question,
+    ModeBatch,
     drop_classes,
-    training_question,
-    validation_question,
+    training_batch,
+    validation_batch,
 )
 from examples.prior.step import TrainStep
 from examples.prior.vocabulary import Mode, Vocabulary
@@ -76,7 +76,7 @@ def train(
     if step >= training.steps or seconds >= limit:
         return step
     for batch in data.training_batches(step):
-        losses = step_function(_training_questions(batch, step, data.vocabulary, config))
+        losses = step_function(_batches_of_step(batch, step, data.vocabulary, config))
         step += 1
         seconds = clock() - began
         last = step == training.steps or seconds >= limit
@@ -93,14 +93,14 @@ def train(
     return step
 
 
-def _training_questions(
+def _batches_of_step(
     batch: Sequences, step: int, vocabulary: Vocabulary, config: PriorConfig
-) -> dict[Mode, Question]:
-    """Returns what the step asks in each mode; its random numbers follow from (seed, step)."""
+) -> dict[Mode, ModeBatch]:
+    """Makes the batch of each mode; its random numbers follow from (seed, step)."""
     random = np.random.default_rng((config.training.seed, step))
     sequences = drop_classes(batch.tokens, vocabulary, config.training.class_dropout, random)
     return {
-        mode: training_question(sequences, batch.counted, mode, vocabulary, random)
+        mode: training_batch(sequences, batch.counted, mode, vocabulary, random)
         for mode in config.modes
     }
 
@@ -137,10 +137,10 @@ def validate(
     """
     sums: dict[Mode, np.ndarray[Any, Any]] = {mode: np.zeros(2) for mode in config.modes}
     for number, batch in enumerate(data.held_out_batches(limit)):
-        questions = {
-            mode: validation_question(batch.tokens, batch.counted, mode, data.vocabulary, number)
+        by_mode = {
+            mode: validation_batch(batch.tokens, batch.counted, mode, data.vocabulary, number)
             for mode in config.modes
         }
-        for mode, found in step_function.measure(questions).items():
+        for mode, found in step_function.measure(by_mode).items():
             sums[mode] += found
     return {mode: float(nats / weight) for mode, (nats, weight) in sums.items()}
