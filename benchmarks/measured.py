@@ -1,7 +1,7 @@
-"""Runs a command and says what it took: seconds, CPU seconds, memory.
+"""Runs a command and measures its wall time, CPU time and peak memory.
 
-Linux only: the figures come from /proc. A command's processes are those that
-descend from it, Ray's servers among them.
+Linux only: the figures are read from /proc. All descendants of the command are included,
+such as the servers of Ray.
 """
 
 import contextlib
@@ -17,25 +17,25 @@ from pathlib import Path
 
 SECONDS_BETWEEN_SAMPLES = 0.2
 TICKS = os.sysconf("SC_CLK_TCK")
-# Places in /proc/PID/stat behind the name; see proc(5).
+# Indices of fields in /proc/PID/stat after the name; see proc(5).
 PARENT, USER, SYSTEM, BORN = 1, 11, 12, 19
 
 
 class FailedError(RuntimeError):
-    """A command ended with an error, or did not end."""
+    """A command failed, or did not end in time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a command took.
+    """The cost of a command.
 
     Attributes:
-      seconds: From its start to its end.
-      cpu_seconds: User and system, of all its processes.
-      peak_mb: The most memory resident at a time, in MB of 10^6 bytes: the
-        anonymous memory of all processes, and of the one that maps most files
-        and shared memory, these once. Pages that a fork shares count twice.
-      output: What it wrote to stdout.
+      seconds: Wall time from start to end.
+      cpu_seconds: User and system time of all its processes.
+      peak_mb: Peak resident memory in MB of 10^6 bytes: the anonymous memory of all
+        processes, plus the mapped files and shared memory of the process with most of
+        them. Pages shared after a fork count for each process.
+      output: Its stdout.
     """
 
     seconds: float
@@ -52,17 +52,17 @@ def run_measured(
     log: Path,
     timeout_seconds: float,
 ) -> Cost:
-    """Runs a command; no process of it is left behind.
+    """Runs a command and leaves none of its processes behind.
 
     Args:
-      command: What to run.
-      cwd: Where.
-      environment: Variables beside those of this process.
-      log: Takes stderr.
-      timeout_seconds: It is ended after so long.
+      command: The command and its arguments.
+      cwd: Its working directory.
+      environment: Variables in addition to those of this process.
+      log: A file for its stderr.
+      timeout_seconds: It is killed after this time.
 
     Raises:
-      FailedError: The message is the end of what it said.
+      FailedError: It failed; the message is the last line of its stderr.
     """
     before = _seconds_of_children()
     began = time.perf_counter()
@@ -90,8 +90,8 @@ def run_measured(
         lines = log.read_text(errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
         raise FailedError(said[-1] if said else f"ended with {process.returncode}")
-    # Waiting adds up what processes took to their end, but misses those nobody waits for;
-    # samples miss the end of each. Neither counts anything twice.
+    # Waiting sums the time of processes up to their end, but misses those that are not waited
+    # for; samples miss the end of each. Neither counts anything twice.
     cpu_seconds = max(_seconds_of_children() - before, sampler.cpu_seconds)
     return Cost(seconds, cpu_seconds, sampler.peak_bytes / 1e6, output.decode())
 
@@ -100,7 +100,7 @@ class _Sampler(threading.Thread):
     def __init__(self, root: int):
         super().__init__(daemon=True)
         self.peak_bytes = 0
-        # When each process began: a number alone is given again.
+        # When each process started, because process ids are reused.
         self.born: dict[int, str] = {}
         self._root = root
         self._cpu: dict[int, float] = {}
@@ -121,7 +121,7 @@ class _Sampler(threading.Thread):
     def _sample(self) -> None:
         anonymous, shared = 0, 0
         for pid in {*_descendants(self._root), *self._cpu}:
-            # It may have ended meanwhile.
+            # It may have ended in the meantime.
             with contextlib.suppress(OSError, IndexError, ValueError):
                 fields = _stat(pid)
                 if self.born.setdefault(pid, fields[BORN]) != fields[BORN]:
@@ -134,7 +134,7 @@ class _Sampler(threading.Thread):
 
 
 def _stat(pid: int) -> list[str]:
-    """Fields from the third on; the second, a name, may hold anything."""
+    """Returns the fields from the third on; the second, a name, may contain anything."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
@@ -161,7 +161,7 @@ def _descendants(root: int) -> set[int]:
 
 
 def _end(root: int, born: Mapping[int, str]) -> None:
-    """Ends what is left of a command: its process group, and what left that group."""
+    """Kills what is left of a command: its process group, and processes that left the group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(root, signal.SIGKILL)
     for pid, when in born.items():
