@@ -1,4 +1,4 @@
-"""Who takes part: ours, and the others with what each of them needs."""
+"""The contenders of the throughput benchmark: `fsq tokenize`, and its peers."""
 
 import dataclasses
 import importlib.util
@@ -16,7 +16,7 @@ from benchmarks.workloads import CACHE, ROOT, Workload
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    # None of them is to report its use over the network.
+    # No usage reports over the network.
     "RAY_USAGE_STATS_ENABLED": "0",
     "DAFT_ANALYTICS_ENABLED": "0",
     "DO_NOT_TRACK": "1",
@@ -28,13 +28,13 @@ class Contender:
     """One way to do the job.
 
     Attributes:
-      name: In the table.
-      title: In words.
-      module: Of `benchmarks.peers`; None for `fsq tokenize`.
-      runtime: What the encoder is run by, where there is a choice.
-      needs: Modules beyond ours.
-      slow: Whether the bound on slow peers holds for it.
-      kept: Whether it finds what an earlier run of `fsq tokenize` kept on this machine.
+      name: The key in the results.
+      title: The name in the tables.
+      module: The module of `benchmarks.peers`; None for `fsq tokenize`.
+      runtime: The runtime of the encoder, where there is a choice.
+      needs: Modules that are not among our own dependencies.
+      slow: Whether the limit on the images of slow peers applies.
+      cached: Whether it finds the encoder that an earlier run of `fsq tokenize` cached.
     """
 
     name: str
@@ -43,17 +43,17 @@ class Contender:
     runtime: str | None = None
     needs: tuple[str, ...] = ()
     slow: bool = False
-    kept: bool = False
+    cached: bool = False
 
     def missing(self) -> str | None:
-        """Says which module is not installed; None if nothing is missing."""
+        """Names the modules that are not installed; None if nothing is missing."""
         absent = [name for name in self.needs if importlib.util.find_spec(name) is None]
         return f"not installed: {', '.join(absent)}" if absent else None
 
 
 CONTENDERS = (
-    Contender("ours", "fsq tokenize", kept=True),
-    Contender("ours_first", "fsq tokenize, for the first time on a machine"),
+    Contender("ours", "fsq tokenize", cached=True),
+    Contender("ours_first", "fsq tokenize, first run on a machine"),
     Contender(
         "beam_documented",
         "Beam RunInference, TFModelHandlerNumpy as documented",
@@ -76,7 +76,7 @@ CONTENDERS = (
     Contender("daft", "Daft, tf.function", "daft_batches", "graph", ("daft", "pyarrow")),
     Contender(
         "daft_openvino",
-        "Daft, our runtime inside",
+        "Daft, our runtime",
         "daft_batches",
         "openvino",
         ("daft", "pyarrow", "openvino"),
@@ -84,7 +84,7 @@ CONTENDERS = (
     Contender("ray", "Ray Data, tf.function", "ray_batches", "graph", ("ray", "pyarrow")),
     Contender(
         "ray_openvino",
-        "Ray Data, our runtime inside",
+        "Ray Data, our runtime",
         "ray_batches",
         "openvino",
         ("ray", "pyarrow", "openvino"),
@@ -104,15 +104,15 @@ def run_contender(
     """Runs one contender in a process of its own, over the first `count` images.
 
     Args:
-      contender: Who.
-      workload: Whose tokenizer.
+      contender: The contender.
+      workload: The workload, for its tokenizer.
       dataset: The images, `count` of them.
-      count: How many.
+      count: Number of images.
       output: The folder for the tokens; made by the contender.
-      timeout_seconds: It is ended after so long.
+      timeout_seconds: The process is killed after this time.
 
     Raises:
-      FailedError: It failed.
+      FailedError: The contender failed.
     """
     if contender.module is None:
         config = output.with_suffix(".yaml")
@@ -122,14 +122,14 @@ def run_contender(
         arguments = ["-m", f"benchmarks.peers.{contender.module}", workload.name]
         arguments += ["--images", str(count), "--output", str(output)]
         arguments += ["--runtime", contender.runtime] if contender.runtime else []
-    # Nobody's temporary files meet another's, nor stay.
+    # A folder of its own for temporary files, removed afterwards.
     with tempfile.TemporaryDirectory(prefix="bench") as scratch:
         return run_measured(
             [sys.executable, *arguments],
             cwd=ROOT,
             environment={
                 **ENVIRONMENT,
-                "FSQ_CACHE": str(CACHE / "kept") if contender.kept else "off",
+                "FSQ_CACHE": str(CACHE / "kept") if contender.cached else "off",
                 "TMPDIR": scratch,
                 "RAY_TMPDIR": scratch,
             },
@@ -142,7 +142,7 @@ def run_limit(workload: Workload, count: int, seconds: float, folder: Path) -> d
     """Measures the limit in a process of its own; see `benchmarks.limit`.
 
     Raises:
-      FailedError: It failed.
+      FailedError: The measurement failed.
     """
     command = [sys.executable, "-m", "benchmarks.limit", workload.name]
     command += ["--images", str(count), "--seconds", str(seconds)]
@@ -153,7 +153,7 @@ def run_limit(workload: Workload, count: int, seconds: float, folder: Path) -> d
 
 
 def our_config(workload: Workload, dataset: Dataset, output: Path) -> dict:
-    """What `fsq tokenize` is told; everything else is as it comes."""
+    """Returns the config for `fsq tokenize`; all other options have their defaults."""
     source = {"kind": "image_folder", "directory": str(dataset.images), "labels": False}
     if dataset.tfrecords:
         files = f"{dataset.directory}/tfrecord/*"

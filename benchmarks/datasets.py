@@ -1,9 +1,8 @@
-"""The images of a workload on disk, in the form that each contender reads best.
+"""The images of a workload on disk, in the format that each contender reads fastest.
 
-Every image has a number, its key everywhere. A folder of files is always
-there. Small PNGs are also kept in files of many, since nobody who has 60,000 of
-them and cares for speed reads them one by one: TFRecords for TensorFlow and
-Beam, Parquet for Daft and Ray.
+Each image has a number, which is its key. All workloads have a folder of image files.
+Small PNGs are also stored many to a file, because reading 60,000 small files one by one
+is slow: as TFRecords for TensorFlow and Beam, as Parquet for Daft and Ray.
 """
 
 import dataclasses
@@ -22,11 +21,11 @@ FASHION_MNIST = "data/fashion_mnist/3.0.1/fashion_mnist-train.tfrecord-00000-of-
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """The first so many images of a workload; a directory of files.
+    """The first images of a workload, in a directory.
 
     Attributes:
-      directory: images/ holds one file per image, named by its number. tfrecord/ and
-        parquet/, where they are, hold the same bytes as `image`, the number as `key`.
+      directory: images/ holds a file per image, named by its number. tfrecord/ and
+        parquet/, if present, hold the same bytes in `image` and the number in `key`.
     """
 
     directory: Path
@@ -38,25 +37,25 @@ class Dataset:
 
     @property
     def tfrecords(self) -> list[Path]:
-        """The TFRecord files; none where the images are read from the folder."""
+        """The TFRecord files; empty for workloads that are read from the folder."""
         return sorted(self.directory.glob("tfrecord/*"))
 
     @property
     def parquet(self) -> list[Path]:
-        """The Parquet files; none where the images are read from the folder."""
+        """The Parquet files; empty for workloads that are read from the folder."""
         return sorted(self.directory.glob("parquet/*"))
 
     @property
     def paths(self) -> list[Path]:
-        """The files of the folder, by number."""
+        """The image files, in the order of their numbers."""
         return sorted(self.images.iterdir())
 
 
 def prepare(workload: Workload, count: int) -> Dataset:
-    """Writes the first images of a workload, unless that was done before.
+    """Writes the first images of a workload, unless they are there.
 
     Raises:
-      FileNotFoundError: What they are taken from is missing; says how to get it.
+      FileNotFoundError: The source is missing; the message says how to get it.
     """
     _prepare_tokenizer(workload)
     dataset = Dataset(CACHE / f"{workload.name}-{count}")
@@ -83,19 +82,19 @@ def _photos(workload: Workload, count: int) -> Iterator[bytes]:
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: expected the images of workload {workload.name}, found nothing. "
-            "Say in BENCHMARK_ARCHIVES in which folder the archive lies."
+            "Set BENCHMARK_ARCHIVES to the folder of the archive."
         )
     with tarfile.open(path) as archive:
         members = [m for m in archive if m.isfile() and m.name.endswith(".jpg")]
         members = sorted((m for m in members if m.name.startswith(workload.member)), key=_name)
-        # In an order in which the first few are like the rest; archives are sorted by class.
+        # Archives are sorted by class; shuffled, the first images are like the rest.
         random.Random(1).shuffle(members)
         photos = []
         for member in members[:count]:
             file = archive.extractfile(member)
             assert file is not None, member
             photos.append(file.read())
-    # Workloads of more images than there are have them several times.
+    # Workloads with more images than the archive repeat them.
     yield from itertools.islice(itertools.cycle(photos), count if photos else 0)
 
 

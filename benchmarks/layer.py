@@ -1,12 +1,12 @@
-"""What tokens of latents cost, beside the shortest expression of the same arithmetic.
+"""The cost of `FSQ.latents_to_indices`, against a minimal implementation in TensorFlow.
 
     python -m benchmarks.layer
 
-times `FSQ.latents_to_indices` on a [64, 16, 16, 4] batch of latents against
-plain TensorFlow: bound, round, one integer per channel, one sum. Both run in
-the same kind of graph and take turns within one run, because a shared machine
-is not the same machine a minute later. The ratio is ours over theirs, the median
-over all turns: 1.00 or less means that exactness and the NaN check cost nothing.
+times both on a [64, 16, 16, 4] batch of latents. The minimal implementation bounds, rounds,
+converts to one integer per channel and sums. Both run in the same kind of graph and take
+turns, because the speed of a shared machine changes within a minute. The ratio is the median
+over all turns of the layer's time over the other's: at 1.00 or less, exactness and the NaN
+check cost nothing.
 """
 
 import statistics
@@ -31,7 +31,7 @@ MODES: dict[str, Callable] = {
 
 
 def shortest_expression(levels: tuple[int, ...], eps: float = 1e-3) -> Callable:
-    """The paper's formula with the shift that it meant, and integer tokens, in plain TensorFlow."""
+    """Returns a minimal `latents_to_indices` of the preset 'atanh', in plain TensorFlow."""
     level = np.array(levels)
     half = (level - 1) * (1 - eps) / 2
     offset = np.where(level % 2, 0.0, 0.5)
@@ -58,18 +58,20 @@ def seconds_per_call(function: Callable, z: tf.Tensor, calls: int) -> float:
 
 
 @click.command()
-@click.option("--turns", default=60, show_default=True, help="How often each side is timed.")
+@click.option(
+    "--turns", default=60, show_default=True, help="How often each implementation is timed."
+)
 @click.option("--calls", default=20, show_default=True, help="Calls in one turn.")
 def main(turns: int, calls: int) -> None:
-    """Times tokens of latents against the shortest expression, turn by turn."""
+    """Times both implementations in turns and prints a table."""
     z = tf.random.stateless_normal(SHAPE, seed=[1, 2])
-    table = Table("mode", "FSQ (us)", "shortest (us)", "ratio")
+    table = Table("mode", "FSQ (us)", "minimal (us)", "ratio")
     for name, mode in MODES.items():
         ours, theirs = mode(FSQ(LEVELS).latents_to_indices), mode(shortest_expression(LEVELS))
         assert np.array_equal(ours(z), theirs(z)), name
         pairs = []
         for turn in range(turns):
-            # A B, then B A: whoever comes second finds the caches warm.
+            # A B, then B A: the second finds the caches warm.
             order = (ours, theirs) if turn % 2 else (theirs, ours)
             seconds = {function: seconds_per_call(function, z, calls) for function in order}
             pairs.append((seconds[ours], seconds[theirs]))

@@ -1,10 +1,10 @@
-"""What decoding and encoding alone allow: python -m benchmarks.limit WORKLOAD
+"""The speed limit that decoding and encoding set: python -m benchmarks.limit WORKLOAD
 
-- decode: the pixels of images in memory, one process per core, nothing else;
-- encode: the tokens of batches in memory, all cores, nothing else, by every
-  runtime that is installed; the fastest counts.
+- decode: images in memory to pixels, one process per core;
+- encode: batches in memory to tokens, on all cores, in each runtime that is installed; the
+  fastest counts.
 
-The two share the cores, so the limit is 1 / (1 / decode + 1 / encode).
+Both share the cores, so the limit is 1 / (1 / decode + 1 / encode).
 """
 
 import argparse
@@ -27,12 +27,12 @@ from fsq.images.spec import ImageSpec
 from fsq.runtimes.registry import RUNTIMES
 
 CORES = len(os.sched_getaffinity(0))
-# Of images that are decoded and encoded; more would be the same again.
+# Images to measure; more would repeat themselves.
 MOST_IMAGES = 15_360
 
 
 def limit_of(decode: float, encode: float) -> float:
-    """Joins two speeds on the same cores into that of doing both.
+    """Returns the speed of doing both on the same cores, from the speed of each alone.
 
     >>> limit_of(decode=300.0, encode=600.0)
     200.0
@@ -41,7 +41,7 @@ def limit_of(decode: float, encode: float) -> float:
 
 
 def decode_speed(pool: ProcessPoolExecutor, images: list[bytes], spec: ImageSpec) -> float:
-    """Returns the images/s of all cores decoding, without their transport."""
+    """Returns the images/s of decoding on all cores, without the transport between processes."""
     slices = [images[i::CORES] for i in range(CORES)]
     return len(images) / max(pool.map(_decode_all, slices, [spec] * CORES))
 
@@ -62,7 +62,7 @@ def decode(data: bytes, spec: ImageSpec) -> np.ndarray:
 def encode_speeds(
     workload: Workload, batches: list[np.ndarray], seconds: float
 ) -> dict[str, float]:
-    """Returns the images/s of every runtime on all cores, in turns of so many seconds."""
+    """Returns the images/s of each runtime on all cores, measured for `seconds` each."""
     from fsq.tokenizer import Tokenizer
 
     tokenizers = {}
@@ -73,7 +73,7 @@ def encode_speeds(
         tokenizers[name] = Tokenizer.load(workload.tokenizer, batch_size=workload.batch_size)
         tokenizers[name].use_runtime(name)
     found = {}
-    # As many calls at a time as there are cores: a small graph does not fill them by itself.
+    # As many concurrent calls as cores: a small graph alone does not use all of them.
     with ThreadPoolExecutor(CORES) as threads:
         for name, tokenizer in tokenizers.items():
             list(threads.map(tokenizer.encode_batch, batches[:CORES]))
@@ -87,11 +87,11 @@ def encode_speeds(
 
 
 def main() -> None:
-    """Measures one workload and prints its limits."""
+    """Measures one workload and prints its limit as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("workload", choices=WORKLOADS)
-    parser.add_argument("--images", type=int, help="take the first so many; all of them")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each runtime")
+    parser.add_argument("--images", type=int, help="take the first N images; default: all")
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each runtime")
     arguments = parser.parse_args()
     workload = WORKLOADS[arguments.workload]
     dataset = prepare(workload, arguments.images or workload.images)

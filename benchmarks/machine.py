@@ -1,4 +1,4 @@
-"""What the machine is, how fast it multiplies matrices, and what an encoder asks of it."""
+"""The machine: its description, its speed in matrix products, and an encoder's FLOP count."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ PACKAGES = ("tensorflow", "openvino", "apache-beam", "torch", "daft", "ray")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Returns the processor, its cores, the memory, and the versions of what is compared."""
+    """Returns processor, cores, memory, and the versions of the packages compared."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -45,7 +45,7 @@ def _processor() -> str:
 def matrix_gflops(seconds: float) -> float:
     """Returns the GFLOP/s of float32 matrix products of 2,048 x 2,048 on all cores.
 
-    TensorFlow's and NumPy's are tried for so many seconds each; the faster counts.
+    The faster of TensorFlow and NumPy, each measured for `seconds`.
     """
     import numpy as np
     import tensorflow as tf
@@ -66,8 +66,8 @@ def matrix_gflops(seconds: float) -> float:
 def encoder_flops(encoder: Any) -> int:
     """Counts the floating-point operations of a Keras encoder for one image.
 
-    Those of its convolutions, a multiplication and an addition each; normalisation
-    and activations are left out.
+    Counted are the multiplications and additions of its convolutions; normalisation and
+    activations are not.
     """
     total = 0
     for layer in encoder.layers:

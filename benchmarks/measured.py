@@ -1,4 +1,4 @@
-"""Runs a command and says what it took: seconds, CPU seconds, memory.
+"""Runs a command and measures its wall time, CPU time and peak memory.
 
 Linux only: elsewhere nobody says how much memory is shared. A command's processes
 are those that descend from it, Ray's servers among them.
@@ -21,20 +21,20 @@ SECONDS_BETWEEN_SAMPLES = 0.2
 
 
 class FailedError(RuntimeError):
-    """A command ended with an error, or did not end."""
+    """A command failed, or did not end in time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a command took.
+    """The cost of a command.
 
     Attributes:
-      seconds: From its start to its end.
-      cpu_seconds: User and system, of all its processes.
-      peak_mb: The most memory resident at a time, in MB of 10^6 bytes: the
-        anonymous memory of all processes, and of the one that maps most files
-        and shared memory, these once. Pages that a fork shares count twice.
-      output: What it wrote to stdout.
+      seconds: Wall time from start to end.
+      cpu_seconds: User and system time of all its processes.
+      peak_mb: Peak resident memory in MB of 10^6 bytes: the anonymous memory of all
+        processes, plus the mapped files and shared memory of the process with most of
+        them. Pages shared after a fork count for each process.
+      output: Its stdout.
     """
 
     seconds: float
@@ -51,17 +51,17 @@ def run_measured(
     log: Path,
     timeout_seconds: float,
 ) -> Cost:
-    """Runs a command; no process of it is left behind.
+    """Runs a command and leaves none of its processes behind.
 
     Args:
-      command: What to run.
-      cwd: Where.
-      environment: Variables beside those of this process.
-      log: Takes stderr.
-      timeout_seconds: It is ended after so long.
+      command: The command and its arguments.
+      cwd: Its working directory.
+      environment: Variables in addition to those of this process.
+      log: A file for its stderr.
+      timeout_seconds: It is killed after this time.
 
     Raises:
-      FailedError: The message is the end of what it said.
+      FailedError: It failed; the message is the last line of its stderr.
     """
     before = _seconds_of_children()
     began = time.perf_counter()
@@ -89,8 +89,8 @@ def run_measured(
         lines = log.read_text(errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
         raise FailedError(said[-1] if said else f"ended with {process.returncode}")
-    # Waiting adds up what processes took to their end, but misses those nobody waits for;
-    # samples miss the end of each. Neither counts anything twice.
+    # Waiting sums the time of processes up to their end, but misses those that are not waited
+    # for; samples miss the end of each. Neither counts anything twice.
     cpu_seconds = max(_seconds_of_children() - before, sampler.cpu_seconds)
     return Cost(seconds, cpu_seconds, sampler.peak_bytes / 1e6, output.decode())
 

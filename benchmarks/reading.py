@@ -1,15 +1,15 @@
-"""How fast token shards are read, beside the readers that one would write by hand.
+"""The speed of reading token shards, against readers written by hand.
 
     python -m benchmarks.reading
     python -m benchmarks.reading --records 20000 --tokens 64 --rounds 7 --json out/reading.json
 
-writes random tokens as `fsq tokenize` would, in both token formats, and reads all
-of them shuffled, in batches of int32: with `token_dataset` and `TokenBatches`; with
-plain tf.data, each record parsed on its own as most examples show it, or each batch
-at once; the same with an int64_list; and by number from ArrayRecord files.
-All take turns in one process, because a shared machine is not the same machine a
-minute later; every second round goes backwards. A ratio is `token_dataset` over the
-other within a round; the table has medians. The files are in the page cache.
+writes random tokens as `fsq tokenize` would, in both token formats, and reads all of them
+shuffled, in batches of int32: with `token_dataset` and `TokenBatches`; with plain tf.data,
+parsing single records, as most examples do, or whole batches; the same from an int64_list;
+and by number from ArrayRecord files. The readers take turns in one process, because the
+speed of a shared machine changes within a minute; every second round has the reverse order.
+A ratio is `token_dataset` over the other within a round; the table shows medians. The files
+are in the page cache.
 """
 
 import dataclasses
@@ -37,14 +37,14 @@ from fsq.dataset import SequenceSpec, TokenBatches, TokenSource, token_dataset
 from tools.random_tokens import TokenFormat, write_random_tokens
 
 LEVELS = (8, 8, 8, 5, 5, 5)  # 64,000 codes
-SHUFFLED = 16_384  # as many records as ours has in memory
+SHUFFLED = 16_384  # records in memory, as many as `token_dataset` has in a window
 OURS = "ours: token_dataset"
 FIRST = "import time; began = time.perf_counter(); from fsq.dataset import {name}; {first}; "
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """The same tokens in both formats: directories, and how many there are."""
+    """The same tokens in both token formats: directories and sizes."""
 
     as_bytes: Path
     as_integers: Path
@@ -84,7 +84,7 @@ def by_number(data: Data) -> Iterable[Any]:
 
 
 def plain(data: Data, token_format: TokenFormat, *, whole_batches: bool) -> Iterable[Any]:
-    """What one writes with TensorFlow alone."""
+    """Reads with TensorFlow alone."""
     if token_format == "bytes":
         directory, feature = data.as_bytes, tf.io.FixedLenFeature([], tf.string)
     else:
@@ -109,7 +109,7 @@ READERS: dict[str, Callable[[Data], Iterable[Any]]] = {
     OURS: lambda data: ours(data, data.as_bytes),
     "ours: token_dataset, int64_list": lambda data: ours(data, data.as_integers),
     "ours: TokenBatches, no TensorFlow": without_tensorflow,
-    "ours: TokenSource, as a loader asks": by_number,
+    "ours: TokenSource, as a loader reads it": by_number,
     "plain: parse_single_example": lambda data: plain(data, "bytes", whole_batches=False),
     "plain: parse_example of batches": lambda data: plain(data, "bytes", whole_batches=True),
     "plain: parse_single_example, int64_list": lambda data: plain(
@@ -122,10 +122,10 @@ READERS: dict[str, Callable[[Data], Iterable[Any]]] = {
 
 
 def records_per_second(reader: Callable[[Data], Iterable[Any]], data: Data) -> float:
-    """Reads everything once, from the opening of the directory on.
+    """Reads everything once, opening the directory included.
 
     Raises:
-      ValueError: It were not all records.
+      ValueError: The reader did not return all records.
     """
     began = time.perf_counter()
     count = sum(batch.shape[0] for batch in reader(data))
@@ -136,7 +136,7 @@ def records_per_second(reader: Callable[[Data], Iterable[Any]], data: Data) -> f
 
 
 def summarize(rounds: list[dict[str, float]], tokens: int) -> dict[str, dict[str, Any]]:
-    """Returns by reader medians of records/s and tokens/s, and of ours over it in a round."""
+    """Returns for each reader the medians of records/s, tokens/s and the speed-up of ours."""
     return {
         name: {
             "records_per_second": (speed := statistics.median(each[name] for each in rounds)),
@@ -149,14 +149,14 @@ def summarize(rounds: list[dict[str, float]], tokens: int) -> dict[str, dict[str
 
 
 def seconds_to_first(name: str, first: str) -> float:
-    """Starts a Python and returns the seconds from the import to the first record."""
+    """Starts a Python process; returns the seconds from the import to the first record."""
     code = FIRST.format(name=name, first=first) + "print(time.perf_counter() - began)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
 def measure_starts(directory: Path, rounds: int) -> dict[str, float]:
-    """Returns medians of the seconds from `import` to the first record, without TensorFlow."""
+    """Returns the median seconds from import to first record of readers without TensorFlow."""
     starts = {
         "TokenSource": f"TokenSource({str(directory)!r})[0]",
         "TokenBatches": f"TokenBatches({str(directory)!r}, batch_size=64, shuffle_seed=1)[0]",
@@ -168,9 +168,9 @@ def measure_starts(directory: Path, rounds: int) -> dict[str, float]:
 
 
 def readers_table(found: dict[str, dict[str, Any]]) -> Table:
-    """Lists the readers with their rates."""
+    """Makes a table of the readers and their speeds."""
     table = Table("shuffled, as int32")
-    for column in ("records/s", "million tokens/s", "token_dataset is x"):
+    for column in ("records/s", "million tokens/s", "speed-up of token_dataset"):
         table.add_column(column, justify="right")
     for name, entry in found.items():
         table.add_row(
@@ -189,7 +189,7 @@ def readers_table(found: dict[str, dict[str, Any]]) -> Table:
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write figures here.")
 def main(records: int, tokens: int, batch_size: int, rounds: int, json_path: Path | None) -> None:
-    """Makes the data, measures every reader in turns, prints the tables."""
+    """Writes the data, measures the readers in turns and prints the tables."""
     side = round(tokens**0.5)
     if side * side != tokens:
         raise click.BadParameter(f"expected a square number, got {tokens}.", param_hint="--tokens")

@@ -1,4 +1,4 @@
-"""The tables of `benchmarks.throughput`; as Markdown: python -m benchmarks.report FILE.json"""
+"""Tables of `benchmarks.throughput`; in Markdown: python -m benchmarks.report FILE.json"""
 
 import json
 import sys
@@ -15,19 +15,19 @@ TITLES = {contender.name: contender.title for contender in CONTENDERS}
 
 
 def limit_rows(limit: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What decoding and encoding alone allow, and what the encoder asks of the machine."""
+    """Yields the speeds of decoding and encoding alone, their limit, and the encoder's GFLOP/s."""
     yield "decode", _whole(limit["decode"])
     for name, speed in limit["encode"].items():
         yield f"encode, {name}", _whole(speed)
-    yield "limit of decode and the fastest encode", _whole(limit["limit"])
-    yield "ours, steady, over the limit", _ratio(limit["ours_over_limit"])
+    yield "limit: decode and the fastest encode", _whole(limit["limit"])
+    yield "fsq tokenize, steady, over the limit", _ratio(limit["ours_over_limit"])
     yield "encoder, GFLOP per image", f"{limit['encoder_gflop']:.3g}"
     yield "encoder, GFLOP/s", f"{limit['encoder_gflops']:.1f}"
     yield "matrix product, GFLOP/s", f"{limit['matrix_gflops']:.1f}"
 
 
 def limit_table(workload: Workload, limit: dict[str, Any]) -> Table:
-    """Shows `limit_rows`."""
+    """Makes a table of `limit_rows`."""
     table = Table("alone, all cores", title=f"{workload.name}: {workload.title}")
     table.add_column("images/s", justify="right")
     for row in limit_rows(limit):
@@ -39,16 +39,16 @@ COLUMNS = (
     "images",
     "whole, images/s",
     "steady, images/s",
-    "ours is x, whole",
-    "ours is x, steady",
+    "speed-up of fsq, whole",
+    "speed-up of fsq, steady",
     "CPU ms/image",
     "peak MB",
-    "tokens as ours",
+    "same tokens as fsq",
 )
 
 
 def contender_rows(contenders: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Everybody's medians, and how many times as fast ours is."""
+    """Yields the medians of each contender, and the speed-up of `fsq tokenize` over it."""
     for name, found in sorted(contenders.items(), key=lambda item: list(TITLES).index(item[0])):
         if "skipped" in found:
             yield (f"{TITLES[name]}: {found['skipped']}",)
@@ -67,7 +67,7 @@ def contender_rows(contenders: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def contenders_table(contenders: dict[str, Any]) -> Table:
-    """Shows `contender_rows`."""
+    """Makes a table of `contender_rows`."""
     table = Table("from files to tokens", caption=CAPTION)
     for column in COLUMNS:
         table.add_column(column, justify="right")
@@ -77,7 +77,7 @@ def contenders_table(contenders: dict[str, Any]) -> Table:
 
 
 def markdown(results: dict[str, Any]) -> Iterator[str]:
-    """Yields the lines of both tables of every workload."""
+    """Yields the lines of both tables of each workload."""
     for name, found in results["workloads"].items():
         yield f"### {name}: {WORKLOADS[name].title}"
         yield ""
@@ -96,9 +96,9 @@ def _markdown_table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) ->
 
 
 CAPTION = (
-    "Every record was counted. Tokens differ where a peer decodes or resamples otherwise, and at "
-    "rounding boundaries where its encoder's last decimals do. Peak memory: anonymous memory of "
-    "all processes, and files and shared memory of the one with most of them."
+    "All records were counted. Tokens differ where a peer decodes or resamples differently, and "
+    "at rounding boundaries where its encoder rounds differently. Peak memory: anonymous memory "
+    "of all processes, plus mapped files and shared memory of the process with most of them."
 )
 
 

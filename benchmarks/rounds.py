@@ -1,4 +1,4 @@
-"""Measures a workload in rounds, everybody once per round, and sums them up."""
+"""Measures a workload in rounds, every contender once per round, and computes medians."""
 
 import dataclasses
 import shutil
@@ -21,14 +21,14 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """The size of a measurement.
 
     Attributes:
-      images: Of a whole run.
-      few: Of the small run; 0 for none, and no steady state.
-      slow_images: Bound on the whole run of slow peers.
-      encode_seconds: For how long each runtime encodes alone.
-      timeout_seconds: Bound on any run.
+      images: Images of a whole run.
+      few: Images of the small run; 0 for no small run, and no steady speed.
+      slow_images: Largest number of images for slow peers.
+      encode_seconds: How long each runtime is measured alone.
+      timeout_seconds: Time limit of any run.
     """
 
     images: int
@@ -38,7 +38,7 @@ class Sizes:
     timeout_seconds: float
 
     def of(self, contender: Contender) -> tuple[int, int]:
-        """Images of a contender's whole run and of its small one."""
+        """Returns the images of a contender's whole run and of its small run."""
         if contender.slow and self.images > self.slow_images:
             return self.slow_images, min(self.few, self.slow_images // 4)
         return self.images, self.few
@@ -46,16 +46,16 @@ class Sizes:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One contender in one round.
+    """The result of one contender in one round.
 
     Attributes:
-      images: Of the whole run.
+      images: Images of the whole run.
       whole: Images/s of the process, from its start to its end.
-      steady: Images/s once it is running: what is left when the small run is taken
-        off. None where that was no shorter, or was left out.
-      cpu_milliseconds: Of all cores, per image of the whole run.
+      steady: Images/s without the start: the difference between the whole and the small
+        run. None without a small run, or if that took as long.
+      cpu_milliseconds: CPU time of all cores, per image of the whole run.
       peak_mb: See `Cost`.
-      tokens: What it wrote.
+      tokens: The tokens that it wrote.
     """
 
     images: int
@@ -67,7 +67,7 @@ class Run:
 
 
 def steady_speed(images: int, few: int, seconds: float, few_seconds: float) -> float | None:
-    """Returns the images/s of what the whole run did beyond the small one.
+    """Returns the images/s of what the whole run did in addition to the small run.
 
     >>> steady_speed(images=1000, few=200, seconds=10.0, few_seconds=6.0)
     200.0
@@ -79,7 +79,7 @@ def measure_once(contender: Contender, workload: Workload, sizes: Sizes, folder:
     """Runs one contender on few images, then on all.
 
     Raises:
-      FailedError: It failed, or wrote other records than one per image.
+      FailedError: It failed, or did not write one record per image.
     """
     images, few = sizes.of(contender)
     costs = {}
@@ -119,10 +119,10 @@ def measure_workload(
     *,
     with_limit: bool = True,
 ) -> dict[str, Any]:
-    """Measures everybody, in turns.
+    """Measures all contenders in turns.
 
-    Every second round goes backwards, so that nobody always follows the same one.
-    Who fails once is not tried again.
+    Every second round has the reverse order, so that no contender always follows the same
+    one. A contender that fails is not run again.
 
     Returns:
       What `summarize` returns.
@@ -131,8 +131,8 @@ def measure_workload(
     rounds: list[dict[str, Run]] = []
     skipped = {c.name: reason for c in contenders if (reason := c.missing())}
     for contender in contenders:
-        if contender.kept:
-            say(f"{workload.name}: {contender.name}, not counted, to keep what it finds out")
+        if contender.cached:
+            say(f"{workload.name}: {contender.name}, not counted, to fill its cache")
             once = dataclasses.replace(sizes, images=sizes.few or sizes.images, few=0)
             with tempfile.TemporaryDirectory(prefix="throughput") as scratch:
                 measure_once(contender, workload, once, Path(scratch))
@@ -158,13 +158,13 @@ def measure_workload(
 def summarize(
     limits: list[dict[str, Any]], rounds: list[dict[str, Run]], skipped: dict[str, str]
 ) -> dict[str, Any]:
-    """Sums up rounds: medians, and medians of the ratios within a round.
+    """Summarizes rounds: medians, and medians of the ratios within a round.
 
     Returns:
-      'limit': medians of what `benchmarks.limit` reports, and of ours over it.
-      'contenders': by name, medians of a `Run`; 'ours_over_whole' and
-      'ours_over_steady', how many times as fast ours is; 'tokens_equal', the share
-      of its tokens that are ours; 'rounds', the figures themselves. Or 'skipped'.
+      'limit': medians of the report of `benchmarks.limit`, and of our steady speed over it.
+      'contenders': by name, the medians of its `Run`s; 'ours_over_whole' and
+      'ours_over_steady', the speed-up of ours; 'tokens_equal', the share of its tokens that
+      equal ours; 'rounds', the single figures. Or 'skipped' with the reason.
     """
     names = list(dict.fromkeys(name for runs in rounds for name in runs))
     found: dict[str, Any] = {name: {"skipped": reason} for name, reason in skipped.items()}

@@ -1,9 +1,9 @@
-"""Whether an image costs the same in a large dataset: python -m benchmarks.scale
+"""The cost of an image in a small and in a large dataset: python -m benchmarks.scale
 
-Fashion-MNIST's 60,000 images, and the listing of the same files repeated to a
-million, in turns. What an image costs is taken without what a job costs at all:
-the seconds beyond those of a smaller run, by the images beyond its. The shuffle
-and the writing of shards are in it.
+Measures jobs over the 60,000 images of Fashion-MNIST, and over a million images: the same
+files under more names. The fixed cost of a job is subtracted: the cost per image is the
+difference in time between two runs, over the difference in images. Shuffling and writing
+shards are included.
 """
 
 import dataclasses
@@ -32,11 +32,11 @@ FEW, SMALL, LARGE = 22_000, 60_000, 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Beyond:
-    """What images cost beyond those of a smaller run.
+    """The cost of the images that a run has in addition to a smaller run.
 
     Attributes:
-      seconds: Of the clock, per million images.
-      cpu_seconds: Of all cores, per million images.
+      seconds: Wall time per million images.
+      cpu_seconds: CPU time of all cores per million images.
     """
 
     seconds: float
@@ -44,7 +44,7 @@ class Beyond:
 
 
 def cost_beyond(few: int, few_cost: Cost, many: int, many_cost: Cost) -> Beyond:
-    """Takes a run over few images off one over many.
+    """Subtracts a run over few images from a run over many.
 
     >>> cost_beyond(1, Cost(5.0, 6.0, 0, ""), 2, Cost(7.0, 9.0, 0, ""))
     Beyond(seconds=2000000.0, cpu_seconds=3000000.0)
@@ -57,10 +57,10 @@ def cost_beyond(few: int, few_cost: Cost, many: int, many_cost: Cost) -> Beyond:
 
 
 def repeat_files(dataset: Dataset, images: int, folder: Path) -> str:
-    """Gives the TFRecord files of a dataset more names, until they hold so many images.
+    """Links the TFRecord files of a dataset under more names, until there are enough images.
 
     Returns:
-      The pattern of the names. Keys follow from them, so that none comes twice.
+      The pattern of the names. Keys contain the name, so no key is repeated.
     """
     per_file = WORKLOAD.images // FILES
     for number in range(-(-images // per_file)):
@@ -69,7 +69,7 @@ def repeat_files(dataset: Dataset, images: int, folder: Path) -> str:
 
 
 def measure(images: int) -> Cost:
-    """Tokenizes so many images, in a process of its own."""
+    """Tokenizes a number of images in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="scale", dir=CACHE) as scratch:
         folder = Path(scratch)
         files = repeat_files(prepare(WORKLOAD, WORKLOAD.images), images, folder)
@@ -109,7 +109,7 @@ def measure_round(say: Any) -> dict[str, Any]:
 
 
 def summarize(rounds: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Returns the medians of both sizes, and of the ratios within a round."""
+    """Returns the medians of both sizes, and of their ratio within a round."""
     found: dict[str, dict[str, float]] = {"small": {}, "large": {}, "ratio": {}}
     for field in ("seconds", "cpu_seconds", "peak_mb"):
         for size in ("small", "large"):
@@ -124,13 +124,13 @@ def summarize(rounds: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 @click.option("--repeats", default=3, show_default=True, help="Rounds.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write figures here.")
 def main(repeats: int, json_path: Path | None) -> None:
-    """Measures the rounds and prints what an image costs in each size."""
+    """Measures the rounds and prints the cost per image of each size."""
     console, progress = Console(width=120), Console(stderr=True)
-    progress.print("once, not counted, to keep the choice of a runtime")
+    progress.print("one run that is not counted, to fill the cache")
     measure(FEW)
     rounds = [measure_round(progress.print) for _ in range(repeats)]
     found = summarize(rounds)
-    table = Table("images", title="What an image costs in a small and in a large dataset")
+    table = Table("images", title="Cost of images in a small and in a large dataset")
     for column in ("seconds per million", "CPU seconds per million", "peak MB"):
         table.add_column(column, justify="right")
     for size, name in (("small", f"{SMALL:,}"), ("large", f"{LARGE:,}")):

@@ -1,15 +1,14 @@
-"""How fast a job runs, beside the limit that decoding and encoding set, and beside others.
+"""The throughput of a job, against the limit of decoding and encoding, and against other tools.
 
     python -m benchmarks.throughput            # all workloads, hours
     python -m benchmarks.throughput S --repeats 5 --json out/throughput.json
-    python -m benchmarks.throughput --quick    # does everything run?
+    python -m benchmarks.throughput --quick    # a check that everything runs
 
-measures in one run and in turns, because a shared machine is not the same
-machine a minute later: decoding and encoding alone; the real `fsq tokenize`;
-and the same job as others do it, each in a process of its own with the same
-encoder and the same images. Workloads are described in `benchmarks/workloads.py`,
-peers in `benchmarks/peers/`; they need the extra `peers`, and who is not
-installed is skipped.
+measures decoding and encoding alone, `fsq tokenize`, and the same job in other tools, each in
+a process of its own with the same encoder and the same images. They take turns, because the
+speed of a shared machine changes within a minute. Workloads are described in
+`benchmarks/workloads.py`, the other tools in `benchmarks/peers/`; those need the extra
+`peers`, and are skipped if they are not installed.
 """
 
 import dataclasses
@@ -36,7 +35,7 @@ QUICK_IMAGES = {"S": 300, "M": 300, "L": 24, "D": 100}
 
 
 def sizes_of(workload: Workload, images: int | None, slow: int, timeout: float) -> Sizes:
-    """The sizes of a measurement; with fewer images than all, the small run shrinks too."""
+    """Returns the sizes of a measurement; with fewer images the small run is smaller too."""
     count = min(images or workload.images, workload.images)
     few = workload.few if count == workload.images else max(1, count // 4)
     return Sizes(count, few, slow, encode_seconds=5.0, timeout_seconds=timeout)
@@ -45,16 +44,18 @@ def sizes_of(workload: Workload, images: int | None, slow: int, timeout: float) 
 @click.command(help=__doc__)
 @click.argument("workloads", nargs=-1, type=click.Choice(list(WORKLOADS)))
 @click.option("--repeats", default=3, show_default=True, help="Rounds per workload.")
-@click.option("--images", type=int, help="Take the first so many images of each workload.")
-@click.option("--limit", default=10_000, show_default=True, help="Images of slow peers.")
+@click.option("--images", type=int, help="Take the first N images of each workload.")
+@click.option("--limit", default=10_000, show_default=True, help="Most images for slow peers.")
 @click.option(
     "--only",
     multiple=True,
     type=click.Choice(["limit", *(contender.name for contender in CONTENDERS)]),
-    help="Measure just these; may be given several times.",
+    help="Measure only these; may be given several times.",
 )
-@click.option("--quick", is_flag=True, help="A few hundred images, one round, no steady state.")
-@click.option("--timeout", default=3600.0, show_default=True, help="Seconds for any one run.")
+@click.option("--quick", is_flag=True, help="A few hundred images, one round, no steady speed.")
+@click.option(
+    "--timeout", default=3600.0, show_default=True, help="Time limit of one run, in seconds."
+)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write figures here.")
 def main(
     workloads: tuple[str, ...],
@@ -67,7 +68,7 @@ def main(
     json_path: Path | None,
 ) -> None:
     """Measures the workloads and prints their tables."""
-    # Whoever ends this process must not leave the one that is measured behind.
+    # When this process is terminated, the measured one must not be left behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     console, progress = Console(width=150), Console(stderr=True)
     contenders = [c for c in CONTENDERS if not only or c.name in only]
@@ -94,7 +95,7 @@ def main(
         if measured["limit"]:
             console.print(limit_table(workload, measured["limit"]))
         console.print(contenders_table(measured["contenders"]))
-        # After every workload: a long run may be stopped.
+        # After each workload, because a long run may be stopped.
         if json_path:
             json_path.parent.mkdir(parents=True, exist_ok=True)
             json_path.write_text(json.dumps(results, indent=2) + "\n")

@@ -1,6 +1,6 @@
-"""Reads the tokens that a contender wrote, whatever it wrote them in.
+"""Reads the tokens that a contender wrote, from .npy, Parquet or TFRecord files.
 
-A record is a key that ends in the image's number, and its tokens.
+A record is a key that ends in the image's number, and the image's tokens.
 """
 
 import re
@@ -13,10 +13,10 @@ Tokens = dict[int, np.ndarray]
 
 
 def read_tokens(directory: Path) -> Tokens:
-    """Reads all records below a directory, by the number of their image.
+    """Reads all records below a directory.
 
     Returns:
-      For every image its tokens, integers [rows * columns].
+      The tokens of each image by its number, integers [rows * columns].
 
     Raises:
       ValueError: An image has two records.
@@ -31,19 +31,19 @@ def read_tokens(directory: Path) -> Tokens:
 
 
 def number_of(key: str) -> int:
-    """Returns the number in the name of an image.
+    """Returns the number at the end of an image's key.
 
     >>> number_of("/somewhere/images/000017.jpg")
     17
     """
     match = re.search(r"(\d+)(\.\w+)?$", key)
     if match is None:
-        raise ValueError(f"key: expected one that ends in a number, got {key!r}.")
+        raise ValueError(f"key: expected a key that ends in a number, got {key!r}.")
     return int(match[1])
 
 
 def share_equal(tokens: Tokens, ours: Tokens) -> float:
-    """Returns the share of a contender's tokens that are ours.
+    """Returns the share of a contender's tokens that equal ours.
 
     >>> share_equal({0: np.array([1, 2])}, {0: np.array([1, 3]), 1: np.array([4, 5])})
     0.5

@@ -1,10 +1,9 @@
 """FSQ against VQ at equal codebook sizes, on CIFAR-10: python -m benchmarks.tradeoff
 
-The paper's figure 3 in small: the same autoencoder, the same steps and the
-same images for both quantizers and every size; only the quantizer and the
-projections beside it differ. Draws reconstruction error and codebook usage
-over codebook size as a picture, and keeps the numbers as JSON. A run that is
-interrupted goes on with the first result that is missing.
+A small version of the paper's figure 3: the same autoencoder, steps and images for
+both quantizers and all sizes; only the quantizer and the projections next to it differ.
+Plots reconstruction error and codebook usage over codebook size, and writes the numbers
+as JSON. An interrupted run resumes with the first missing result.
 
 Source: Mentzer et al. 2023, arXiv:2309.15505, section 5 and figure 3.
 """
@@ -38,7 +37,7 @@ from fsq.training.loop import count_steps, train
 from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.tokenizers.training_images import read_batches
 
-# The paper's levels for each number of bits; VQ gets as many codes as FSQ has.
+# The paper's levels for each number of bits; VQ has the same number of codes.
 LEVELS = {
     4: (5, 3),
     6: (8, 8),
@@ -48,7 +47,7 @@ LEVELS = {
     14: (8, 8, 8, 6, 5),
 }
 QUANTIZERS = ("FSQ", "VQ")
-# VQ's codes usually have more channels than the two to six of FSQ.
+# Codes of a VQ usually have more channels than the two to five of FSQ here.
 VQ_DIMENSIONS = 16
 NETWORK = ConvNetwork(encoder_widths=(32, 64), decoder_widths=(64, 32), decoder_blocks=0)
 IMAGE = ImageSpec(size_pixels=32, channels=3)
@@ -56,7 +55,7 @@ IMAGE = ImageSpec(size_pixels=32, channels=3)
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """The same for every run: training images, and held-out images as batches."""
+    """Training images, and held-out images in batches; the same for all runs."""
 
     train: TrainingImages
     held_out: list[np.ndarray]
@@ -79,7 +78,7 @@ def measure(quantizer: str, bits: int, training: TrainingSpec, images: Images) -
     if quantizer == "VQ":
         vq = VQ(spec.vocab_size, VQ_DIMENSIONS, name="vq")
         vq.build((None, *spec.grid, VQ_DIMENSIONS))
-        # Its latents have no bound to stray from.
+        # The latents of a VQ have no bound.
         training = training.model_copy(update={"saturation_weight": 0.0})
     autoencoder = build_autoencoder(spec, seed=training.seed, quantizer=vq)
     began = time.monotonic()
@@ -96,7 +95,7 @@ def measure(quantizer: str, bits: int, training: TrainingSpec, images: Images) -
         )
     evaluation = dataclasses.asdict(evaluate(Tokenizer.of(autoencoder), images.held_out))
     if quantizer == "VQ":
-        del evaluation["channel_bits"]  # its tokens have no digits
+        del evaluation["channel_bits"]  # tokens of a VQ have no digits
     return {
         "quantizer": quantizer,
         "bits": bits,
@@ -108,7 +107,7 @@ def measure(quantizer: str, bits: int, training: TrainingSpec, images: Images) -
 
 
 def main() -> None:
-    """Trains what is missing and draws the picture."""
+    """Runs what is missing, prints the table and draws the plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--data", default="data/cifar10_jpeg", help="holds train/ and test/")
@@ -128,7 +127,10 @@ def main() -> None:
     if arguments.output.exists():
         report = json.loads(arguments.output.read_text())
         if report["setting"] != setting:
-            parser.error(f"{arguments.output}: expected results of this setting, found others.")
+            parser.error(
+                f"{arguments.output}: expected results of this setting, found others. Choose "
+                "another --output."
+            )
     if not arguments.draw_only:
         done = {(result["quantizer"], result["bits"]) for result in report["results"]}
         images = Images.load(arguments.data)
@@ -144,7 +146,7 @@ def main() -> None:
 
 
 def print_table(results: list[dict[str, Any]]) -> None:
-    """Prints the results, one line each."""
+    """Prints a line for each result."""
     print(f"{'':>4} {'codes':>6}  {'MSE / variance':>14}  {'PSNR':>8}  {'used':>6}  perplexity")
     for result in sorted(results, key=lambda one: (one["quantizer"], one["bits"])):
         usage = result["usage"]

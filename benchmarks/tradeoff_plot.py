@@ -1,4 +1,4 @@
-"""Draws reconstruction error and codebook usage over codebook size."""
+"""Plots reconstruction error and codebook usage over codebook size."""
 
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,8 @@
-"""What is tokenized: four sets of images, each with its tokenizer.
+"""The workloads of the throughput benchmark: four sets of images, each with a tokenizer.
 
-S and M have small images and a small encoder, so that everything around the
-encoder counts; L has an encoder of 6 GFLOP per image, so that nothing else does;
-D has photographs, six times each, and next to no encoder, so that decoding does.
+S and M have small images and a small encoder: they measure everything around the encoder.
+L has an encoder of 6 GFLOP per image, which dominates. D has photographs, each six times,
+and almost no encoder: it measures decoding.
 """
 
 import dataclasses
@@ -27,15 +27,15 @@ class Workload:
     """One set of images with its tokenizer.
 
     Attributes:
-      name: The letter.
-      title: In words.
-      images: How many there are.
-      few: Images of the small run, whose seconds are taken off those of the whole one.
-      batch_size: Images per run of the encoder, the same for everybody.
+      name: Its letter.
+      title: Its description in the tables.
+      images: Number of images.
+      few: Images of the small run, whose time is subtracted for the steady speed.
+      batch_size: Images per batch of the encoder, the same for all contenders.
       archive: The tar file of the images, in `ARCHIVES`; None for Fashion-MNIST.
-      member: The folder inside of it.
-      trained: A tokenizer of this checkout.
-      network: Or one with random weights from a fixed seed.
+      member: The folder in the archive.
+      trained: The name of a tokenizer in this checkout.
+      network: Or a network with random weights from a fixed seed.
     """
 
     name: str
@@ -57,25 +57,25 @@ class Workload:
 
     @property
     def contract(self) -> TokenContract:
-        """The contract of its tokenizer, which must have been made."""
+        """The contract of its tokenizer; `prepare` makes the tokenizer."""
         path = self.tokenizer / CONTRACT_FILE
         return parse_contract(path.read_bytes(), str(path))
 
     @property
     def spec(self) -> TokenizerSpec:
-        """What a tokenizer with random weights is made as."""
+        """The spec of a tokenizer with random weights."""
         assert self.network is not None, self.name
         return TokenizerSpec(levels=PHOTO_LEVELS, image=PHOTO, network=self.network)
 
 
 def _photo_network(widths: tuple[int, int, int], blocks: int) -> ConvNetwork:
-    # The decoder is never run.
+    # The decoder is not used.
     return ConvNetwork(
         encoder_widths=widths, encoder_blocks=blocks, decoder_widths=(8, 8, 8), decoder_blocks=0
     )
 
 
-# `few` is large enough for a job to choose its runtime as the whole one does: `SMALL_JOB` in
+# `few` is large enough that a job selects its runtime as the whole run does: see `SMALL_JOB` in
 # pipeline/planning/runtime_request.py.
 WORKLOADS = {
     workload.name: workload
@@ -110,7 +110,7 @@ WORKLOADS = {
         ),
         Workload(
             name="D",
-            title="clothing photos, JPEG 400 x 533 to 256 x 256, next to no encoder",
+            title="clothing photos, JPEG 400 x 533 to 256 x 256, almost no encoder",
             images=4_596,
             few=1_000,
             batch_size=8,

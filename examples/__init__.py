@@ -1,1 +1,1 @@
-"""Programs that use the library as anybody would; no part of it, and not in the wheel."""
+"""Programs that use the library; they are not part of it and not in the wheel."""

@@ -1,8 +1,8 @@
-"""A Beam file system on the local disk that is like an object store: disk://some/path.
+"""A Beam file system on the local disk that behaves like an object store: disk://some/path.
 
-It has no folders: a name that is none of a file does not exist, and a folder
-is gone with its last file. A missing file is found out when it is read, and
-the error is of the store's own kind. A rename is a copy and a removal.
+It has no folders: only files exist, and a folder is removed with its last file.
+A missing file is noticed when it is first read, with an error of the store's own
+type. A rename is a copy and a deletion.
 """
 
 import io
@@ -18,15 +18,15 @@ PREFIX = f"{SCHEME}://"
 
 
 class StoreError(Exception):
-    """What the clients of object stores raise: no OSError."""
+    """An error as clients of object stores raise it: not an OSError."""
 
 
 class DiskFileSystem(FileSystem):
-    """See above. Paths are relative to the current directory."""
+    """The file system; paths are relative to the current directory."""
 
     @classmethod
     def scheme(cls) -> str:
-        """The scheme of its paths."""
+        """Returns the scheme of its paths."""
         return SCHEME
 
     def join(self, basepath: str, *paths: str) -> str:
@@ -39,14 +39,14 @@ class DiskFileSystem(FileSystem):
         return head, tail
 
     def has_dirs(self) -> bool:
-        """False: an object store has no folders."""
+        """Returns False: an object store has no folders."""
         return False
 
     def mkdirs(self, path: str) -> None:
-        """Does nothing: there are no folders to make."""
+        """Does nothing: an object store has no folders."""
 
     def exists(self, path: str) -> bool:
-        """Says whether there is a file; a folder is none."""
+        """Says whether there is a file of this name; folders do not count."""
         return os.path.isfile(_local(path))
 
     def size(self, path: str) -> int:
@@ -74,7 +74,7 @@ class DiskFileSystem(FileSystem):
         return io.BufferedReader(_LazyReader(_local(path)))
 
     def create(self, path: str, mime_type: str = "", compression_type: Any = None) -> BinaryIO:
-        """Opens for writing; folders are made in silence."""
+        """Opens for writing; makes the folders of the local disk."""
         local = _local(path)
         os.makedirs(os.path.dirname(local) or ".", exist_ok=True)
         return open(local, "wb")
@@ -115,7 +115,7 @@ class DiskFileSystem(FileSystem):
 
 
 class _LazyReader(io.RawIOBase):
-    """Asks for the file when its content is wanted, not before."""
+    """Opens the file at the first read, not before."""
 
     def __init__(self, path: str):
         self._path = path

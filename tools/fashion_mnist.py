@@ -2,10 +2,10 @@
 
     python -m tools.fashion_mnist data
 
-takes the files of Debian's package `dataset-fashion-mnist` where they are
-installed (`apt-get install dataset-fashion-mnist`) and downloads through
-tensorflow-datasets where they are not. `--sample` makes the two small copies
-that the repository holds: `samples/` and the spoilt one for the tests.
+uses the files of Debian's package `dataset-fashion-mnist` if it is installed
+(`apt-get install dataset-fashion-mnist`), and downloads through tensorflow-datasets
+otherwise. `--sample` makes the two small copies in the repository: `samples/`, and
+one with two corrupted records for the tests.
 
 Fashion-MNIST: Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747; MIT licence.
 """
@@ -22,7 +22,7 @@ from fsq.dataset.formats.tfrecord import frame
 from fsq.storage import filesystem
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-VERSION = "3.0.1"  # of the builder in tensorflow-datasets whose features these are
+VERSION = "3.0.1"  # of the tensorflow-datasets builder with these features
 CLASSES = (
     "T-shirt/top",
     "Trouser",
@@ -101,7 +101,7 @@ def write_dataset(folder: Path, splits: dict[str, tuple[list[bytes], np.ndarray]
 
 
 def spoil(number: int, data: bytes) -> bytes:
-    """Damages one image on purpose, in the way that SPOILT says."""
+    """Corrupts an image on purpose, as SPOILT says."""
     return data[:200] if number == 123 else b"<html><body>404 Not Found</body></html>"
 
 

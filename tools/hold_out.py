@@ -1,7 +1,7 @@
-"""Parts a folder of images into train and test: python -m tools.hold_out SOURCE TARGET.
+"""Splits a folder of images into train and test: python -m tools.hold_out SOURCE TARGET.
 
-The class folders are kept. About one image in ten is held out, chosen by a
-hash of its path inside the folder, so that the same images make the same parts.
+The class folders are kept. About one image in ten goes to test, chosen by a hash of
+its path in the folder, so that the same images give the same split.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def hold_out(source: Path, target: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    """Copies the images and prints how many went into each part."""
+    """Copies the images and prints the number in each split."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)

@@ -1,9 +1,9 @@
-"""Everything that the code says to people, in one list: modules' first lines, errors, help.
+"""Lists all texts that the code shows to people: modules' first lines, errors, help.
 
     python -m tools.messages            # all of it, file by file
     python -m tools.messages pipeline   # one folder or file
 
-Values in a message stand in braces, as in the code.
+Values in a message are shown in braces, as in the code.
 """
 
 import argparse
@@ -15,16 +15,16 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("fsq", "pipeline", "examples", "tools", "benchmarks")
-# Words by which a text is known as a message wherever it is made.
+# A text with one of these is a message, wherever it is made.
 MARKS = ("expected ", "Choose another", "tokenize it again")
 
 
 class Message(NamedTuple):
-    """Something that people read.
+    """A text that people read.
 
     Attributes:
-      path: Of the module, relative to the checkout.
-      line: Where it begins.
+      path: The module, relative to the checkout.
+      line: The line it begins in.
       kind: 'module', 'error' or 'help'.
       text: Values in braces.
       raised: The class of an error that is made with this text; else empty.
@@ -41,7 +41,7 @@ class Message(NamedTuple):
 
 
 def messages_of(path: Path) -> Iterator[Message]:
-    """Yields what a module says, in the order of its lines."""
+    """Yields the texts of a module, in the order of its lines."""
     tree = ast.parse(path.read_text())
     where = path.relative_to(ROOT).as_posix()
     docstring = ast.get_docstring(tree) or ""
@@ -81,7 +81,7 @@ def _docstrings(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def _parts(node: ast.AST) -> Iterator[ast.AST]:
-    """The texts inside of another: pieces of f-strings and of sums."""
+    """Yields the nodes inside a text: the pieces of f-strings."""
     if isinstance(node, ast.JoinedStr):
         yield from node.values
     elif isinstance(node, ast.FormattedValue) and node.format_spec is not None:
@@ -93,7 +93,7 @@ def _name(function: ast.expr) -> str:
 
 
 def _text(node: ast.expr) -> str:
-    """Renders a text with the expressions in it in braces; nothing for other expressions."""
+    """Renders a text with its expressions in braces; other nodes give an empty text."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -107,7 +107,7 @@ def _text(node: ast.expr) -> str:
 
 
 def find_messages(place: Path) -> Iterator[Message]:
-    """Yields what the modules in a folder, or one module, say; tests are left out."""
+    """Yields the texts of one module, or of all modules in a folder; tests are left out."""
     paths = sorted(place.rglob("*.py")) if place.is_dir() else [place]
     for path in paths:
         if "tests" not in path.relative_to(ROOT).parts:

@@ -1,7 +1,7 @@
-"""Datasets of random tokens, as `fsq tokenize` would write them but without an encoder.
+"""Writes datasets of random tokens, as `fsq tokenize` would, without an encoder.
 
-For the tests and the benchmark of reading, where it does not matter what the
-tokens show. They can be read, not decoded: the weights are missing.
+For tests and the benchmark of reading, where the content of the tokens does not
+matter. They can be read but not decoded: the weights are missing.
 """
 
 import math
@@ -84,7 +84,7 @@ def write_random_tokens(
 
 
 def write_dataset_files(job: Job, shards: list[ShardResult]) -> None:
-    """Writes what a reader looks at beside the shards."""
+    """Writes the files that a reader needs beside the shards."""
     directory = Path(job.output)
     (directory / CONTRACT_FILE).write_text(job.contract.to_json())
     write_tfds_metadata(job, shards)

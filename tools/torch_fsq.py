@@ -1,11 +1,11 @@
-"""Trains a small FSQ autoencoder in PyTorch, the way that others do, and exports it.
+"""Trains a small FSQ autoencoder in PyTorch with vector-quantize-pytorch, and exports it.
 
     python -m tools.torch_fsq tests/data/torch_fsq
 
-writes what `fsq import` takes: encoder.onnx and decoder.onnx, and a reference
-batch whose tokens vector-quantize-pytorch made. None of this project's own
-networks or layers is used. Needs the extra `torch`, and Debian's package
-`dataset-fashion-mnist`. Cost: 1 min on 2 cores.
+writes the input of `fsq import`: encoder.onnx, decoder.onnx, and a reference batch
+with the tokens of vector-quantize-pytorch. No network or layer of this project is
+used. Needs the extra `torch`, and Debian's package `dataset-fashion-mnist`.
+Cost: 1 min on 2 cores.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ def build_encoder() -> nn.Module:
         nn.Conv2d(16, 32, 4, stride=2, padding=1),
         nn.SiLU(),
         nn.Conv2d(32, 32, 3, padding=1),
-        nn.GroupNorm(4, 32),  # without a norm most latents start at the zero code, and stay there
+        nn.GroupNorm(4, 32),  # without a norm most latents start at the zero code and stay there
         nn.SiLU(),
         nn.Conv2d(32, len(LEVELS), 1),
     )
@@ -60,7 +60,7 @@ def to_floats(images: np.ndarray) -> torch.Tensor:
 
 
 def train(encoder: nn.Module, quantizer: nn.Module, decoder: nn.Module, images: np.ndarray) -> None:
-    """Adam on the squared error, the rate falling to zero along a cosine."""
+    """Minimizes the squared error with Adam and a cosine decay of the learning rate to zero."""
     parameters = [*encoder.parameters(), *decoder.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
@@ -90,7 +90,7 @@ def export(model: nn.Module, example: torch.Tensor, path: Path, input_name: str)
         dynamo=True,
         external_data=False,  # weights inside: `fsq import` takes a single file
     )
-    # The exporter notes for each node where in whose files it came from.
+    # The exporter records the source files of each node.
     model_proto = onnx.load(path)
     graph = model_proto.graph
     for part in [model_proto, graph, *graph.node, *graph.value_info, *graph.input, *graph.output]:

@@ -1,4 +1,4 @@
-"""The same job as others do it, each a program of its own.
+"""The same job in other tools, each a program of its own.
 
     python -m benchmarks.peers.NAME WORKLOAD --images N --output DIR
 

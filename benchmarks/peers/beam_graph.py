@@ -1,4 +1,4 @@
-"""The pipeline around Beam's RunInference, the same whatever the handler."""
+"""The Beam pipeline around RunInference, the same for each handler."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ OPTIONS = [
 
 
 def run_graph(job: PeerJob, handler: ModelHandler) -> None:
-    """Reads, decodes, infers and writes; one element is one image."""
+    """Reads, decodes, infers and writes; an element is an image."""
     spec = job.workload.contract.image
     with beam.Pipeline(options=PipelineOptions(OPTIONS)) as pipeline:
         _ = (

@@ -1,4 +1,4 @@
-"""Beam's RunInference tuned: a handler that calls a graph on batches of one size."""
+"""Beam's RunInference, tuned: a handler that calls a graph on batches of a fixed size."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -36,7 +36,7 @@ class GraphHandler(ModelHandler[np.ndarray, PredictionResult, Any]):
         images = np.zeros((self._workload.batch_size, *batch[0].shape), np.uint8)
         np.stack(batch, out=images[: len(batch)])
         tokens = model(images)[: len(batch)]
-        # Without the images, which the documented handler hands on.
+        # Without the images, which the documented handler returns too.
         return [PredictionResult(None, row) for row in tokens]
 
 

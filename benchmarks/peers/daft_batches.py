@@ -1,6 +1,6 @@
-"""The job in Daft, after its guide to batch inference: a class as UDF, its own image functions.
+"""The job in Daft, as in its guide to batch inference: a class as UDF, Daft's image functions.
 
-Two forms: with a plain `tf.function` inside, and with the runtime of `fsq tokenize`.
+The encoder is a plain `tf.function`, or the runtime of `fsq tokenize`.
 """
 
 import daft

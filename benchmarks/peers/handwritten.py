@@ -1,4 +1,4 @@
-"""The script that people write by hand: tf.data, `model.predict`, TFRecordWriter."""
+"""A script written by hand: tf.data, `model.predict`, TFRecordWriter."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The command line that all peers have."""
+"""The command line of all peers."""
 
 import argparse
 import dataclasses
@@ -19,14 +19,14 @@ CORES = len(os.sched_getaffinity(0))
 
 @dataclasses.dataclass(frozen=True)
 class PeerJob:
-    """What a peer has to do.
+    """The job of a peer.
 
     Attributes:
-      workload: Whose encoder.
+      workload: The workload, for its encoder.
       dataset: The images.
       output: An empty folder for the tokens.
-      runtime: How the encoder is run where there is a choice: 'graph' is a plain
-        `tf.function`, 'openvino' is what `fsq tokenize` uses.
+      runtime: The runtime of the encoder, where there is a choice: 'graph' is a plain
+        `tf.function`, 'openvino' is the one that `fsq tokenize` uses.
     """
 
     workload: Workload
@@ -38,12 +38,12 @@ class PeerJob:
 def run_peer(work: Callable[[PeerJob], None], *, runtimes: tuple[str, ...] = ("graph",)) -> None:
     """Reads the command line, does the work, and prints a report as JSON.
 
-    The report's seconds begin where imports and preparations end; the driver's
-    own clock counts those too.
+    The seconds of the report do not include imports and preparations; those that the
+    benchmark measures do.
     """
     parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).stem)
     parser.add_argument("workload", choices=WORKLOADS)
-    parser.add_argument("--images", type=int, help="take the first so many; all of them")
+    parser.add_argument("--images", type=int, help="take the first N images; default: all")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--runtime", choices=runtimes, default=runtimes[0])
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The workload's encoder as a Keras model, as people have it, and as a function for batches."""
+"""The workload's encoder as a Keras model, and as a function of batches."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +40,7 @@ class ToTokens(keras.layers.Layer):
         return self.quantizer.latents_to_indices(latents)
 
     def get_config(self):
-        """Returns the arguments that make this layer again."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), **self.settings}
 
 
@@ -64,8 +64,8 @@ def token_function(workload: Workload, runtime: str) -> Callable[[np.ndarray], n
     """Returns a function from uint8 images [B, S, S, C], any B, to tokens [B, rows, columns].
 
     Args:
-      workload: Whose encoder.
-      runtime: 'graph' for a plain `tf.function`, else a runtime of ours.
+      workload: The workload, for its encoder.
+      runtime: 'graph' for a plain `tf.function`, else our runtime 'openvino'.
     """
     if runtime != "graph":
         tokenizer = Tokenizer.load(workload.tokenizer, batch_size=workload.batch_size)

@@ -1,4 +1,4 @@
-"""Decoding as people write it: Pillow, centre crop, bicubic."""
+"""The usual way to decode: Pillow, centre crop, bicubic resampling."""
 
 import io
 

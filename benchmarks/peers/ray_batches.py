@@ -1,6 +1,6 @@
-"""The job in Ray Data, after its guide to batch inference: `map_batches` with a class as actor.
+"""The job in Ray Data, as in its guide to batch inference: `map_batches` with a class as actor.
 
-Two forms: with a plain `tf.function` inside, and with the runtime of `fsq tokenize`.
+The encoder is a plain `tf.function`, or the runtime of `fsq tokenize`.
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ def run(job: PeerJob) -> None:
         Encode,
         fn_constructor_args=(job.workload, job.runtime),
         batch_size=job.workload.batch_size,
-        # Half a core each on Ray's account, so that the other half is left to read and decode.
+        # Ray reserves half a core for each, and has the other half to read and decode.
         concurrency=CORES,
         num_cpus=0.5,
     )

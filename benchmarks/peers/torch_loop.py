@@ -1,7 +1,6 @@
-"""A PyTorch DataLoader, a loop over it, and one .npy file per image, as LlamaGen's extract_codes.
+"""A loop over a PyTorch DataLoader that writes a .npy file per image, as LlamaGen's extract_codes.
 
-Weights are converted from the Keras encoder. DataLoader has one worker process
-per core.
+The weights are those of the Keras encoder. The DataLoader has one worker process per core.
 """
 
 import numpy as np

@@ -1,1 +1,1 @@
-"""A prior: a small transformer that learns the tokens of images and dreams up new ones."""
+"""A prior: a small transformer trained on the tokens of images, to sample new images."""

@@ -1,4 +1,4 @@
-"""What counting achieves: how surprising held-out tokens are to a unigram and to a bigram model."""
+"""Baselines: cross-entropy of held-out tokens under a unigram and a bigram model."""
 
 import dataclasses
 
@@ -12,10 +12,10 @@ class Baselines:
     """Cross-entropies on held-out tokens, in nats per token.
 
     Attributes:
-      uniform: ln of the vocabulary.
-      unigram: Each token by how often it comes.
-      bigram: Each token by how often it follows the one before it, row by row; the
-        first of an image by how often images begin with it.
+      uniform: The natural logarithm of the vocabulary size.
+      unigram: Each token by its frequency.
+      bigram: Each token by its frequency after the token before it, in raster order; the
+        first by its frequency at the beginning of an image.
     """
 
     uniform: float
@@ -24,21 +24,21 @@ class Baselines:
 
 
 def measure_baselines(training: np.ndarray, held_out: np.ndarray, vocab_size: int) -> Baselines:
-    """Counts on training tokens and measures on held-out ones.
+    """Fits both models on training tokens and measures them on held-out tokens.
 
-    Unigrams are smoothed by one count for each token. A bigram's distribution is mixed
-    with the unigrams', which count like so many more observations; how many is chosen on
-    the held-out tokens themselves, in the bigram's favour.
+    The unigram model has one added count per token. The bigram model is smoothed with the
+    unigram distribution as a prior of `STRENGTHS` pseudo-counts; the best strength is chosen
+    on the held-out tokens themselves, in the bigram model's favour.
 
     Args:
       training: Integers in [0, vocab_size), shape [images, length].
       held_out: Integers in [0, vocab_size), shape [images, length].
-      vocab_size: How many tokens there are.
+      vocab_size: Number of tokens.
     """
     counts = np.bincount(training.ravel(), minlength=vocab_size)
     unigram = (counts + 1) / (counts.sum() + vocab_size)
     pairs, pair_counts = np.unique(_pairs(training, vocab_size), return_counts=True)
-    # How often each token, and the beginning, is followed by anything.
+    # How often each token, or the beginning, is a context.
     contexts = np.bincount(_contexts(training, vocab_size).ravel(), minlength=vocab_size + 1)
 
     wanted = _pairs(held_out, vocab_size)
@@ -51,13 +51,13 @@ def measure_baselines(training: np.ndarray, held_out: np.ndarray, vocab_size: in
 
 
 def _contexts(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
-    """The token before each, `vocab_size` before the first."""
+    """Returns the token before each token; `vocab_size` before the first."""
     begin = np.full((len(tokens), 1), vocab_size)
     return np.concatenate([begin, tokens[:, :-1].astype(np.int64)], axis=1)
 
 
 def _pairs(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
-    """A number for each token with the one before it."""
+    """Returns a number for each pair of a token and the one before it."""
     pairs: np.ndarray = _contexts(tokens, vocab_size) * vocab_size + tokens
     return pairs
 

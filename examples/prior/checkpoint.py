@@ -1,7 +1,7 @@
-"""Weights on disk: the checkpoints of a run, and the network that did best.
+"""Weights on disk: the checkpoints of a run, and its best network.
 
-All are safetensors, written under another name and renamed, with a sha256 of what
-they hold; loading runs no code. Equal weights are equal bytes.
+All are safetensors files with a sha256 of their content, written under a temporary name
+and renamed. Loading runs no code. Equal weights give equal bytes.
 """
 
 import hashlib
@@ -22,22 +22,22 @@ from fsq.storage import filesystem
 NETWORK_FILE = "network.safetensors"
 CHECKPOINTS = "checkpoints"
 KEPT = 2
-# One entry of metadata: safetensors writes several in any order.
+# A single entry of metadata, because safetensors writes several in arbitrary order.
 FACTS = "facts"
 Arrays = dict[str, np.ndarray]
 
 
 def save_network(directory: str, prior: Prior, *, step: int, nats: float) -> None:
-    """Writes the weights, with the step and the loss that they had."""
+    """Saves the weights, with their step and their loss."""
     arrays = _arrays(prior.trainable_variables, "network")
     filesystem.write(f"{directory}/{NETWORK_FILE}", _pack(arrays, {"step": step, "nats": nats}))
 
 
 def load_network(directory: str, prior: Prior) -> None:
-    """Sets the weights of a prior.
+    """Loads the weights of a prior.
 
     Raises:
-      RequestError: There are none, they are damaged, or of another network.
+      RequestError: They are missing, damaged, or those of another network.
     """
     path = Path(directory) / NETWORK_FILE
     arrays, _facts = _read(path)
@@ -45,10 +45,10 @@ def load_network(directory: str, prior: Prior) -> None:
 
 
 def best_nats(directory: str) -> float:
-    """Returns the loss that the saved network had; infinity if there is none yet.
+    """Returns the loss of the saved network; infinity if none is saved yet.
 
     Raises:
-      RequestError: It is damaged.
+      RequestError: The file is damaged.
     """
     path = Path(directory) / NETWORK_FILE
     if not path.exists():
@@ -58,13 +58,13 @@ def best_nats(directory: str) -> float:
 
 
 def save_checkpoint(directory: str, state: dict[str, Any], step: int, seconds: float) -> None:
-    """Writes everything that a run needs to go on, and removes what is older than the last two.
+    """Saves the state of a run, and removes all checkpoints but the last two.
 
     Args:
-      directory: The run's.
-      state: Variables of Keras, by the name of what they belong to.
-      step: How many steps are done.
-      seconds: Spent in training.
+      directory: The output directory of the run.
+      state: Keras variables, by the name of their owner.
+      step: Number of steps done.
+      seconds: Time spent in training.
     """
     folder = Path(directory) / CHECKPOINTS
     arrays: Arrays = {}
@@ -80,10 +80,10 @@ def restore_checkpoint(directory: str, state: dict[str, Any]) -> tuple[int, floa
     """Restores the newest checkpoint that is not damaged.
 
     Returns:
-      How many steps are done, and the seconds spent; zeros if there is none.
+      The number of steps done and the seconds spent; zeros without a checkpoint.
 
     Raises:
-      RequestError: All are damaged.
+      RequestError: All checkpoints are damaged.
     """
     paths = sorted((Path(directory) / CHECKPOINTS).glob("step-*.safetensors"), reverse=True)
     for path in paths:
@@ -97,7 +97,7 @@ def restore_checkpoint(directory: str, state: dict[str, Any]) -> tuple[int, floa
     if paths:
         raise RequestError(
             f"{directory}: expected checkpoints that can be read, found {len(paths)} damaged. "
-            "Remove the directory to begin again."
+            "Remove the directory and train again."
         )
     return 0, 0.0
 
@@ -128,13 +128,13 @@ def _pack(arrays: Arrays, facts: dict[str, float]) -> bytes:
 
 
 def _read(path: Path) -> tuple[Arrays, dict[str, float]]:
-    """Returns what `_pack` packed."""
+    """Reads a file written by `_pack`."""
     try:
         data = path.read_bytes()
         arrays = safetensors.numpy.load(data)
         facts = json.loads(read_metadata(data)[FACTS])
         if facts.pop("sha256") != _digest(arrays, facts):
-            raise ValueError("other content than was written")
+            raise ValueError("a wrong sha256")
         return arrays, facts
     except (OSError, safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
         reason = getattr(error, "strerror", None) or error

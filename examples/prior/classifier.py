@@ -1,4 +1,4 @@
-"""A judge: a small network that names the class of an image, and whose features compare sets."""
+"""A small image classifier; its features are those of the Frechet distances."""
 
 from typing import Any, NamedTuple
 
@@ -17,9 +17,9 @@ def train_classifier(
     Args:
       images: uint8 [N, S, S, C].
       labels: Integers in [0, classes), shape [N].
-      classes: How many there are.
-      epochs: How often it sees each image.
-      seed: Of weights, order and dropout.
+      classes: Number of classes.
+      epochs: Training epochs.
+      seed: Seed of the weights, the order and dropout.
     """
     keras.utils.set_random_seed(seed)
     inputs = keras.Input(images.shape[1:])
@@ -43,15 +43,15 @@ def train_classifier(
     return model
 
 
-class Seen(NamedTuple):
-    """What the classifier makes of N images: float64 [N, FEATURES]; int64 [N]."""
+class Predictions(NamedTuple):
+    """Features, float64 [N, FEATURES], and predicted classes, int64 [N], of N images."""
 
     features: np.ndarray
     classes: np.ndarray
 
 
-class Judge:
-    """A trained classifier, asked for features and classes at once.
+class Classifier:
+    """A trained classifier that returns features and classes at once.
 
     Args:
       model: From `train_classifier`.
@@ -61,8 +61,8 @@ class Judge:
         features = model.get_layer("features").output
         self._model = keras.Model(model.inputs, [features, model.output])
 
-    def look(self, images: np.ndarray) -> Seen:
-        """Looks at images, uint8 [N, S, S, C]."""
+    def predict(self, images: np.ndarray) -> Predictions:
+        """Classifies images, uint8 [N, S, S, C]."""
         found: Any = self._model.predict(images, batch_size=256, verbose=0)
         features, logits = found
-        return Seen(features.astype(np.float64), logits.argmax(axis=1))
+        return Predictions(features.astype(np.float64), logits.argmax(axis=1))

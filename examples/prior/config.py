@@ -1,6 +1,6 @@
-"""What a run is told: YAML in, a frozen model out. Light: no TensorFlow.
+"""The config of a training run: YAML in, a frozen model out. Imports no TensorFlow.
 
-Vocabulary, grid, order and classes are not for here: the dataset says them.
+Vocabulary, grid, token order and classes are not part of it: they are read from the dataset.
 """
 
 from typing import Annotated
@@ -15,7 +15,7 @@ Share = Annotated[float, pydantic.Field(ge=0, lt=1)]
 
 
 class FrozenModel(pydantic.BaseModel):
-    """Base of this config: immutable, unknown keys and infinities are errors."""
+    """Base of the config models: immutable; unknown keys and infinities are errors."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -25,9 +25,9 @@ class NetworkSpec(FrozenModel):
 
     Attributes:
       width: Channels.
-      depth: Blocks.
-      heads: Of attention.
-      dropout: Share that is dropped while training.
+      depth: Number of blocks.
+      heads: Attention heads.
+      dropout: Dropout rate.
     """
 
     width: Annotated[int, pydantic.Field(ge=1, le=8192)] = 128
@@ -45,20 +45,20 @@ class NetworkSpec(FrozenModel):
 
 
 class TrainingSpec(FrozenModel):
-    """How to train: Muon, linear warm-up, cosine decay to zero over the steps.
+    """Training options: Muon, linear warm-up, cosine decay to zero over `steps`.
 
     Attributes:
-      steps: The whole run; the learning rate follows it, so that a run that was
-        interrupted goes on exactly.
+      steps: Steps of the whole run; the learning rate schedule depends on it, not on
+        `minutes`, so that an interrupted run resumes exactly.
       batch_size: Images per step.
-      weight_decay: Of the matrices of the blocks, and of nothing else.
-      clip_norm: Largest norm of all gradients together.
-      class_dropout: Share of images that are shown without their class.
-      minutes: Ends the run when so many have been spent, interruptions aside; then
-        the learning rate has not fallen to zero.
-      validation_images: Measured every `validation_steps`; all of them at the end.
-      sample_steps: Between two sheets of samples, a multiple of `validation_steps`; none
-        but the last if None.
+      weight_decay: Weight decay of the matrices in the blocks; nothing else is decayed.
+      clip_norm: Largest global norm of the gradients.
+      class_dropout: Share of images whose class is replaced by 'no class'.
+      minutes: Time limit, interruptions excluded. A run that reaches it ends before the
+        learning rate is zero.
+      validation_images: Images measured every `validation_steps`; all of them at the end.
+      sample_steps: Steps between two sheets of samples, a multiple of `validation_steps`;
+        None for the last sheet only.
     """
 
     steps: Count
@@ -85,16 +85,16 @@ class TrainingSpec(FrozenModel):
         return self
 
 
-class Taste(FrozenModel):
-    """How tokens are chosen.
+class SamplingSpec(FrozenModel):
+    """Sampling options.
 
     Attributes:
-      temperature: Divides the logits; below 1 the likely becomes likelier.
-      top_k: Only so many of the likeliest tokens; 0 for all.
-      guidance: 1 for the class as it is; above, the logits move on from those of no
-        class through those of the class (Ho and Salimans 2022, arXiv:2207.12598).
-      steps: Of mode 'masked'.
-      seed: Of all that is drawn.
+      temperature: Divides the logits.
+      top_k: Sample from the `top_k` most likely tokens only; 0 for all.
+      guidance: Scale of classifier-free guidance, none + guidance * (class - none) on the
+        logits; 1 for no guidance (Ho and Salimans 2022, arXiv:2207.12598).
+      steps: Sampling steps of mode 'masked'.
+      seed: Seed of the random generator.
     """
 
     temperature: Annotated[float, pydantic.Field(ge=1e-6, le=1e6)] = 1.0
@@ -104,21 +104,21 @@ class Taste(FrozenModel):
     seed: Annotated[int, pydantic.Field(ge=0)] = 0
 
 
-class SampleSpec(Taste):
-    """What a sheet shows: so many images of each class."""
+class SheetSpec(SamplingSpec):
+    """A sheet of samples: `per_class` images of each class."""
 
     per_class: Annotated[int, pydantic.Field(ge=1, le=16)] = 12  # as wide as a sheet is
 
 
 class PriorConfig(FrozenModel):
-    """One run.
+    """One training run.
 
     Attributes:
-      dataset: A finished dataset, to train on.
-      held_out: Another, to measure on; or which share of the first is kept from training.
-      classes: Tell the network the label of each image.
-      modes: What it learns to answer; the first is the one it is sampled by unless said.
-      output: A directory for all that comes of it.
+      dataset: A finished dataset to train on.
+      held_out: Another dataset to validate on, or the share of `dataset` to hold out.
+      classes: Condition the network on the label of each image.
+      modes: The modes to train; the first is the default for sampling.
+      output: The directory of the run.
     """
 
     dataset: PathStr
@@ -127,7 +127,7 @@ class PriorConfig(FrozenModel):
     modes: Annotated[tuple[Mode, ...], pydantic.Field(min_length=1)] = ("causal",)
     network: NetworkSpec = NetworkSpec()
     training: TrainingSpec
-    samples: SampleSpec = SampleSpec()
+    samples: SheetSpec = SheetSpec()
     output: PathStr
 
     @pydantic.field_validator("held_out", mode="before")

@@ -1,4 +1,4 @@
-"""The sequences of a run: training batches by step, held-out batches, and all tokens to count."""
+"""The data of a run: training batches by step, held-out batches, tokens for the baselines."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from fsq.dataset.open_dataset import OpenedDataset, open_dataset
 from fsq.errors import RequestError
 from fsq.storage import filesystem
 
-COUNTED_IMAGES = 100_000  # of the training images, for the models by counting
+COUNTED_IMAGES = 100_000  # training images that the baselines are fitted on
 READ_AT_ONCE = 1024
-MOST_SEEN = 0.5  # of the held-out images; some data repeats itself
+MOST_SEEN = 0.5  # share of held-out images; some datasets contain duplicates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Sequences:
     """A batch.
 
     Attributes:
-      tokens: The class, or 'no class', and the tokens of an image: int32 [B, 1 + length].
-      counted: bool [B], which images count: held-out ones do not in training, nor does
-        what fills the last batch in validation.
+      tokens: The class, or 'no class', then the tokens of an image: int32 [B, 1 + length].
+      counted: bool [B], which images count in the loss. Not counted are held-out images in
+        training, and the padding of the last batch in validation.
     """
 
     tokens: np.ndarray
@@ -34,21 +34,21 @@ class Sequences:
 
 
 class PriorData:
-    """What a run reads; everything is checked before the first step.
+    """The datasets of a run; everything is checked before the first step.
 
     Args:
-      config: The run.
+      config: The config of the run.
 
     Attributes:
-      vocabulary: What the integers of a sequence mean.
-      dataset: What is trained on.
-      class_names: One for each class.
-      digests: Tells these datasets from others, so that a run is not resumed on other ones.
+      vocabulary: The ids of a sequence.
+      dataset: The training dataset.
+      class_names: A name for each class.
+      digests: The sha256 of both manifests, so that a run is not resumed on other datasets.
 
     Raises:
-      RequestError: A dataset is missing, empty, has no classes, has too short sequences;
-        or the two have not the same tokenizer and classes, or the same images.
-      DataError: One is damaged.
+      RequestError: A dataset is missing or empty, has no classes or too few tokens per image;
+        or the two differ in tokenizer or classes, or most held-out images are trained on.
+      DataError: A dataset is damaged.
     """
 
     def __init__(self, config: PriorConfig):
@@ -75,9 +75,9 @@ class PriorData:
             self._check_apart()
 
     def training_batches(self, first_step: int) -> Iterator[Sequences]:
-        """Yields the batches of all steps from this one on, epoch after epoch, without end.
+        """Yields the batches from a step on, epoch after epoch, without end.
 
-        A batch follows from (seed, step) alone, and nothing before it is read again.
+        A batch is a function of (seed, step); earlier batches are not read.
         """
         epoch, start = divmod(first_step, self.batches_per_epoch)
         while True:
@@ -93,7 +93,7 @@ class PriorData:
             epoch, start = epoch + 1, 0
 
     def held_out_batches(self, limit: int | None = None) -> Iterator[Sequences]:
-        """Yields the held-out images, at most `limit`, in batches of one size, the last filled."""
+        """Yields at most `limit` held-out images in batches of one size, the last one padded."""
         size, left = self._training.batch_size, limit
         for tokens in self._held_out_rows(size):
             tokens = tokens[:left]
@@ -106,7 +106,7 @@ class PriorData:
                 return
 
     def training_tokens(self) -> np.ndarray:
-        """Reads the tokens that are trained on, or the first of them, int32 [images, length]."""
+        """Reads the training tokens of up to COUNTED_IMAGES images, int32 [images, length]."""
         found: list[np.ndarray] = []
         count = 0
         for batch in self._read(self.dataset.directory, size=READ_AT_ONCE):
@@ -147,28 +147,28 @@ class PriorData:
         )
 
     def _check_apart(self) -> None:
-        """Refuses held-out images that are trained on, under whatever name they are stored."""
+        """Refuses a held-out dataset that repeats the training images, by comparing tokens."""
         trained_on = {row.tobytes() for row in self.training_tokens()}
         held_out = self.held_out_tokens()
         seen = sum(row.tobytes() in trained_on for row in held_out)
         if seen > MOST_SEEN * len(held_out):
             raise RequestError(
                 f"{self._held_out}: expected images that are not trained on, found {seen:,} of "
-                f"{len(held_out):,} with the tokens of one that is. Give another dataset as "
-                "held_out, or a share, like 0.1."
+                f"{len(held_out):,} with the tokens of a training image. Set held_out to another "
+                "dataset, or to a share such as 0.1."
             )
 
     def _check_share(self, directory: str) -> None:
         if len(views := self.dataset.views) > 1:
             raise RequestError(
-                f"{directory}: expected one view of each image where a share is held out, found "
-                f"{', '.join(views)}: one could be trained on and the other measured. Give a "
-                "dataset as held_out."
+                f"{directory}: expected one view per image when held_out is a share, found "
+                f"{', '.join(views)}: views of one image could be on both sides. Set held_out to "
+                "another dataset."
             )
         held_out, trained_on = len(self.held_out_tokens()), len(self.training_tokens())
         if not held_out or not trained_on:
             raise RequestError(
-                f"{directory}: expected images on both sides of held_out, found {trained_on:,} to "
+                f"{directory}: expected training and held-out images, found {trained_on:,} to "
                 f"train on and {held_out:,} held out. Choose another share, or another dataset."
             )
 
@@ -184,17 +184,17 @@ def class_names(dataset: OpenedDataset, classes: int) -> list[str]:
 
 
 def _check_fits(dataset: OpenedDataset, held_out: OpenedDataset) -> None:
-    """Refuses held-out tokens of another tokenizer, or the very ones that are trained on."""
+    """Refuses a held-out dataset of another tokenizer, or the training dataset itself."""
     expected, found = dataset.contract.weights_sha256, held_out.contract.weights_sha256
     if expected != found:
         raise RequestError(
             f"{held_out.directory}: expected tokens of the tokenizer of {dataset.directory}, "
-            f"{expected[:12]}, found those of {found[:12]}. Tokenize both with the same."
+            f"{expected[:12]}, found those of {found[:12]}. Tokenize both with the same tokenizer."
         )
     if dataset.sha256 == held_out.sha256:
         raise RequestError(
             f"{held_out.directory}: expected images that are not trained on, found those of "
-            f"{dataset.directory}. Give another dataset as held_out, or a share, like 0.1."
+            f"{dataset.directory}. Set held_out to another dataset, or to a share such as 0.1."
         )
 
 
@@ -204,5 +204,6 @@ def _check_same_names(dataset: OpenedDataset, held_out: OpenedDataset, classes: 
         if one != other:
             raise RequestError(
                 f"{held_out.directory}: expected the classes of {dataset.directory}, found "
-                f"{other!r} as number {number} instead of {one!r}. Tokenize both with the same."
+                f"{other!r} as number {number} instead of {one!r}. Tokenize both with the "
+                "same classes."
             )

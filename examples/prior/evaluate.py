@@ -1,27 +1,31 @@
-"""Judges a prior by what a classifier, trained on real images, sees in its samples.
+"""Evaluates the samples of a prior with a classifier trained on real images.
 
     python -m examples.prior.evaluate out/prior_fashion_mnist --output out/prior_fashion_mnist
 
-writes evaluation.json and evaluation.md: how many conditional samples are taken for
-the class that was asked for, and the Frechet distance in the classifier's features
-from test images to samples, to reconstructions and to real training images, all sets
-equally large. The images are those of the datasets' own sources.
+writes evaluation.json and evaluation.md: the share of conditional samples that the
+classifier assigns to the requested class, and the Frechet distance, in the classifier's
+features, from test images to samples, to reconstructions and to real training images. All
+sets are equally large. Real images are read from the sources of the datasets.
 """
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from examples.prior.command import run
-from examples.prior.config import Taste
+from examples.prior.config import SamplingSpec
+from examples.prior.images import LabelledImages, read_images
 from fsq.dataset.open_dataset import open_dataset
 from fsq.errors import RequestError
 from fsq.terminal.console import quiet_start
 from fsq.validation import parse
+
+if TYPE_CHECKING:
+    from examples.prior.saved import SavedPrior
 
 JSON_FILE = "evaluation.json"
 REPORT_FILE = "evaluation.md"
@@ -29,22 +33,22 @@ REPORT_FILE = "evaluation.md"
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What the classifier said.
+    """The figures of an evaluation.
 
     Attributes:
-      mode: How it was sampled.
-      taste: The same.
-      classifier_accuracy: Its own, on real test images.
-      named_as_asked: Share of the samples that it takes for the class asked for.
-      reconstructions_named: Share of the reconstructed test images it takes for their class.
-      images: In each set below.
-      frechet_samples: Samples to test images.
-      frechet_reconstructions: Test images after encoding and decoding, to test images.
-      frechet_training: Real training images to test images.
+      mode: The mode that was sampled.
+      sampling: The sampling options.
+      classifier_accuracy: Accuracy of the classifier on real test images.
+      named_as_asked: Share of the samples that it assigns to the requested class.
+      reconstructions_named: Share of the reconstructed test images that it assigns to their class.
+      images: Images in each set below.
+      frechet_samples: Distance of samples to test images.
+      frechet_reconstructions: Distance of encoded and decoded test images to test images.
+      frechet_training: Distance of real training images to test images.
     """
 
     mode: str
-    taste: dict[str, Any]
+    sampling: dict[str, Any]
     classifier_accuracy: float
     named_as_asked: float
     reconstructions_named: float
@@ -56,14 +60,14 @@ class Evaluation:
 
 @click.command("evaluate")
 @click.argument("directory", metavar="CHECKPOINT_DIR")
-@click.option("--output", metavar="DIR", help="CHECKPOINT_DIR unless said.")
+@click.option("--output", metavar="DIR", help="Default: CHECKPOINT_DIR.")
 @click.option("--count", type=click.IntRange(min=2), default=10_000, show_default=True)
 @click.option("--epochs", type=click.IntRange(min=1), default=6, show_default=True)
 @click.option("--guidance", type=click.FloatRange(min=0))
 @click.option("--top-k", type=click.IntRange(min=0))
 @click.option("--temperature", type=click.FloatRange(min=0, min_open=True))
-@click.option("--steps", type=click.IntRange(min=1), help="Of --masked.")
-@click.option("--masked", is_flag=True)
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of --masked.")
+@click.option("--masked", is_flag=True, help="Sample in mode 'masked'.")
 def main(
     directory: str,
     output: str | None,
@@ -87,74 +91,55 @@ def main(
 def evaluate(
     directory: str, *, count: int, epochs: int, masked: bool, chosen: dict[str, Any]
 ) -> Evaluation:
-    """Trains the classifier, samples, compares.
+    """Trains the classifier, samples from the prior and compares the sets of images.
 
     Args:
-      directory: The output of a prior.
-      count: Images in each set, at most; as many as there are test images if fewer.
-      epochs: Of the classifier.
-      masked: Sample from masks.
-      chosen: What of the config's taste is to be otherwise.
+      directory: The output of a training run.
+      count: Largest number of images in each set; all sets are as large as the smallest.
+      epochs: Epochs of the classifier.
+      masked: Sample in mode 'masked'.
+      chosen: Sampling options that replace those of the config.
 
     Raises:
-      RequestError: The prior has no classes, or a dataset or its source is gone.
+      RequestError: The prior has no classes, or a dataset or its source is missing.
     """
     with quiet_start():
         import tensorflow as _  # noqa: F401
-    from examples.prior.classifier import Judge, train_classifier
+    from examples.prior.classifier import Classifier, train_classifier
     from examples.prior.frechet import frechet_distance
-    from examples.prior.images import read_images
     from examples.prior.sampling import Sampler
     from examples.prior.saved import open_saved
-    from examples.prior.sheet import fronts
+    from examples.prior.sheet import first_tokens
     from fsq.tokenizer import Tokenizer
     from fsq.training.devices import devices_of_training
 
     saved = open_saved(directory)
-    config, classes = saved.config, saved.vocabulary.classes
-    mode = saved.choose_mode(masked=masked)
-    if not classes or not isinstance(config.held_out, str):
-        raise RequestError(
-            f"{directory}: expected a prior with classes and held-out images in a dataset of "
-            "their own, found another. Train one with 'held_out: DIR' and 'classes: true'."
-        )
-    for name, dataset in (("dataset", config.dataset), ("held_out", config.held_out)):
-        if open_dataset(dataset).sha256 != saved.mark.datasets[name]:
-            raise RequestError(
-                f"{dataset}: expected the dataset that the prior was trained with, found another. "
-                "Put it back, or train another prior."
-            )
-    taste = parse(Taste, {**config.samples.model_dump(exclude={"per_class"}), **chosen}, "options")
+    mode, classes = saved.choose_mode(masked=masked), saved.vocabulary.classes
+    held_out = check_run(saved)
+    config_taste = saved.config.samples.model_dump(exclude={"per_class"})
+    sampling = parse(SamplingSpec, {**config_taste, **chosen}, "options")
     tokenizer = Tokenizer.load(directory)
-    test = read_images(config.held_out, tokenizer.contract)
-    training = read_images(config.dataset, tokenizer.contract)
-    size = min(count, len(test.pixels), len(training.pixels)) // classes * classes
-    if size < 2:
-        raise RequestError(
-            f"--count: expected at least one image for each of {classes} classes, found {count} "
-            f"asked for, {len(test.pixels)} held out and {len(training.pixels)} trained on. Raise "
-            "what is too small."
-        )
-    # A source may lie in the order of its classes.
-    some_test, some_training = (
-        np.random.default_rng(0).permutation(len(images.pixels))[:size]
-        for images in (test, training)
-    )
+    test = read_images(held_out, tokenizer.contract)
+    training = read_images(saved.config.dataset, tokenizer.contract)
+    size = set_size(count, classes, test, training)
+    some_test, some_training = choose_images(test, size), choose_images(training, size)
     with devices_of_training():
-        judge = Judge(train_classifier(training.pixels, training.labels, classes, epochs=epochs))
+        classifier = Classifier(
+            train_classifier(training.pixels, training.labels, classes, epochs=epochs)
+        )
         tokens = Sampler(saved.load_network()).sample(
-            fronts(saved.vocabulary, size // classes), taste, mode
+            first_tokens(saved.vocabulary, size // classes), sampling, mode
         )
         reconstructions = tokenizer.decode(tokenizer.encode(test.pixels[some_test]))
-        of_test = judge.look(test.pixels)
-        of_samples = judge.look(tokenizer.decode(tokens))
-        of_reconstructions = judge.look(reconstructions)
-        of_training = judge.look(training.pixels[some_training])
+        of_test = classifier.predict(test.pixels)
+        of_samples = classifier.predict(tokenizer.decode(tokens))
+        of_reconstructions = classifier.predict(reconstructions)
+        of_training = classifier.predict(training.pixels[some_training])
     asked = np.repeat(np.arange(classes), size // classes)
     reference = of_test.features[some_test]
     return Evaluation(
         mode=mode,
-        taste=taste.model_dump(),
+        sampling=sampling.model_dump(),
         classifier_accuracy=float((of_test.classes == test.labels).mean()),
         named_as_asked=float((of_samples.classes == asked).mean()),
         reconstructions_named=float((of_reconstructions.classes == test.labels[some_test]).mean()),
@@ -165,25 +150,68 @@ def evaluate(
     )
 
 
+def check_run(saved: "SavedPrior") -> str:
+    """Checks that a prior can be evaluated; returns the directory of its held-out dataset.
+
+    Raises:
+      RequestError: It has no classes or no held-out dataset, or a dataset is not the one
+        that it was trained with.
+    """
+    config = saved.config
+    if not saved.vocabulary.classes or not isinstance(config.held_out, str):
+        raise RequestError(
+            f"{saved.directory}: expected a prior with classes and held-out images in a dataset of "
+            "their own, found another. Train one with 'held_out: DIR' and 'classes: true'."
+        )
+    for name, dataset in (("dataset", config.dataset), ("held_out", config.held_out)):
+        if open_dataset(dataset).sha256 != saved.description.datasets[name]:
+            raise RequestError(
+                f"{dataset}: expected the dataset that the prior was trained with, found another. "
+                "Put it back, or train another prior."
+            )
+    return config.held_out
+
+
+def set_size(count: int, classes: int, test: LabelledImages, training: LabelledImages) -> int:
+    """Returns the size of the sets to compare: at most `count`, and a multiple of `classes`.
+
+    Raises:
+      RequestError: There are too few images for one of each class.
+    """
+    size = min(count, len(test.pixels), len(training.pixels)) // classes * classes
+    if size < 2:
+        raise RequestError(
+            f"--count: expected at least one image for each of {classes} classes, got {count} "
+            f"with {len(test.pixels)} held-out and {len(training.pixels)} training images. Raise "
+            "--count, or use larger datasets."
+        )
+    return size
+
+
+def choose_images(images: LabelledImages, size: int) -> np.ndarray:
+    """Chooses images at random, always the same ones; a source may be ordered by class."""
+    return np.random.default_rng(0).permutation(len(images.pixels))[:size]
+
+
 def render_report(found: Evaluation, directory: str) -> str:
     """Renders an evaluation as Markdown."""
-    shown = [name for name in found.taste if name != "steps" or found.mode == "masked"]
-    taste = ", ".join(f"{name} {found.taste[name]:g}" for name in shown)
+    shown = [name for name in found.sampling if name != "steps" or found.mode == "masked"]
+    sampling = ", ".join(f"{name} {found.sampling[name]:g}" for name in shown)
     rows = [
-        ("Sampled by", f"mode `{found.mode}`: {taste}"),
+        ("Sampling", f"mode `{found.mode}`: {sampling}"),
         ("Classifier's accuracy on test images", f"{found.classifier_accuracy:.1%}"),
-        ("Reconstructions named as their class", f"{found.reconstructions_named:.1%}"),
-        ("Samples named as the class asked for", f"{found.named_as_asked:.1%}"),
+        ("Reconstructions classified as their class", f"{found.reconstructions_named:.1%}"),
+        ("Samples classified as the requested class", f"{found.named_as_asked:.1%}"),
         ("Images in each set", f"{found.images:,}"),
-        ("Frechet distance, samples to test images", f"{found.frechet_samples:.3f}"),
+        ("Frechet distance to test images, of samples", f"{found.frechet_samples:.3f}"),
         ("of reconstructions", f"{found.frechet_reconstructions:.3f}"),
         ("of real training images", f"{found.frechet_training:.3f}"),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return (
-        f"# {Path(directory).name}, judged by a classifier\n\n"
-        "The classifier learned from the real training images; distances are in its features,\n"
-        "so they compare with each other and with nothing else.\n\n"
+        f"# {Path(directory).name}, evaluated by a classifier\n\n"
+        "The classifier was trained on the real training images. Distances are in its features:\n"
+        "compare them with each other, not with those of other classifiers.\n\n"
         f"| | |\n|---|---|\n{table}\n"
     )
 

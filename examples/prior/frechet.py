@@ -1,15 +1,15 @@
-"""How far apart two sets of features are, as two normal distributions. NumPy only."""
+"""The Frechet distance between two sets of features. NumPy only."""
 
 import numpy as np
 
 
 def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Returns the squared Frechet distance of the normal distributions that fit two sets.
+    """Returns the squared Frechet distance of normal distributions fitted to two sets.
 
         |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))
 
-    It depends on the features, and on the sizes of the sets, so only distances of equally
-    large sets in the same features compare.
+    It depends on the features and on the sizes of the sets: compare only distances of equally
+    large sets in the same features.
 
     Args:
       one: Features, shape [N, D], N at least 2.

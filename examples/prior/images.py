@@ -1,4 +1,4 @@
-"""The images that a dataset was made of, with their labels, found by its own config.yaml."""
+"""The source images of a dataset, with their labels, read again by its config.yaml."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -30,15 +30,15 @@ class LabelledImages:
 
 
 def read_images(directory: str, contract: TokenContract) -> LabelledImages:
-    """Reads the images of a dataset again from its source, as they were tokenized, in its order.
+    """Reads the images of a dataset from its source, decoded as for tokenization, in source order.
 
     Args:
       directory: A finished dataset; its source must be where its config says.
-      contract: The image contract.
+      contract: The token contract, which says how images are decoded.
 
     Raises:
-      RequestError: The source is gone, or has no labels.
-      DataError: An image cannot be decoded, is gone, or has another label than its record.
+      RequestError: The source is missing, or has no labels.
+      DataError: An image is missing, cannot be decoded, or has another label than its record.
     """
     config = read_config(directory)
     labels_by_key = _labels_by_key(directory)
@@ -46,7 +46,7 @@ def read_images(directory: str, contract: TokenContract) -> LabelledImages:
     for record in read_records(directory, config, carry="label"):
         expected = labels_by_key.pop(encode_key(record.key), None)
         if expected is None:
-            continue  # it was rejected, or came later
+            continue  # it was rejected, or added to the source later
         if (label := int(record.carried[0])) != expected:
             raise DataError(
                 f"{directory}: expected label {expected} of {record.key!r}, as it was tokenized, "
@@ -70,7 +70,7 @@ def _labels_by_key(directory: str) -> dict[bytes, int]:
 
 
 def read_config(directory: str) -> TokenizeConfig:
-    """Reads the config that a finished dataset was made by."""
+    """Reads the config that a finished dataset was made with."""
     path = filesystem.join(directory, CONFIG_FILE)
     data = read_listed(directory, read_manifest(directory), CONFIG_FILE)
     return parse(TokenizeConfig, yaml.safe_load(data), path)
@@ -79,7 +79,7 @@ def read_config(directory: str) -> TokenizeConfig:
 def read_records(
     directory: str, config: TokenizeConfig, *, carry: str | None = None
 ) -> Iterator[ImageRecord]:
-    """Yields the images of a source, undecoded, with one feature if it is asked for."""
+    """Yields the encoded images of a source, with one carried feature if requested."""
     source = config.source.open()
     with source.list().on_disk() as listing:
         features: tuple[CarriedFeature, ...] = tuple(
@@ -88,16 +88,16 @@ def read_records(
         if carry and not features:
             raise RequestError(
                 f"{directory}: expected a source with the feature {carry!r}, found none in its "
-                f"{CONFIG_FILE}. Tokenize it with that carried along."
+                f"{CONFIG_FILE}. Tokenize it with that feature in 'carry'."
             )
         for unit in one_unit_per_file(listing):
             for record in source.read(unit, features):
-                if not isinstance(record, BadRecord):  # those are rejects of the dataset, too
+                if not isinstance(record, BadRecord):  # rejects of the dataset too
                     yield record
 
 
 def fit_record(record: ImageRecord, contract: TokenContract, decode: DecodeRules) -> np.ndarray:
-    """Decodes an image and fits it, uint8 [S, S, C]."""
+    """Decodes an image to uint8 [S, S, C] by the image contract."""
     try:
         pixels = decode_image(record.data, contract.image.channels, decode)
     except BadImageError as error:

@@ -1,13 +1,13 @@
-"""The network: one transformer, two ways to be asked.
+"""The network: a transformer with two modes, 'causal' and 'masked'.
 
-'causal': what is the next token, given the class and all tokens before it.
-'masked': what are the hidden tokens, given the class and those that are not
-hidden (MaskGIT; Chang et al. 2022, arXiv:2202.04200).
+'causal' predicts the next token from the class and all tokens before it.
+'masked' predicts the masked tokens from the class and the other tokens
+(MaskGIT; Chang et al. 2022, arXiv:2202.04200).
 
-Blocks, table and positions are shared; each way has a head of its own, a
-normalisation and a bias, and both compare with the rows of the tokens in the
-table (weight tying). Logits are over the tokens of the dataset and nothing else.
-Written with keras.ops alone, so it runs on every backend of Keras.
+Both modes share the blocks, the embedding table and the positions. Each has an
+output head of its own, a normalisation and a bias; the output weights are the
+rows of the embedding table (weight tying). Logits cover the tokens of the dataset
+only. Written in keras.ops, so it runs on every backend of Keras.
 """
 
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ _EPSILON = 1e-6
 
 
 class Block(layers.Layer):
-    """One block, normalised before attention and before the MLP.
+    """A pre-norm transformer block: attention, then an MLP.
 
     Args:
       width: Channels.
-      heads: Of attention; they share the channels evenly.
-      dropout: Share of what each half adds that is dropped while training.
-      seed: Of dropout.
+      heads: Attention heads, of width / heads channels each.
+      dropout: Dropout rate of the output of attention and of the MLP.
+      seed: Seed of dropout.
     """
 
     def __init__(self, width: int, heads: int, dropout: float, seed: int, name: str):
@@ -57,24 +57,24 @@ class Block(layers.Layer):
 
         Args:
           x: [B, L, width].
-          visible: bool [L, L], which place (column) each place (row) sees.
-          training: Whether to drop.
+          visible: bool [L, L], whether each position (row) sees another (column).
+          training: Whether dropout is active.
         """
         queries, keys, values = self._split(x)
         x = x + self.dropout(self._attend(queries, keys, values, visible), training=training)
         return x + self.dropout(self._mlp(x), training=training)
 
     def step(self, x: Any, cache: tuple[Any, Any], here: Any, visible: Any) -> tuple[Any, Any]:
-        """Runs on one place of each sequence, the places before it being in the cache.
+        """Runs on one position of each sequence; those before it are in the cache.
 
         Args:
           x: [B, 1, width].
           cache: Keys and values, [B, heads, L, width / heads] each.
-          here: bool [L], true at this place.
-          visible: bool [L], true at this place and before.
+          here: bool [L], true at this position.
+          visible: bool [L], true at this position and those before it.
 
         Returns:
-          x and the cache with this place in it.
+          x, and the cache with this position added.
         """
         queries, keys, values = self._split(x)
         here = ops.reshape(here, (1, 1, -1, 1))
@@ -102,13 +102,13 @@ class Block(layers.Layer):
 
 
 class Table(layers.Layer):
-    """A row for each integer of a sequence; that of a token knows where the token lies.
+    """The embedding table: a row for each id of the vocabulary.
 
-    It is a row of its own and one for each of its digits in the lattice, added up: tokens
-    that lie side by side differ in few of them, so what is learned of one serves the others.
+    The row of a token is the sum of a row of its own and a row for each of its digits in the
+    lattice. Neighbouring tokens share most digits, and so most of their embedding.
 
     Args:
-      vocabulary: Says how many rows, and which digits.
+      vocabulary: Defines the ids, and the digits of each token.
       width: Channels.
     """
 
@@ -122,7 +122,7 @@ class Table(layers.Layer):
         self.build()
 
     def build(self) -> None:
-        """Makes the rows of the tokens and of their digits."""
+        """Makes the rows of the ids and of the digits."""
         initializer = keras.initializers.RandomNormal(stddev=0.02)
         shape = (self._vocabulary.size, self._width)
         self.own = self.add_weight(shape, initializer, name="own")
@@ -130,14 +130,14 @@ class Table(layers.Layer):
         self.of_digits = self.add_weight(shape, initializer, name="of_digits")
 
     def rows(self) -> Any:
-        """Returns all of them, float32 [vocabulary.size, width]."""
+        """Returns the embeddings of all ids, float32 [vocabulary.size, width]."""
         tokens = self._vocabulary.tokens
         of_tokens = self.own[:tokens] + ops.matmul(self._digits, self.of_digits)
         return ops.concatenate([of_tokens, self.own[tokens:]])
 
 
 class Head(layers.Layer):
-    """What a mode has of its own: a normalisation, and a bias for each token."""
+    """The output head of a mode: a normalisation, and a bias for each token."""
 
     def __init__(self, name: str):
         super().__init__(name=name)
@@ -149,21 +149,21 @@ class Head(layers.Layer):
         self.bias = self.add_weight(shape=(tokens,), initializer="zeros", name="bias")
 
     def call(self, x: Any, table: Any) -> Any:
-        """Maps features [..., width] to logits [..., tokens], by the rows of `table`."""
+        """Maps features [..., width] to logits [..., tokens]; `table` is the output matrix."""
         return ops.matmul(self.norm(x), ops.transpose(table)) + self.bias
 
 
 class Prior(layers.Layer):
-    """The transformer. A sequence is [class, token 0, token 1, ...], the tokens row by row.
+    """The transformer. A sequence is [class, token 0, token 1, ...], tokens in raster order.
 
     Args:
-      vocabulary: What its integers mean.
+      vocabulary: Defines the ids of its sequences.
       width: Channels.
-      depth: Blocks.
-      heads: Of attention.
-      modes: How it can be asked.
-      dropout: See `Block`; of the embedded sequence too.
-      seed: Of dropout. That of the weights is Keras' own state.
+      depth: Number of blocks.
+      heads: Attention heads.
+      modes: The modes that it has a head for.
+      dropout: Dropout rate, see `Block`; applied to the embedded sequence too.
+      seed: Seed of dropout. The initial weights follow from Keras' global seed.
     """
 
     def __init__(
@@ -203,15 +203,15 @@ class Prior(layers.Layer):
         """Returns logits over the tokens.
 
         Args:
-          sequences: Integers below `vocabulary.size`: [B, 1 + M] in mode 'causal', M from 0 to
-            length - 1 tokens that are known; [B, 1 + length] in mode 'masked', the tokens to
-            find out being `vocabulary.mask`.
-          mode: What is asked.
-          training: Whether to drop.
+          sequences: Integers below `vocabulary.size`: [B, 1 + M] in mode 'causal', M known
+            tokens, 0 to length - 1; [B, 1 + length] in mode 'masked', with
+            `vocabulary.mask` where a token is to be predicted.
+          mode: The mode.
+          training: Whether dropout is active.
 
         Returns:
-          float32 [B, 1 + M, tokens], at each place those of the token that follows it; or
-          [B, length, tokens], those of the token itself.
+          Mode 'causal': float32 [B, 1 + M, tokens], at each position for the token after it.
+          Mode 'masked': float32 [B, length, tokens], at each position for the token there.
         """
         length = ops.shape(sequences)[1]
         places = ops.arange(length)
@@ -228,22 +228,22 @@ class Prior(layers.Layer):
         return self._logits(x, table, mode)
 
     def new_cache(self, batch: int) -> list[tuple[Any, Any]]:
-        """Returns the keys and values of no place yet, for `step`."""
+        """Returns an empty cache of keys and values, for `step`."""
         shape = (batch, self._num_heads, self.vocabulary.length, self._width // self._num_heads)
         return [(ops.zeros(shape), ops.zeros(shape)) for _ in self.blocks]
 
     def step(
         self, tokens: Any, place: Any, cache: list[tuple[Any, Any]]
     ) -> tuple[Any, list[tuple[Any, Any]]]:
-        """Returns what mode 'causal' says of the token after `place`, and the new cache.
+        """Runs mode 'causal' on one position; returns logits and the new cache.
 
         Args:
-          tokens: What stands at this place, the class at place 0: integers [B].
-          place: Which it is; all before it are in the cache.
+          tokens: The ids at this position, the class at position 0: integers [B].
+          place: The position; all before it are in the cache.
           cache: From `new_cache` or the step before.
 
         Returns:
-          Logits, float32 [B, tokens], the same as `call` gives for this place.
+          Logits of the token after it, float32 [B, tokens], equal to those of `call`; the cache.
         """
         places = ops.arange(self.vocabulary.length)
         table = self.table.rows()

@@ -1,14 +1,14 @@
-"""Offline against online: the same training step, fed from shards or by the tokenizer itself.
+"""Measures training from stored tokens against training with images tokenized on the fly.
 
     python -m examples.prior.online examples/prior/configs/fashion_mnist.yaml
 
-trains the network of a config for some seconds at a time on tokens that are
+runs the training step of a config for some seconds at a time on tokens that are
 - read from the shards of its dataset, as `train` does;
-- made on the fly from images of the dataset's source that lie in memory, decoded;
-- made on the fly from the files' bytes, decoded first; they lie in memory too.
-The tokenizer runs in its fastest runtime here. Batches are made while the step before
-runs. All take turns, every second round backwards; what is printed are medians, and
-ratios of the medians. Nothing is saved.
+- encoded on the fly from decoded images in memory;
+- decoded and encoded on the fly from encoded images in memory.
+The tokenizer uses the fastest runtime on this machine. Each batch is made while the step
+before runs. The three take turns, in reverse order in every second round; printed are
+medians and their ratios. Nothing is saved.
 """
 
 import itertools
@@ -30,7 +30,7 @@ from fsq.terminal.console import print_pairs, quiet_start
 from fsq.yaml_config import load_config
 
 SHARDS, PIXELS, BYTES = "from shards", "encoded on the fly", "decoded and encoded on the fly"
-IMAGES = 4096  # of the source, in memory
+IMAGES = 4096  # source images kept in memory
 Batches = Iterator[np.ndarray]
 
 
@@ -40,7 +40,7 @@ Batches = Iterator[np.ndarray]
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--json", "json_file", metavar="F.json", help="Also write the figures here.")
 def main(config: str, seconds: float, rounds: int, json_file: str | None) -> None:
-    """Compare training on stored tokens by CONFIG with encoding its images on the fly."""
+    """Compare training on stored tokens with encoding the images of CONFIG on the fly."""
     found = compare(load_config(config, PriorConfig), seconds=seconds, rounds=rounds)
     print_pairs([(name, str(value)) for name, value in found.items()])
     if json_file is not None:
@@ -48,7 +48,7 @@ def main(config: str, seconds: float, rounds: int, json_file: str | None) -> Non
 
 
 def compare(config: PriorConfig, *, seconds: float, rounds: int) -> dict[str, Any]:
-    """Measures images per second of training with each kind of batches, and ratios."""
+    """Measures training images per second with each kind of batch, and their ratios."""
     data = PriorData(config)
     with quiet_start():
         import tensorflow as _  # noqa: F401
@@ -85,7 +85,7 @@ def compare(config: PriorConfig, *, seconds: float, rounds: int) -> dict[str, An
 def _online(
     config: PriorConfig, data: PriorData, tokenizer: Any
 ) -> dict[str, Callable[[], Batches]]:
-    """How batches are made without shards."""
+    """Returns the functions that make batches without shards."""
     from examples.prior.images import fit_record, read_config, read_records
 
     contract, size = tokenizer.contract, config.training.batch_size
@@ -97,7 +97,7 @@ def _online(
 
     def encode(images: np.ndarray) -> np.ndarray:
         tokens = tokenizer.encode(images).reshape(len(images), -1)
-        # Labels cost nothing either way.
+        # Labels would cost nothing in either case.
         front = np.full((len(images), 1), data.vocabulary.no_class)
         return np.concatenate([front, tokens], axis=1).astype(np.int32)
 
@@ -112,7 +112,7 @@ def _online(
 
 
 def _ahead(make: Callable[[], np.ndarray]) -> Batches:
-    """Yields batches without end, each made while the one before is in use."""
+    """Yields batches without end; each is made while the one before is in use."""
     with ThreadPoolExecutor(1) as executor:
         waiting = executor.submit(make)
         while True:
@@ -124,20 +124,18 @@ def _measure(
     batches: Batches, config: PriorConfig, data: PriorData, step: Any, seconds: float
 ) -> float:
     """Trains for some seconds; returns images per second."""
-    from examples.prior.objectives import training_question
+    from examples.prior.objectives import training_batch
 
     random = np.random.default_rng(0)
     began, count = 0.0, -1
     for tokens in batches:
-        questions = {
-            mode: training_question(
-                tokens, np.ones(len(tokens), bool), mode, data.vocabulary, random
-            )
+        by_mode = {
+            mode: training_batch(tokens, np.ones(len(tokens), bool), mode, data.vocabulary, random)
             for mode in config.modes
         }
-        float(step(questions)["loss"])
+        float(step(by_mode)["loss"])
         count += 1
-        if count == 0:  # what is opened, read and traced first is not counted
+        if count == 0:  # opening, first reads and tracing are not counted
             began = time.perf_counter()
         elif time.perf_counter() - began >= seconds:
             break

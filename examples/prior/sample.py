@@ -1,4 +1,4 @@
-"""Draws images that a trained prior dreams up, a row for each class.
+"""Samples images from a trained prior into a PNG file, a row for each class.
 
 python -m examples.prior.sample out/prior --output out/samples.png --guidance 1.5
 """
@@ -6,7 +6,7 @@ python -m examples.prior.sample out/prior --output out/samples.png --guidance 1.
 import click
 
 from examples.prior.command import run
-from examples.prior.config import SampleSpec
+from examples.prior.config import SheetSpec
 from fsq.terminal.console import quiet_start
 from fsq.validation import parse
 
@@ -18,11 +18,11 @@ from fsq.validation import parse
 @click.option("--guidance", type=click.FloatRange(min=0), help="1 for none.")
 @click.option("--top-k", type=click.IntRange(min=0), help="0 for all tokens.")
 @click.option("--temperature", type=click.FloatRange(min=0, min_open=True))
-@click.option("--steps", type=click.IntRange(min=1), help="Of --masked.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of --masked.")
 @click.option("--seed", type=click.IntRange(min=0))
-@click.option("--masked", is_flag=True, help="Many tokens at a time, from masks.")
+@click.option("--masked", is_flag=True, help="Sample in mode 'masked'.")
 def main(directory: str, output: str, masked: bool, **chosen: float | int | None) -> None:
-    """Sample from the prior in CHECKPOINT_DIR; what is not said is as in its config."""
+    """Sample from the prior in CHECKPOINT_DIR; defaults are those of its config."""
     with quiet_start():
         import tensorflow as _  # noqa: F401
     from examples.prior.sampling import Sampler
@@ -35,13 +35,13 @@ def main(directory: str, output: str, masked: bool, **chosen: float | int | None
     saved = open_saved(directory)
     mode = saved.choose_mode(masked=masked)
     given = {name: value for name, value in chosen.items() if value is not None}
-    spec = parse(SampleSpec, {**saved.config.samples.model_dump(), **given}, "options")
+    spec = parse(SheetSpec, {**saved.config.samples.model_dump(), **given}, "options")
     check_picture(output)
     with devices_of_training():
         sheet = draw_samples(
             Sampler(saved.load_network()),
             Tokenizer.load(directory),
-            list(saved.mark.class_names),
+            list(saved.description.class_names),
             spec,
             per_class=spec.per_class,
             mode=mode,

@@ -1,31 +1,31 @@
-"""New tokens: one after the other with a cache, or many at a time from masks."""
+"""Sampling: token by token with a key-value cache, or many masked tokens at a time."""
 
 import math
 
 import numpy as np
 import tensorflow as tf
 
-from examples.prior.config import Taste
+from examples.prior.config import SamplingSpec
 from examples.prior.model import Prior
 from examples.prior.vocabulary import Mode
 
 AT_ONCE = 500
 
 
-def choose(logits: np.ndarray, taste: Taste, random: np.random.Generator) -> np.ndarray:
+def choose(logits: np.ndarray, sampling: SamplingSpec, random: np.random.Generator) -> np.ndarray:
     """Draws a token from each row of logits.
 
     Args:
       logits: float [..., tokens].
-      taste: Temperature and top_k.
-      random: Where it is drawn from.
+      sampling: Its temperature and top_k are applied.
+      random: The random generator.
 
     Returns:
       Integers in [0, tokens), shape [...].
     """
-    scaled = logits / taste.temperature
-    if 0 < taste.top_k < logits.shape[-1]:
-        least = np.partition(scaled, -taste.top_k, axis=-1)[..., -taste.top_k, None]
+    scaled = logits / sampling.temperature
+    if 0 < sampling.top_k < logits.shape[-1]:
+        least = np.partition(scaled, -sampling.top_k, axis=-1)[..., -sampling.top_k, None]
         scaled = np.where(scaled < least, -np.inf, scaled)
     # The largest of logits with Gumbel noise is a draw from their softmax.
     drawn: np.ndarray = (scaled + random.gumbel(size=scaled.shape)).argmax(axis=-1)
@@ -33,10 +33,10 @@ def choose(logits: np.ndarray, taste: Taste, random: np.random.Generator) -> np.
 
 
 class Sampler:
-    """Samples from a prior; what is compiled for one batch serves the next of its size.
+    """Samples from a prior; a graph is compiled once for each batch size.
 
     Args:
-      prior: A trained one.
+      prior: A trained prior.
     """
 
     def __init__(self, prior: Prior):
@@ -44,72 +44,78 @@ class Sampler:
         self._step = tf.function(prior.step)
         self._answer = tf.function(lambda shown: prior(shown, mode="masked"))
 
-    def sample(self, classes: np.ndarray, taste: Taste, mode: Mode) -> np.ndarray:
-        """Samples an image for each class, some hundred at a time.
+    def sample(self, classes: np.ndarray, sampling: SamplingSpec, mode: Mode) -> np.ndarray:
+        """Samples an image for each class, in batches of at most `AT_ONCE`.
 
         Args:
-          classes: What stands in front, `vocabulary.tokens + class` or 'no class', int [B].
-          taste: How to choose; all follows from its seed.
-          mode: One that the prior has.
+          classes: The first id of each sequence: `vocabulary.tokens + class`, or
+            `vocabulary.no_class`; int [B].
+          sampling: The sampling options; the samples follow from its seed.
+          mode: One of the prior's modes.
 
         Returns:
           Tokens, int32 [B, rows, columns].
         """
         sample = self._causal if mode == "causal" else self._masked
-        random = np.random.default_rng(taste.seed)
+        random = np.random.default_rng(sampling.seed)
         pieces = [
-            sample(np.asarray(classes[start : start + AT_ONCE], np.int32), taste, random)
+            sample(np.asarray(classes[start : start + AT_ONCE], np.int32), sampling, random)
             for start in range(0, len(classes), AT_ONCE)
         ]
         return np.concatenate(pieces).reshape(-1, *self.vocabulary.grid)
 
-    def _causal(self, classes: np.ndarray, taste: Taste, random: np.random.Generator) -> np.ndarray:
-        """Token after token, int32 [B, length]."""
-        shown = self._beside_no_class(classes, taste)
+    def _causal(
+        self, classes: np.ndarray, sampling: SamplingSpec, random: np.random.Generator
+    ) -> np.ndarray:
+        """Samples token by token, int32 [B, length]."""
+        shown = self._beside_no_class(classes, sampling)
         cache = self._prior.new_cache(len(shown))
         tokens = np.empty((len(classes), self.vocabulary.length), np.int32)
         for place in range(self.vocabulary.length):
             logits, cache = self._step(tf.constant(shown), tf.constant(place), cache)
-            tokens[:, place] = choose(_guide(logits.numpy(), taste), taste, random)
+            tokens[:, place] = choose(_guide(logits.numpy(), sampling), sampling, random)
             shown = np.resize(tokens[:, place], len(shown))
         return tokens
 
-    def _masked(self, classes: np.ndarray, taste: Taste, random: np.random.Generator) -> np.ndarray:
-        """Guesses all that is hidden, keeps the surest guesses, and again, int32 [B, length].
+    def _masked(
+        self, classes: np.ndarray, sampling: SamplingSpec, random: np.random.Generator
+    ) -> np.ndarray:
+        """Samples all masked tokens, keeps the most confident, and repeats; int32 [B, length].
 
-        How much stays hidden falls with a cosine; what is sure is drawn too, with noise that
-        fades. Source: MaskGIT, Chang et al. 2022, arXiv:2202.04200, section 3.2.
+        The number of masked tokens follows a cosine; Gumbel noise that decreases to zero is
+        added to the confidence. Source: MaskGIT, Chang et al. 2022, arXiv:2202.04200,
+        section 3.2.
         """
         vocabulary = self.vocabulary
-        front = self._beside_no_class(classes, taste)
+        front = self._beside_no_class(classes, sampling)
         tokens = np.full((len(classes), vocabulary.length), vocabulary.mask, np.int32)
-        counts = hidden_counts(vocabulary.length, taste.steps)
+        counts = hidden_counts(vocabulary.length, sampling.steps)
         for step, hidden_after in enumerate(counts, start=1):
             body = np.resize(tokens, (len(front), vocabulary.length))
             shown = np.concatenate([front[:, None], body], axis=1)
-            logits = _guide(self._answer(tf.constant(shown)).numpy(), taste)
+            logits = _guide(self._answer(tf.constant(shown)).numpy(), sampling)
             hidden = tokens == vocabulary.mask
-            guesses = choose(logits, taste, random)
+            guesses = choose(logits, sampling, random)
             sure = np.take_along_axis(_log_softmax(logits), guesses[..., None], axis=-1)[..., 0]
-            fading = taste.temperature * (1 - step / len(counts))
+            fading = sampling.temperature * (1 - step / len(counts))
             sure = sure + random.gumbel(size=sure.shape) * fading
-            sure[~hidden] = np.inf  # what is known stays
+            sure[~hidden] = np.inf  # known tokens stay
             tokens = np.where(hidden, guesses, tokens).astype(np.int32)
             least = np.argsort(sure, axis=1, kind="stable")[:, :hidden_after]
             np.put_along_axis(tokens, least, vocabulary.mask, axis=1)
         return tokens
 
-    def _beside_no_class(self, classes: np.ndarray, taste: Taste) -> np.ndarray:
-        """The classes, and if there is guidance the same number of 'no class' behind them."""
-        if taste.guidance == 1.0:
+    def _beside_no_class(self, classes: np.ndarray, sampling: SamplingSpec) -> np.ndarray:
+        """Returns the classes; with guidance, followed by as many 'no class' ids."""
+        if sampling.guidance == 1.0:
             return classes
         return np.concatenate([classes, np.full_like(classes, self.vocabulary.no_class)])
 
 
 def hidden_counts(length: int, steps: int) -> list[int]:
-    """Returns how many tokens are hidden still after each step.
+    """Returns how many tokens are still masked after each step.
 
-    At least one token is found out in every step, so there are never more steps than tokens.
+    At least one token is sampled in every step, so there are never more steps than tokens.
 
     >>> hidden_counts(16, 4)
     [14, 11, 6, 0]
@@ -123,11 +129,11 @@ def hidden_counts(length: int, steps: int) -> list[int]:
     return counts
 
 
-def _guide(logits: np.ndarray, taste: Taste) -> np.ndarray:
-    if taste.guidance == 1.0:
+def _guide(logits: np.ndarray, sampling: SamplingSpec) -> np.ndarray:
+    if sampling.guidance == 1.0:
         return logits
     of_class, of_none = np.split(logits, 2)
-    guided: np.ndarray = of_none + taste.guidance * (of_class - of_none)
+    guided: np.ndarray = of_none + sampling.guidance * (of_class - of_none)
     return guided
 
 

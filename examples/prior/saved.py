@@ -1,7 +1,7 @@
-"""A run's directory: what it says of itself, and how to get its network back.
+"""The output directory of a training run: its description, prior.json, and its network.
 
-The dataset's tokenizer is copied in, so that samples can be decoded from the
-directory alone. Its weights and checkpoints: see `checkpoint`.
+It holds a copy of the dataset's tokenizer, so that samples can be decoded without the
+dataset. Weights and checkpoints: see `checkpoint`.
 """
 
 import dataclasses
@@ -28,15 +28,15 @@ from fsq.validation import parse
 PRIOR_FILE = "prior.json"
 
 
-class Mark(pydantic.BaseModel):
-    """What prior.json says.
+class RunDescription(pydantic.BaseModel):
+    """The content of prior.json.
 
     Attributes:
-      config: The run.
-      vocabulary: What the integers of its sequences mean.
-      class_names: One for each class.
-      datasets: The sha256 of the manifests, of 'dataset' and of 'held_out'.
-      tokenizer: The sha256 of its weights.
+      config: The config of the run.
+      vocabulary: The ids of its sequences.
+      class_names: A name for each class.
+      datasets: The sha256 of the manifests of 'dataset' and 'held_out'.
+      tokenizer: The sha256 of the tokenizer's weights.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -51,40 +51,40 @@ class Mark(pydantic.BaseModel):
 
 @dataclasses.dataclass(frozen=True)
 class SavedPrior:
-    """A run's directory, and what it says of itself."""
+    """The directory of a training run, and its description."""
 
     directory: str
-    mark: Mark
+    description: RunDescription
 
     @property
     def config(self) -> PriorConfig:
         """The config of the training run."""
-        return self.mark.config
+        return self.description.config
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The ids of tokens, classes and masks."""
-        return self.mark.vocabulary
+        return self.description.vocabulary
 
     def choose_mode(self, *, masked: bool) -> Mode:
-        """Returns the mode to sample by: 'masked' if asked for, else the first of the config.
+        """Returns the mode to sample: 'masked' if requested, else the first of the config.
 
         Raises:
-          RequestError: It was not trained in that mode.
+          RequestError: The prior was not trained in that mode.
         """
         if masked and "masked" not in self.config.modes:
             raise RequestError(
                 f"{self.directory}: expected a prior with the mode 'masked', found "
-                f"{', '.join(self.config.modes)}. Leave --masked out, or train one with "
+                f"{', '.join(self.config.modes)}. Omit --masked, or train a prior with "
                 "'modes: [masked]'."
             )
         return "masked" if masked else self.config.modes[0]
 
     def load_network(self) -> Prior:
-        """Builds the network and sets the weights that did best on held-out images.
+        """Builds the network and loads the weights with the lowest held-out loss.
 
         Raises:
-          RequestError: There are none that can be read.
+          RequestError: The weights are missing or damaged.
         """
         prior = build_prior(self.config, self.vocabulary)
         load_network(self.directory, prior)
@@ -92,56 +92,58 @@ class SavedPrior:
 
 
 def build_prior(config: PriorConfig, vocabulary: Vocabulary) -> Prior:
-    """Builds a run's network, its weights following from the seed."""
+    """Builds the network of a run; its initial weights follow from the seed."""
     seed, network = config.training.seed, config.network
     keras.utils.set_random_seed(seed)
     return Prior(vocabulary, modes=config.modes, seed=seed, **network.model_dump())
 
 
 def open_saved(directory: str) -> SavedPrior:
-    """Reads what a directory says of itself.
+    """Opens the output directory of a training run.
 
     Raises:
-      RequestError: It is not that of a run, or not as the run left it.
+      RequestError: It is not one, or its files were changed.
     """
-    mark = _read_mark(Path(directory) / PRIOR_FILE)
-    if mark is None:
+    description = _read_description(Path(directory) / PRIOR_FILE)
+    if description is None:
         raise RequestError(
             f"{directory}: expected the output of a prior, found no {PRIOR_FILE}. Train one with "
-            "'python -m examples.prior.train', or give another directory."
+            "'python -m examples.prior.train', or choose another directory."
         )
     contract = parse_contract(
         read_file(Path(directory), CONTRACT_FILE), f"{directory}/{CONTRACT_FILE}"
     )
-    if contract.weights_sha256 != mark.tokenizer:
+    if contract.weights_sha256 != description.tokenizer:
         raise RequestError(
             f"{directory}/{CONTRACT_FILE}: expected the tokenizer of the run, "
-            f"{mark.tokenizer[:12]}, found {contract.weights_sha256[:12]}. Train again to have it "
-            "copied."
+            f"{description.tokenizer[:12]}, found {contract.weights_sha256[:12]}. Run the training "
+            "again: it copies the tokenizer."
         )
-    return SavedPrior(directory, mark)
+    return SavedPrior(directory, description)
 
 
 def claim_directory(config: PriorConfig, data: PriorData) -> None:
-    """Marks the output as this run's, and copies the tokenizer into it.
+    """Writes the description of a run into its output directory, and copies the tokenizer.
 
     Raises:
-      RequestError: It is another run's, or has files of something else; first said is if
-        the vocabulary is another.
+      RequestError: The directory belongs to another run, or holds other files. A different
+        vocabulary is reported first.
     """
     folder = Path(config.output)
-    ours = Mark(
+    ours = RunDescription(
         config=config,
         vocabulary=data.vocabulary,
         class_names=data.class_names,
         datasets=data.digests,
         tokenizer=data.dataset.contract.weights_sha256,
     )
-    other = _read_mark(folder / PRIOR_FILE)
+    other = _read_description(folder / PRIOR_FILE)
     if other is None:
         _check_empty(folder)
     else:
-        other.vocabulary.check_same(data.vocabulary, config.dataset, "as the prior was trained on")
+        other.vocabulary.check_same(
+            data.vocabulary, config.dataset, "as the prior was trained with"
+        )
         if (difference := first_difference(_fixed(other), _fixed(ours))) is not None:
             raise RequestError(
                 f"{folder}: expected the output of this run, found that of another: {difference}. "
@@ -161,37 +163,39 @@ def claim_directory(config: PriorConfig, data: PriorData) -> None:
         ) from error
 
 
-def _fixed(mark: Mark) -> dict[str, Any]:
-    """Returns what may not change when a run goes on: all that decides what it does."""
+def _fixed(description: RunDescription) -> dict[str, Any]:
+    """Returns the fields that must be equal when a run is resumed."""
     free: Any = {"config": {"output": True, "training": {"minutes"}, "samples": True}}
-    return mark.model_dump(mode="json", exclude=free)
+    return description.model_dump(mode="json", exclude=free)
 
 
 def _check_empty(folder: Path) -> None:
-    """Refuses a directory of something else: a tokenizer in it would be replaced."""
+    """Refuses a directory with other files; a tokenizer among them would be replaced."""
     if folder.is_dir():
         for name in sorted(path.name for path in folder.iterdir()):
             if filesystem.final_name(name) not in (LOCK_FILE, PRIOR_FILE):
                 raise RequestError(
-                    f"{folder}: expected a directory that is empty, or the output of this run, "
+                    f"{folder}: expected an empty directory or the output of this run, "
                     f"found {name}. Choose another output."
                 )
 
 
-def _read_mark(path: Path) -> Mark | None:
+def _read_description(path: Path) -> RunDescription | None:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise _not_a_mark(path, str(error)) from error
+        raise _not_a_description(path, str(error)) from error
     if not has_its_digest(content):
-        raise _not_a_mark(path, "other content than was written")
-    return parse(Mark, {name: content[name] for name in content if name != "sha256"}, str(path))
+        raise _not_a_description(path, "a wrong digest")
+    return parse(
+        RunDescription, {name: content[name] for name in content if name != "sha256"}, str(path)
+    )
 
 
-def _not_a_mark(path: Path, found: str) -> RequestError:
+def _not_a_description(path: Path, found: str) -> RequestError:
     return RequestError(
-        f"{path}: expected what a run says of itself, got: {found}. Remove the directory to begin "
-        "again."
+        f"{path}: expected the description of a training run, got: {found}. Remove the directory "
+        "and train again."
     )

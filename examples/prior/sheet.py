@@ -1,19 +1,19 @@
-"""Samples as a picture: a row for each class."""
+"""A contact sheet of samples, a row for each class."""
 
 import numpy as np
 from PIL import Image
 
-from examples.prior.config import Taste
+from examples.prior.config import SamplingSpec
 from examples.prior.sampling import Sampler
 from examples.prior.vocabulary import Mode, Vocabulary
 from fsq.images.contact_sheet import arrange
 from fsq.tokenizer import Tokenizer
 
 
-def fronts(vocabulary: Vocabulary, per_class: int) -> np.ndarray:
-    """Returns what stands before the tokens: every class so many times, one after the other.
+def first_tokens(vocabulary: Vocabulary, per_class: int) -> np.ndarray:
+    """Returns the first id of each sequence: every class `per_class` times.
 
-    >>> fronts(Vocabulary(levels=(5, 4), classes=2, grid=(3, 3)), 2).tolist()
+    >>> first_tokens(Vocabulary(levels=(5, 4), classes=2, grid=(3, 3)), 2).tolist()
     [20, 20, 21, 21]
     """
     first, count = vocabulary.tokens, max(1, vocabulary.classes)
@@ -24,22 +24,22 @@ def draw_samples(
     sampler: Sampler,
     tokenizer: Tokenizer,
     names: list[str],
-    taste: Taste,
+    sampling: SamplingSpec,
     *,
     per_class: int,
     mode: Mode,
 ) -> Image.Image:
-    """Samples images of every class and lays them out.
+    """Samples images of every class and arranges them in rows.
 
     Args:
-      sampler: Of a prior that has the mode.
+      sampler: Samples from a prior that has the mode.
       tokenizer: Decodes the tokens.
-      names: Of the classes; empty for none.
-      taste: How to choose.
-      per_class: Images in a row.
-      mode: How to sample.
+      names: Names of the classes; empty for a prior without classes.
+      sampling: The sampling options.
+      per_class: Images per row.
+      mode: The mode to sample.
     """
-    tokens = sampler.sample(fronts(sampler.vocabulary, per_class), taste, mode)
+    tokens = sampler.sample(first_tokens(sampler.vocabulary, per_class), sampling, mode)
     images = tokenizer.decode(tokens)
     rows = np.split(images, max(1, len(names)))
     return arrange(list(zip(names or ["sampled"], map(list, rows), strict=True)))

@@ -1,4 +1,4 @@
-"""One step of training, and one batch of validation."""
+"""One training step, and the loss of one validation batch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,28 +9,28 @@ from keras import ops
 
 from examples.prior.config import TrainingSpec
 from examples.prior.model import Prior
-from examples.prior.objectives import Question
+from examples.prior.objectives import ModeBatch
 from examples.prior.vocabulary import Mode
 
-Questions = Mapping[Mode, Question]
+ModeBatches = Mapping[Mode, ModeBatch]
 
 
 class TrainStep:
-    """Makes one step; the losses of the step come back.
+    """Runs training steps and returns their losses.
 
     Args:
-      prior: What to train.
-      training: How.
+      prior: The network to train.
+      training: The training options.
 
     Attributes:
-      optimizer: Its state belongs into a checkpoint.
+      optimizer: Its variables belong in a checkpoint.
     """
 
     def __init__(self, prior: Prior, training: TrainingSpec):
         self._prior, self._clip_norm = prior, training.clip_norm
         self._variables = prior.trainable_variables
-        # Muon for the matrices of the blocks; Adam, without decay, for all that is none
-        # or has one row for each thing: biases, normalisations, tables, positions.
+        # Muon for the matrices of the blocks; Adam without weight decay for the rest: biases,
+        # normalisations, embedding tables, positions.
         self.optimizer = keras.optimizers.Muon(
             _schedule(training),
             weight_decay=training.weight_decay,
@@ -43,24 +43,24 @@ class TrainStep:
         self._run = tf.function(self._step, autograph=False)
         self._measure = tf.function(self._sums, autograph=False)
 
-    def __call__(self, questions: Questions) -> dict[str, Any]:
-        """Trains on one batch, asked in one mode or several.
+    def __call__(self, batches: ModeBatches) -> dict[str, Any]:
+        """Trains on one batch for each mode.
 
         Returns:
-          By mode the loss, in nats per token, before the step; 'loss', their sum; 'norm',
-          of the gradients before they were clipped.
+          For each mode, the loss before the step, in nats per token; 'loss', their sum;
+          'norm', the norm of the gradients before clipping.
         """
-        figures: dict[str, Any] = self._run(_as_tensors(questions))
+        figures: dict[str, Any] = self._run(_as_tensors(batches))
         return figures
 
-    def measure(self, questions: Questions) -> dict[Mode, tuple[float, float]]:
-        """Returns by mode the sum of weighted nats of a batch, and the sum of weights."""
-        sums = self._measure(_as_tensors(questions))
+    def measure(self, batches: ModeBatches) -> dict[Mode, tuple[float, float]]:
+        """Returns for each mode the weighted sum of nats of a batch, and the sum of weights."""
+        sums = self._measure(_as_tensors(batches))
         return {mode: (float(nats), float(weight)) for mode, (nats, weight) in sums.items()}
 
-    def _step(self, questions: Any) -> dict[str, Any]:
+    def _step(self, batches: Any) -> dict[str, Any]:
         with tf.GradientTape() as tape:
-            sums = self._sums(questions, training=True)
+            sums = self._sums(batches, training=True)
             losses = {mode: nats / (weight + 1e-9) for mode, (nats, weight) in sums.items()}
             loss = tf.add_n(list(losses.values()))
         gradients = tape.gradient(loss, [variable.value for variable in self._variables])
@@ -69,17 +69,17 @@ class TrainStep:
         by_mode: dict[str, Any] = dict(losses.items())
         return {**by_mode, "loss": loss, "norm": norm}
 
-    def _sums(self, questions: Any, training: bool = False) -> dict[Mode, tuple[Any, Any]]:
+    def _sums(self, batches: Any, training: bool = False) -> dict[Mode, tuple[Any, Any]]:
         found = {}
-        for mode, (shown, wanted, weight) in questions.items():
-            logits = self._prior(shown, mode=mode, training=training)
-            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, logits)
-            found[mode] = ops.sum(nats * weight), ops.sum(weight)
+        for mode, (inputs, targets, weights) in batches.items():
+            logits = self._prior(inputs, mode=mode, training=training)
+            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+            found[mode] = ops.sum(nats * weights), ops.sum(weights)
         return found
 
 
-def _as_tensors(questions: Questions) -> dict[Mode, tuple[Any, ...]]:
-    return {mode: tuple(map(tf.constant, question)) for mode, question in questions.items()}
+def _as_tensors(batches: ModeBatches) -> dict[Mode, tuple[Any, ...]]:
+    return {mode: tuple(map(tf.constant, batch)) for mode, batch in batches.items()}
 
 
 def _schedule(training: TrainingSpec) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -2,9 +2,9 @@
 
     python -m examples.prior.train examples/prior/configs/demo.yaml
 
-The output holds checkpoints, the network that did best on held-out images,
-log.jsonl, report.json and sheets of samples. Run the same command again after an
-interruption and it goes on from the last checkpoint, to the same weights.
+The output directory holds checkpoints, the network with the lowest held-out loss,
+log.jsonl, report.json and sheets of samples. After an interruption, run the same command
+again: it resumes from the last checkpoint and ends in the same weights.
 """
 
 import json
@@ -32,25 +32,25 @@ SAMPLES_FILE = "samples.png"
 @click.command("train")
 @click.argument("config")
 def main(config: str) -> None:
-    """Train a prior by CONFIG."""
+    """Train a prior as CONFIG says."""
     loaded = load_config(config, PriorConfig)
     print_pairs(describe_report(train_prior(loaded)))
     click.echo(f"{loaded.output}/{SAMPLES_FILE}")
 
 
 def train_prior(config: PriorConfig, clock: Callable[[], float] = time.monotonic) -> dict[str, Any]:
-    """Trains, measures on all held-out images, draws the samples.
+    """Trains a prior, measures it on all held-out images and draws samples.
 
     Args:
-      config: The run.
-      clock: Seconds, for the limit of minutes.
+      config: The config of the run.
+      clock: Returns seconds, for the time limit.
 
     Returns:
-      What report.json says.
+      The content of report.json.
 
     Raises:
-      RequestError: A dataset does not serve, or the output holds another run.
-      DataError: A dataset is damaged, or the loss is not finite any more.
+      RequestError: A dataset is unsuitable, or the output belongs to another run.
+      DataError: A dataset is damaged, or the loss is not finite.
     """
     from examples.prior.data import PriorData
 
@@ -59,9 +59,9 @@ def train_prior(config: PriorConfig, clock: Callable[[], float] = time.monotonic
     if not contract.has_decoder:
         raise RequestError(
             f"{config.dataset}: expected a tokenizer with a decoder, got one that was imported "
-            "without. Import it again with its decoder, and tokenize with that."
+            "without. Import it again with its decoder, and tokenize the dataset again."
         )
-    with quiet_start():  # and not before all that can be checked without it
+    with quiet_start():  # after all checks that do not need it
         import tensorflow as _  # noqa: F401
     with locked(config.output):
         report = _train(config, data, clock)
@@ -130,10 +130,10 @@ def _train(config: PriorConfig, data: Any, clock: Callable[[], float]) -> dict[s
 
 
 def describe_report(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """Describes a report as (name, value) pairs."""
+    """Returns a report as (name, value) pairs."""
     steps = f"{report['steps']:,} of {report['of_steps']:,}, {report['epochs']} epochs"
     if report["steps"] < report["of_steps"]:
-        steps += "; ended by training.minutes, before the learning rate had fallen to zero"
+        steps += "; ended by training.minutes, before the learning rate was zero"
     pairs = [("steps", steps), ("held out", f"{report['held_out_images']:,} images")]
     for mode, nats in report["nats_per_token"].items():
         bound = "at most " if mode == "masked" else ""
@@ -142,7 +142,7 @@ def describe_report(report: dict[str, Any]) -> list[tuple[str, str]]:
                 mode,
                 f"{bound}{nats:.3f} nats per token, "
                 f"{report['bits_per_dimension'][mode]:.4f} bits per dimension, "
-                f"{report['below_unigram'][mode]:.1%} below the unigrams",
+                f"{report['below_unigram'][mode]:.1%} below the unigram model",
             )
         )
     pairs += [(name, f"{report[name]:.3f} nats per token") for name in ("bigram", "unigram")]
@@ -150,7 +150,7 @@ def describe_report(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 class _Log:
-    """A line of JSON for each thing that was measured; losses in nats per token."""
+    """Appends a line of JSON for each measurement; losses are in nats per token."""
 
     def __init__(self, path: Path, *, per_token: int, values: tuple[int, ...]):
         self._path, self._tokens, self._values = path, per_token, values
@@ -177,7 +177,7 @@ def _draw(sampler: Any, tokenizer: Any, saved: Any, path: Path) -> None:
     sheet = draw_samples(
         sampler,
         tokenizer,
-        list(saved.mark.class_names),
+        list(saved.description.class_names),
         spec,
         per_class=spec.per_class,
         mode=saved.config.modes[0],

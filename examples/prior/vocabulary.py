@@ -1,4 +1,4 @@
-"""What the network is told in integers: the dataset's tokens, its classes, and two signs more."""
+"""The vocabulary of the network: tokens, classes, 'no class' and the mask."""
 
 import dataclasses
 from typing import Literal
@@ -9,19 +9,19 @@ from fsq.errors import RequestError
 from fsq.quantizer import lattice
 
 FEWEST_TOKENS = 2
-# How the network is asked: for the next token, or for those that are hidden.
+# Predict the next token, or the masked tokens.
 Mode = Literal["causal", "masked"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """Tokens come first, so that logits over them are the first rows of one table.
+    """The ids of a sequence: tokens first, then classes, 'no class' and the mask.
 
-    [0, tokens) tokens | + classes | 'no class' | 'mask'
+    Tokens come first, so that the output weights are the first rows of the embedding table.
 
     Attributes:
-      levels: Those of the dataset's tokenizer, one per dimension of its lattice.
-      classes: How many there are; 0 for none.
+      levels: The levels of the dataset's tokenizer.
+      classes: Number of classes; 0 for a prior without classes.
       grid: Rows and columns of tokens.
 
     >>> vocabulary = Vocabulary(levels=(8, 5, 5, 5), classes=10, grid=(7, 7))
@@ -35,11 +35,11 @@ class Vocabulary:
 
     @classmethod
     def of(cls, dataset: OpenedDataset, *, classes: bool) -> "Vocabulary":
-        """Takes everything from tokenizer.json and features.json.
+        """Reads the vocabulary from tokenizer.json and features.json.
 
         Raises:
-          RequestError: Classes are asked for and there are none, or a sequence is too
-            short for one token to follow another.
+          RequestError: Classes are requested and the dataset has none, or an image has fewer
+            than two tokens.
         """
         where = dataset.directory
         length = dataset.contract.tokens_per_image
@@ -59,49 +59,49 @@ class Vocabulary:
 
     @property
     def tokens(self) -> int:
-        """How many there are."""
+        """Number of tokens."""
         return lattice.vocab_size(self.levels)
 
     @property
     def length(self) -> int:
-        """Tokens of an image."""
+        """Tokens per image."""
         return self.grid[0] * self.grid[1]
 
     @property
     def no_class(self) -> int:
-        """Stands where the class would, if it was dropped or there is none."""
+        """The id in place of a class that was dropped or does not exist."""
         return self.tokens + self.classes
 
     @property
     def mask(self) -> int:
-        """Stands where a token is to be found out."""
+        """The id in place of a token to predict."""
         return self.no_class + 1
 
     @property
     def size(self) -> int:
-        """How many ids there are: tokens, classes, 'no class', mask."""
+        """Number of ids: tokens, classes, 'no class', mask."""
         return self.mask + 1
 
     @property
     def sequence(self) -> SequenceSpec:
-        """What to read: the class, or 'no class', and the tokens of one image."""
+        """The sequence to read: the class, or 'no class', then the tokens of one image."""
         if self.classes:
             return SequenceSpec(class_offset=self.tokens)
         return SequenceSpec(bos=self.no_class)
 
     def check_same(self, other: "Vocabulary", where: str, why: str) -> None:
-        """Raises a RequestError if a dataset has another vocabulary; `why` says whose it is not."""
+        """Raises a RequestError if a dataset has another vocabulary; `why` gives the reason."""
         for name, what in (
             ("tokens", "a vocabulary of {} tokens"),
             ("levels", "tokens of the levels {}"),
-            ("grid", "sequences on a grid of {}"),
+            ("grid", "a grid of {} tokens"),
             ("classes", "{} classes"),
         ):
             expected, found = getattr(self, name), getattr(other, name)
             if expected != found:
                 raise RequestError(
                     f"{where}: expected {what.format(_show(expected))}, {why}, "
-                    f"found {_show(found)}. Give a dataset of that, or train another prior."
+                    f"found {_show(found)}. Use a dataset that has them, or train another prior."
                 )
 
 

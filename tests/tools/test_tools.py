@@ -1,4 +1,4 @@
-"""The sample data is what the tool makes of Fashion-MNIST."""
+"""Tools that make data: the samples of Fashion-MNIST, the split of a folder."""
 
 from pathlib import Path
 

@@ -66,7 +66,7 @@ def copy_records(source: Path, target: Path, numbers: range) -> None:
     (target / "dataset_info.json").write_text(json.dumps(info))
 
 
-def edit_mark(directory: Path, **config: Any) -> None:
+def edit_description(directory: Path, **config: Any) -> None:
     """Changes the config in a prior.json as if the run had been one of that."""
     path = directory / "prior.json"
     content = json.loads(path.read_text())

@@ -15,7 +15,7 @@ from PIL import Image
 from examples.prior import evaluate, online, sample, train
 from examples.prior.images import read_images
 from examples.prior.saved import open_saved
-from examples.prior.tests.prior_runs import copy_records, edit_mark, tiny_run
+from examples.prior.tests.prior_runs import copy_records, edit_description, tiny_run
 from examples.prior.train import train_prior
 from fsq.dataset import read_contract
 from fsq.errors import DataError, RequestError
@@ -75,7 +75,7 @@ def test_what_cannot_be_sampled_is_refused(trained: Path, tmp_path: Path):
         with pytest.raises(RequestError, match=message):
             invoke(sample.main, trained, "--output", tmp_path / name, "--per-class", 1)
     causal = shutil.copytree(trained, tmp_path / "causal")
-    edit_mark(causal, modes=["causal"])
+    edit_description(causal, modes=["causal"])
     with pytest.raises(RequestError, match="expected a prior with the mode 'masked', found causal"):
         invoke(sample.main, causal, "--output", tmp_path / "f.png", "--masked")
     (causal / "network.safetensors").unlink()
@@ -87,7 +87,7 @@ def test_what_cannot_be_sampled_is_refused(trained: Path, tmp_path: Path):
     ("option", "value"),
     [("--temperature", "nan"), ("--temperature", "1e-40"), ("--guidance", "inf")],
 )
-def test_a_taste_that_is_no_number_is_refused(
+def test_sampling_options_that_are_not_numbers_are_refused(
     trained: Path, tmp_path: Path, option: str, value: str
 ):
     for command in (sample.main, evaluate.main):
@@ -101,7 +101,7 @@ def test_a_directory_that_was_edited_is_refused(trained: Path, tmp_path: Path):
     for one, other in (('"heads": 2', '"heads": 4'), ("8,", "9,"), ("{", "[")):
         assert one in mark.read_text()
         mark.write_text((trained / "prior.json").read_text().replace(one, other))
-        with pytest.raises(RequestError, match="expected what a run says of itself, got"):
+        with pytest.raises(RequestError, match="expected the description of a training run, got"):
             open_saved(str(edited))
     shutil.copy(trained / "prior.json", mark)
     for name in ("tokenizer.json", "tokenizer.safetensors"):
@@ -117,14 +117,14 @@ def test_an_evaluation_is_written_as_json_and_as_a_page(trained: Path, tmp_path:
     assert (tmp_path / "evaluation.md").read_text() == said
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert found["images"] == 40  # as many of each class
-    assert found["taste"]["top_k"] == 9
+    assert found["sampling"]["top_k"] == 9
     assert 0 <= found["named_as_asked"] <= 1
     assert found["frechet_samples"] > 0
 
 
 def test_an_evaluation_wants_classes_and_held_out_images(trained: Path, tmp_path: Path):
     run = shutil.copytree(trained, tmp_path / "run")
-    edit_mark(run, held_out=0.1)
+    edit_description(run, held_out=0.1)
     with pytest.raises(RequestError, match="held-out images in a dataset of their own, found an"):
         invoke(evaluate.main, run)
 
@@ -133,7 +133,7 @@ def test_an_evaluation_wants_the_datasets_of_the_training(
     trained: Path, prior_dataset: Path, tmp_path: Path
 ):
     run = shutil.copytree(trained, tmp_path / "run")
-    edit_mark(run, held_out=str(prior_dataset))
+    edit_description(run, held_out=str(prior_dataset))
     with pytest.raises(RequestError, match="expected the dataset that the prior was trained with"):
         invoke(evaluate.main, run)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from examples.prior.classifier import FEATURES, Judge, train_classifier
+from examples.prior.classifier import FEATURES, Classifier, train_classifier
 from examples.prior.evaluate import Evaluation, render_report
 from examples.prior.frechet import frechet_distance
 
@@ -43,16 +43,16 @@ def test_a_classifier_learns_what_is_easy_and_gives_its_features():
     images = random.integers(0, 60, (256, 16, 16, 1))
     images[labels == 1, 4:12, 4:12] += 180
     images = images.astype(np.uint8)
-    judge = Judge(train_classifier(images[:192], labels[:192], 2, epochs=20))
-    seen = judge.look(images[192:])
-    assert seen.features.shape == (64, FEATURES)
-    assert (seen.classes == labels[192:]).mean() > 0.95
+    classifier = Classifier(train_classifier(images[:192], labels[:192], 2, epochs=20))
+    found = classifier.predict(images[192:])
+    assert found.features.shape == (64, FEATURES)
+    assert (found.classes == labels[192:]).mean() > 0.95
 
 
 def test_the_report_says_what_was_measured():
     found = Evaluation(
         mode="causal",
-        taste={"temperature": 1.0, "guidance": 1.5},
+        sampling={"temperature": 1.0, "guidance": 1.5},
         classifier_accuracy=0.9,
         named_as_asked=0.85,
         reconstructions_named=0.87,
@@ -62,6 +62,6 @@ def test_the_report_says_what_was_measured():
         frechet_training=1.0,
     )
     text = render_report(found, "out/prior")
-    assert text.startswith("# prior, judged by a classifier\n")
-    assert "| Samples named as the class asked for | 85.0% |\n" in text
+    assert text.startswith("# prior, evaluated by a classifier\n")
+    assert "| Samples classified as the requested class | 85.0% |\n" in text
     assert "mode `causal`: temperature 1, guidance 1.5" in text

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from examples.prior.config import Taste, TrainingSpec
+from examples.prior.config import SamplingSpec, TrainingSpec
 from examples.prior.model import Prior
 from examples.prior.sampling import Sampler, choose, hidden_counts
 from examples.prior.step import TrainStep
@@ -101,37 +101,39 @@ def test_sampled_tokens_are_in_range_and_follow_from_the_seed(
     prior: Prior, mode: Mode, guidance: float
 ):
     classes = np.array([20, 21, 22, 23, 20])
-    taste = Taste(guidance=guidance, steps=4, seed=3)
+    sampling = SamplingSpec(guidance=guidance, steps=4, seed=3)
     sampler = Sampler(prior)
-    tokens = sampler.sample(classes, taste, mode)
+    tokens = sampler.sample(classes, sampling, mode)
     assert tokens.shape == (5, 3, 3)
     assert tokens.dtype == np.int32
     assert tokens.min() >= 0 and tokens.max() < 20
-    np.testing.assert_array_equal(tokens, sampler.sample(classes, taste, mode))
-    other = taste.model_copy(update={"seed": 4})
+    np.testing.assert_array_equal(tokens, sampler.sample(classes, sampling, mode))
+    other = sampling.model_copy(update={"seed": 4})
     assert (tokens != sampler.sample(classes, other, mode)).any()
 
 
 def test_the_likeliest_token_is_what_the_cached_sampler_takes_greedily(prior: Prior):
-    tokens = Sampler(prior).sample(np.array([20, 22]), Taste(top_k=1), "causal").reshape(2, 9)
+    tokens = (
+        Sampler(prior).sample(np.array([20, 22]), SamplingSpec(top_k=1), "causal").reshape(2, 9)
+    )
     shown = np.concatenate([[[20], [22]], tokens[:, :-1]], axis=1)
     np.testing.assert_array_equal(np.asarray(prior(shown)).argmax(-1), tokens)
 
 
 def test_no_guidance_and_guidance_of_one_are_the_same(prior: Prior):
     sampler, classes = Sampler(prior), np.array([20, 21])
-    shifted = sampler.sample(classes, Taste(guidance=1.0 + 1e-9), "causal")
-    np.testing.assert_array_equal(shifted, sampler.sample(classes, Taste(), "causal"))
+    shifted = sampler.sample(classes, SamplingSpec(guidance=1.0 + 1e-9), "causal")
+    np.testing.assert_array_equal(shifted, sampler.sample(classes, SamplingSpec(), "causal"))
 
 
 def test_tokens_are_drawn_by_their_probabilities_among_the_top_k():
     logits = np.log([0.5, 0.3, 0.15, 0.05])
     random = np.random.default_rng(0)
-    drawn = choose(np.tile(logits, (20_000, 1)), Taste(), random)
+    drawn = choose(np.tile(logits, (20_000, 1)), SamplingSpec(), random)
     np.testing.assert_allclose(np.bincount(drawn) / 20_000, [0.5, 0.3, 0.15, 0.05], atol=0.015)
-    drawn = choose(np.tile(logits, (20_000, 1)), Taste(top_k=2), random)
+    drawn = choose(np.tile(logits, (20_000, 1)), SamplingSpec(top_k=2), random)
     np.testing.assert_allclose(np.bincount(drawn) / 20_000, [0.625, 0.375], atol=0.015)
-    drawn = choose(np.tile(logits, (20_000, 1)), Taste(top_k=2, temperature=0.5), random)
+    drawn = choose(np.tile(logits, (20_000, 1)), SamplingSpec(top_k=2, temperature=0.5), random)
     np.testing.assert_allclose(np.bincount(drawn) / 20_000, [25 / 34, 9 / 34], atol=0.015)
 
 

@@ -1,4 +1,4 @@
-"""What the prior is shown and asked, and the models by counting, against values by hand."""
+"""Objectives and baselines of the prior, against values computed by hand."""
 
 import math
 
@@ -7,14 +7,14 @@ import pytest
 
 from examples.prior.baselines import STRENGTHS, measure_baselines
 from examples.prior.objectives import (
-    ask_causal,
-    ask_masked,
     bits_per_dimension,
+    causal_batch,
     cosine_counts,
     drop_classes,
     even_counts,
     held_out_by_content,
-    validation_question,
+    masked_batch,
+    validation_batch,
 )
 from examples.prior.vocabulary import Vocabulary
 
@@ -24,22 +24,22 @@ BOTH = np.array([True, True])
 
 
 def test_the_next_token_is_asked_for_at_every_place():
-    question = ask_causal(SEQUENCES, np.array([True, False]))
-    assert question.shown.tolist() == [[20, 1, 2, 3], [22, 5, 6, 7]]
-    assert question.wanted.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
-    assert question.weight.tolist() == [[1, 1, 1, 1], [0, 0, 0, 0]]
+    batch = causal_batch(SEQUENCES, np.array([True, False]))
+    assert batch.inputs.tolist() == [[20, 1, 2, 3], [22, 5, 6, 7]]
+    assert batch.targets.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert batch.weights.tolist() == [[1, 1, 1, 1], [0, 0, 0, 0]]
 
 
 def test_hidden_tokens_are_asked_for_and_every_image_counts_the_same():
     random = np.random.default_rng(0)
-    question = ask_masked(SEQUENCES, BOTH, VOCABULARY, np.array([1, 4]), random)
-    hidden = question.shown[:, 1:] == VOCABULARY.mask
+    batch = masked_batch(SEQUENCES, BOTH, VOCABULARY, np.array([1, 4]), random)
+    hidden = batch.inputs[:, 1:] == VOCABULARY.mask
     assert hidden.sum(axis=1).tolist() == [1, 4]
-    assert question.shown[:, 0].tolist() == [20, 22]
-    assert (question.shown[:, 1:][~hidden] == SEQUENCES[:, 1:][~hidden]).all()
-    assert question.wanted.tolist() == SEQUENCES[:, 1:].tolist()
-    assert (question.weight > 0).tolist() == hidden.tolist()
-    assert question.weight.sum(axis=1).tolist() == [4, 4]
+    assert batch.inputs[:, 0].tolist() == [20, 22]
+    assert (batch.inputs[:, 1:][~hidden] == SEQUENCES[:, 1:][~hidden]).all()
+    assert batch.targets.tolist() == SEQUENCES[:, 1:].tolist()
+    assert (batch.weights > 0).tolist() == hidden.tolist()
+    assert batch.weights.sum(axis=1).tolist() == [4, 4]
 
 
 def test_the_share_of_classes_that_is_dropped_is_the_one_asked_for():
@@ -62,9 +62,9 @@ def test_the_cosine_hides_two_thirds_of_the_tokens_on_average():
 def test_validation_asks_the_same_every_time_and_hides_every_count_equally_often():
     many = np.tile(SEQUENCES, (4, 1))
     counted = np.ones(8, bool)
-    one, two = (validation_question(many, counted, "masked", VOCABULARY, 3) for _ in range(2))
-    assert (one.shown == two.shown).all()
-    hidden = (one.shown[:, 1:] == VOCABULARY.mask).sum(axis=1)
+    one, two = (validation_batch(many, counted, "masked", VOCABULARY, 3) for _ in range(2))
+    assert (one.inputs == two.inputs).all()
+    hidden = (one.inputs[:, 1:] == VOCABULARY.mask).sum(axis=1)
     assert np.bincount(hidden).tolist() == [0, 2, 2, 2, 2]
 
 

@@ -177,7 +177,7 @@ def test_a_directory_of_something_else_is_refused_and_left_alone(demo: Path, tmp
     other = shutil.copytree(demo, tmp_path / "other")
     before = {path.name: path.read_bytes() for path in other.iterdir()}
     message = refusal(tiny_run(demo, other))
-    assert message.startswith(f"{other}: expected a directory that is empty, or the output of this")
+    assert message.startswith(f"{other}: expected an empty directory or the output of this run, ")
     assert {path.name: path.read_bytes() for path in other.iterdir()} == before
 
 
@@ -190,7 +190,7 @@ def test_held_out_images_that_are_trained_on_are_refused(
     config["output"]["tokens"] = "int64_list"
     tokenize(TokenizeConfig.model_validate(config), limit=100)
     message = refusal(tiny_run(demo, tmp_path / "run", held_out=str(tmp_path / "again")))
-    assert "found 100 of 100 with the tokens of one that is" in message
+    assert "found 100 of 100 with the tokens of a training image" in message
     assert PriorData(tiny_run(demo, tmp_path / "run", held_out=str(prior_held_out)))
 
 
@@ -272,10 +272,10 @@ def test_a_dataset_of_another_vocabulary_than_the_checkpoints_is_refused(
         claim = tiny_run(tmp_path / "levels", trained)
         claim_directory(claim, PriorData(claim))
     assert str(error.value) == (
-        f"{tmp_path}/levels: expected a vocabulary of 1,000 tokens, as the prior was trained on, "
-        "found 125. Give a dataset of that, or train another prior."
+        f"{tmp_path}/levels: expected a vocabulary of 1,000 tokens, as the prior was trained with, "
+        "found 125. Use a dataset that has them, or train another prior."
     )
-    with pytest.raises(RequestError, match=r"sequences on a grid of 7 x 7, .* found 4 x 4"):
+    with pytest.raises(RequestError, match=r"a grid of 7 x 7 tokens, .* found 4 x 4"):
         claim = tiny_run(tmp_path / "grid", trained)
         claim_directory(claim, PriorData(claim))
 
@@ -319,7 +319,7 @@ def test_an_empty_split_and_an_empty_side_of_it_are_refused(demo: Path, tmp_path
 def test_a_share_of_images_with_several_views_is_refused(tmp_path: Path):
     write_random_tokens(tmp_path / "views", images=64, side=7, views=("center", "center_flipped"))
     message = refusal(tiny_run(tmp_path / "views", tmp_path / "run"))
-    assert "one view of each image where a share is held out, found center, center_fl" in message
+    assert "one view per image when held_out is a share, found center, center_flipped" in message
 
 
 def test_a_dataset_without_labels_is_refused_where_classes_are_asked_for(
