@@ -101,7 +101,7 @@ def tokenize(
     elif loaded is None:
         raise click.UsageError("Missing argument 'CONFIG'.")
     else:
-        moved = loaded if output is None else _moved(loaded, output)
+        moved = loaded if output is None else _with_output(loaded, output)
         found = _tokenize(moved, limit, dry_run, overwrite, beam_options)
         if found is None:
             return
@@ -117,14 +117,14 @@ def _tokenize(
     beam_options: tuple[str, ...],
 ) -> "Summary | None":
     from fsq.dataset.manifest import has_manifest
-    from pipeline.planning.background_listing import listing_ahead
+    from pipeline.planning.background_listing import list_in_background
     from pipeline.planning.prepare import describe_job, prepare
     from pipeline.planning.runtime_selection import has_cached_encoder
 
-    with quiet_start(), listing_ahead(config) as listing:
+    with quiet_start(), list_in_background(config) as listing:
         if not dry_run and not has_manifest(config.output.directory):
             import pipeline.run  # noqa: F401 - meanwhile, because it takes as long
-        prepared = prepare(config, limit=limit, overwrite=overwrite, list_ahead=listing)
+        prepared = prepare(config, limit=limit, overwrite=overwrite, get_listing=listing)
     if dry_run:
         print_pairs(describe_job(prepared))
         return None
@@ -132,12 +132,12 @@ def _tokenize(
     # loaded here, in silence.
     _start(tensorflow=not (prepared.is_finished or has_cached_encoder(prepared.plan)))
     from pipeline.run import run
-    from pipeline.work.job_progress import watch
+    from pipeline.work.job_progress import show_progress
 
-    return run(prepared, beam_options=beam_options, observe=watch)
+    return run(prepared, beam_options=beam_options, progress=show_progress)
 
 
-def _moved(config: "TokenizeConfig", directory: str) -> "TokenizeConfig":
+def _with_output(config: "TokenizeConfig", directory: str) -> "TokenizeConfig":
     """Returns a config that writes elsewhere."""
     from fsq.validation import parse
     from pipeline.job.config import OutputConfig
@@ -151,9 +151,9 @@ def _retry(
 ) -> "Summary":
     _start(tensorflow=True)
     from pipeline.run import retry_rejects
-    from pipeline.work.job_progress import watch
+    from pipeline.work.job_progress import show_progress
 
-    return retry_rejects(directory, config, beam_options=beam_options, observe=watch)
+    return retry_rejects(directory, config, beam_options=beam_options, progress=show_progress)
 
 
 def _start(*, tensorflow: bool) -> None:

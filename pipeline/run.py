@@ -22,17 +22,17 @@ from pipeline.planning.prepare import PreparedJob, match_output, prepare
 from pipeline.planning.retry_rejects import begin_retry, plan_retry
 from pipeline.planning.runtime_request import show_runtime
 from pipeline.planning.runtime_selection import runtime_from_cache, select_runtime
-from pipeline.planning.work_folder import begin
+from pipeline.planning.work_folder import set_up_work_folder
 from pipeline.runners.beam_options import engine_options
 from pipeline.runners.beam_pipeline import run_units
 from pipeline.stages.shared_encoder import share_encoder
 
 __all__ = ["Summary", "retry_rejects", "tokenize"]
 
-Observe = Callable[[Job], AbstractContextManager[None]]
+Progress = Callable[[Job], AbstractContextManager[None]]
 
 
-def unobserved(job: Job) -> AbstractContextManager[None]:
+def no_progress(job: Job) -> AbstractContextManager[None]:
     """Lets a job run without showing anything."""
     return contextlib.nullcontext()
 
@@ -103,9 +103,9 @@ def run(
     prepared: PreparedJob,
     *,
     beam_options: Sequence[str] = (),
-    observe: Observe = unobserved,
+    progress: Progress = no_progress,
 ) -> Summary:
-    """Runs a prepared job; see `tokenize`. The units are done inside of `observe(job)`."""
+    """Runs a prepared job; see `tokenize`. The units are done inside of `progress(job)`."""
     options = engine_options(beam_options)
     if prepared.is_finished and not prepared.output.has_leftovers:
         return summarize(prepared, resumed=prepared.count_done())
@@ -124,8 +124,8 @@ def run(
             plan = load_encoder(plan)
         output = clear_output(output) if prepared.overwrite else output
         refuse_changed_content(plan)
-        units = begin(plan, output)
-        with observe(plan.job):
+        units = set_up_work_folder(plan, output)
+        with progress(plan.job):
             run_units(plan.job, units, options)
     return summarize(dataclasses.replace(prepared, plan=plan), resumed=resumed)
 
@@ -135,7 +135,7 @@ def retry_rejects(
     config: TokenizeConfig | None = None,
     *,
     beam_options: Sequence[str] = (),
-    observe: Observe = unobserved,
+    progress: Progress = no_progress,
 ) -> Summary:
     """Tries the rejects of a run again, and what it had not begun; the rest is kept.
 
@@ -143,7 +143,7 @@ def retry_rejects(
       directory: The output of a run, finished or not.
       config: Its config; without one, that which lies in the directory.
       beam_options: See `tokenize`.
-      observe: See `run`.
+      progress: See `run`.
 
     Raises:
       RequestError: There is no such run, or its input changed beyond its rejects.
@@ -158,7 +158,7 @@ def retry_rejects(
             begin_retry(retry)
             output = read_output(directory)
     # From here on it is an unfinished job like any other.
-    summary = run(match_output(retry.plan, output), beam_options=beam_options, observe=observe)
+    summary = run(match_output(retry.plan, output), beam_options=beam_options, progress=progress)
     return dataclasses.replace(summary, images_retried=len(retry.rejects))
 
 

@@ -20,14 +20,14 @@ class Span:
       offset: The byte where the first of them begins.
       first: Its number in the file.
       num_records: How many they are.
-      lost: Why none of them can be read, if that is known before; each is then
+      damage: Why none of them can be read, if that is known before; each is then
         a reject.
     """
 
     offset: int
     first: int
     num_records: int
-    lost: str | None = None
+    damage: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ HAVE_THREADS = {"grpc", "tensorflow", *packages()}
 
 
 @contextlib.contextmanager
-def listing_ahead(config: TokenizeConfig) -> Iterator[Callable[[], Listing]]:
+def list_in_background(config: TokenizeConfig) -> Iterator[Callable[[], Listing]]:
     """Begins to list a job's source; yields what waits for the listing and returns it.
 
     It raises what listing raises. Where a process cannot be forked safely, the

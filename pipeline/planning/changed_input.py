@@ -25,7 +25,8 @@ def refuse_changed_content(plan: Plan) -> None:
             status = read_status(job, unit.name)
             if status is None or status.etag == unit.etag or not unit.spans:
                 continue
-            before = sum(int(total, 16) for total in [*status.content.values(), status.refused])
+            hashes = [*status.content.values(), status.rejected_content]
+            before = sum(int(total, 16) for total in hashes)
             after = sum_of_hashes(source.read(listing.locate(unit), job.features))
             if hex_of_hashes(before) != hex_of_hashes(after):
                 change = source.first_change(job.work, plan.listing, unit)

@@ -78,7 +78,7 @@ def make_plan(
     *,
     limit: int | None = None,
     stride: int | None = None,
-    list_ahead: Callable[[], Listing] | None = None,
+    get_listing: Callable[[], Listing] | None = None,
 ) -> Plan:
     """Reads the tokenizer's contract, lists the source and cuts it into units.
 
@@ -86,7 +86,7 @@ def make_plan(
       config: The job's config.
       limit: Take just the first so many images.
       stride: See `Source.list`; a batch unless said.
-      list_ahead: Returns the listing, with a stride of a batch, where that was begun already.
+      get_listing: Returns the listing, with a stride of a batch, where that was begun already.
 
     Raises:
       RequestError: Tokenizer, source or config do not fit together.
@@ -94,7 +94,7 @@ def make_plan(
     """
     tokenizer = read_tokenizer(config)
     listing = (
-        list_ahead() if list_ahead else list_source(config, stride=stride or config.batch_size)
+        get_listing() if get_listing else list_source(config, stride=stride or config.batch_size)
     )
     if limit is not None and limit >= listing.num_records:
         limit = None  # the same job as without

@@ -51,7 +51,7 @@ def prepare(
     *,
     limit: int | None = None,
     overwrite: bool = False,
-    list_ahead: Callable[[], Listing] | None = None,
+    get_listing: Callable[[], Listing] | None = None,
 ) -> PreparedJob:
     """Plans a job and looks at its output directory; changes nothing.
 
@@ -59,14 +59,14 @@ def prepare(
       config: The job's config.
       limit: Take just the first so many images.
       overwrite: Remove another job's output first.
-      list_ahead: See `make_plan`.
+      get_listing: See `make_plan`.
 
     Raises:
       RequestError: Tokenizer, source or config do not fit together; or the output
         holds another job, finished or not, or files of somebody else.
       DataError: A file of the source is damaged.
     """
-    plan = make_plan(config, limit=limit, list_ahead=list_ahead)
+    plan = make_plan(config, limit=limit, get_listing=get_listing)
     return match_output(plan, read_output(plan.job.output), overwrite=overwrite)
 
 
@@ -135,11 +135,11 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
     else:
         done = prepared.count_done()
         state = f"to go on, {done} of {job.num_units} units done" if done else "new"
-    left_out = ", ".join(f"{count:,} {name}" for name, count in plan.listing.left_out.items())
+    ignored = ", ".join(f"{count:,} {name}" for name, count in plan.listing.ignored.items())
     formats = len(config.output.formats)
     return [
         ("source", f"{config.source.open().describe()}, {job.num_records:,} images"),
-        *([("left out", f"{left_out}: no images by their names")] if left_out else []),
+        *([("left out", f"{ignored}: no images by their names")] if ignored else []),
         ("units", f"{job.num_units}, batches of {config.batch_size}"),
         (
             "tokens",

@@ -43,14 +43,14 @@ class Retry:
       before: The job as it was; its fingerprint, and its parts if it was not finished.
       plan: The job as it will be: the same with the input as it is now.
       rejects: Of the job as it was.
-      suspects: The source files that had rejects at any time.
+      files_with_rejects: The source files that had rejects at any time.
     """
 
     output: OutputDirectory
     before: Job
     plan: Plan
     rejects: tuple[Reject, ...]
-    suspects: tuple[str, ...]
+    files_with_rejects: tuple[str, ...]
 
     @property
     def is_needed(self) -> bool:
@@ -73,8 +73,8 @@ def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:
       RequestError: There is no job, or more than rejected images has changed.
     """
     output = read_output(directory)
-    begun = output.fingerprint
-    if begun is None:
+    earlier = output.fingerprint
+    if earlier is None:
         raise RequestError(
             f"{directory}: expected a dataset or an unfinished job, found neither. "
             "Run 'fsq tokenize CONFIG' first."
@@ -82,22 +82,22 @@ def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:
     config = config or _stored_config(output)
     moved = config.output.model_copy(update={"directory": directory})
     # Every record's place, because rejects lie anywhere.
-    plan = make_plan(config.model_copy(update={"output": moved}), limit=begun.limit, stride=1)
+    plan = make_plan(config.model_copy(update={"output": moved}), limit=earlier.limit, stride=1)
     # However the directory is called now, the dataset says what its config said.
-    plan = dataclasses.replace(reuse_runtime(plan, begun), config_text=dump_config(config))
-    job_file = output.job_file or JobFile(fingerprint=begun)
+    plan = dataclasses.replace(reuse_runtime(plan, earlier), config_text=dump_config(config))
+    job_file = output.job_file or JobFile(fingerprint=earlier)
     before = dataclasses.replace(
         plan.job,
-        fingerprint=begun.sha256,
+        fingerprint=earlier.sha256,
         attempt=job_file.attempt,
         num_units=len(job_file.units or ()) or plan.job.num_units,
     )
     rejects = tuple(_read_rejects(before, finished=output.manifest is not None))
-    suspects = {*job_file.suspects, *(reject.file for reject in rejects)}
-    _refuse_changes(plan, begun, suspects)
+    files_with_rejects = {*job_file.files_with_rejects, *(reject.file for reject in rejects)}
+    _refuse_changes(plan, earlier, files_with_rejects)
     job = dataclasses.replace(plan.job, attempt=before.attempt + 1)
     plan = dataclasses.replace(plan, job=job)
-    return Retry(output, before, plan, rejects, tuple(sorted(suspects)))
+    return Retry(output, before, plan, rejects, tuple(sorted(files_with_rejects)))
 
 
 def begin_retry(retry: Retry) -> None:
@@ -126,7 +126,7 @@ def begin_retry(retry: Retry) -> None:
         attempt=job.attempt,
         num_units=len(units),
         units=tuple(units),
-        suspects=retry.suspects,
+        files_with_rejects=retry.files_with_rejects,
     )
     write_job_file(job.output, job_file)
     filesystem.remove(filesystem.join(job.output, MANIFEST_FILE))
@@ -144,14 +144,14 @@ def _write_units(retry: Retry) -> list[Unit]:
     """Writes the parts of what is reused; returns all units, the finished ones first."""
     job, limit = retry.plan.job, retry.plan.fingerprint.limit
     listing = retry.plan.listing.write_to(job.work)
-    not_begun: list[Unit] = []
+    not_started: list[Unit] = []
     if retry.output.manifest is not None:
         done = reuse_shards(job, retry.output.manifest, retry.rejects, listing)
     else:
         units = retry.output.job_file.units if retry.output.job_file is not None else None
         units = units or tuple(cut_units(listing, job.config.batch_size, limit))
-        done, not_begun = reuse_parts(retry.before, job, units, listing)
-    every = [*done, *_open_units(retry, listing, not_begun)]
+        done, not_started = reuse_parts(retry.before, job, units, listing)
+    every = [*done, *_open_units(retry, listing, not_started)]
     return [dataclasses.replace(unit, name=unit_name(number)) for number, unit in enumerate(every)]
 
 
@@ -165,7 +165,7 @@ def _read_rejects(before: Job, *, finished: bool) -> Iterator[Reject]:
             yield from status.rejects
 
 
-def _refuse_changes(plan: Plan, begun: Fingerprint, may_differ: set[str]) -> None:
+def _refuse_changes(plan: Plan, earlier: Fingerprint, may_differ: set[str]) -> None:
     """Raises a RequestError if more has changed than the files with rejects in them."""
 
     def comparable(fingerprint: Fingerprint) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def _refuse_changes(plan: Plan, begun: Fingerprint, may_differ: set[str]) -> Non
         }
         return {**fields, "input": {"files": files}}
 
-    difference = first_difference(comparable(begun), comparable(plan.fingerprint))
+    difference = first_difference(comparable(earlier), comparable(plan.fingerprint))
     if difference is not None:
         raise RequestError(
             f"{plan.job.output}: expected the job of this directory but for its rejects, found "
@@ -184,14 +184,14 @@ def _refuse_changes(plan: Plan, begun: Fingerprint, may_differ: set[str]) -> Non
         )
 
 
-def _open_units(retry: Retry, listing: Listing, not_begun: list[Unit]) -> Iterator[Unit]:
+def _open_units(retry: Retry, listing: Listing, not_started: list[Unit]) -> Iterator[Unit]:
     """Yields what is to be done, in the order of the input: units not begun, and rejects."""
     job = retry.plan.job
     order = {file.path: number for number, file in enumerate(listing.files)}
     by_name = {file.name: file for file in listing.files}
     size = unit_records(job.num_records, job.config.batch_size)
     entries: list[tuple[int, int, Unit | None]] = [
-        (order[unit.path], unit.spans[0].first, unit) for unit in not_begun
+        (order[unit.path], unit.spans[0].first, unit) for unit in not_started
     ]
     for reject in retry.rejects:
         # The images of a folder lie in one listing, whatever accounts for them.

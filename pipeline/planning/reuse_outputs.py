@@ -49,11 +49,11 @@ def reuse_parts(
     files = {file.path: file for file in listing.files}
     source = job.config.source.open()
     done: list[Unit] = []
-    not_begun: list[Unit] = []
+    not_started: list[Unit] = []
     for unit in units:
         status, file = read_done(before, unit.name), files.get(unit.path)
         if status is None:
-            not_begun.append(unit if file is None else _with_numbers(unit, set(), file, listing))
+            not_started.append(unit if file is None else _with_numbers(unit, set(), file, listing))
             continue
         if file is not None:
             rejected = {reject.record for reject in status.rejects}
@@ -65,7 +65,7 @@ def reuse_parts(
         filesystem.copy(before.part(unit.name), job.part(name))
         filesystem.write(job.part_status(name), _without_rejects(status, unit).to_json())
         done.append(unit)
-    return done, not_begun
+    return done, not_started
 
 
 def _with_numbers(unit: Unit, but: set[int], file: ListedFile, listing: Listing) -> Unit:
@@ -89,7 +89,7 @@ def _without_rejects(status: UnitStatus, unit: Unit) -> UnitStatus:
     update = {
         "listed": listed,
         "rejects": (),
-        "refused": hex_of_hashes(0),
+        "rejected_content": hex_of_hashes(0),
         "etag": unit.etag,
     }
     return status.model_copy(update=update)
@@ -142,7 +142,7 @@ def _status_of(
         rejects=(),
         token_counts={int(token): count for token, count in token_counts.items()},
         content={name: entry.content for name, entry in by_file.items()},
-        refused=hex_of_hashes(0),
+        rejected_content=hex_of_hashes(0),
         etag="",
         machine="",
         seconds={},
@@ -169,16 +169,16 @@ def _check_files_with_rejects(
 ) -> None:
     """Reads what lies in one file with rejects again: the rest of it must be as it was."""
     rejected = {(reject.file, reject.record) for reject in rejects}
-    suspects = {reject.file for reject in rejects}
+    files_with_rejects = {reject.file for reject in rejects}
     source = job.config.source.open()
     found: Counter[str] = Counter()
-    for unit in source.units_of(listing, suspects):
+    for unit in source.units_of(listing, files_with_rejects):
         records = source.read(unit, job.features)
         for number, record in zip(record_numbers(unit), records, strict=True):
             group = source.group_of(unit, record.key)
             if (group, number) not in rejected:
                 found[group] += hash_record(record)
-    for name in sorted(suspects):
+    for name in sorted(files_with_rejects):
         _refuse_other_content(job, name, int(by_file[name].content, 16), found[name])
 
 

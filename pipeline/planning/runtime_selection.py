@@ -16,28 +16,28 @@ from pipeline.planning.plan import Plan
 from pipeline.planning.runtime_request import describe_runtime
 
 
-def reuse_runtime(plan: Plan, begun: Fingerprint | None) -> Plan:
+def reuse_runtime(plan: Plan, earlier: Fingerprint | None) -> Plan:
     """Gives a plan the runtime that its output was begun with, if that fits the config.
 
     So a job whose config says 'auto' chooses once.
 
     Args:
       plan: The plan.
-      begun: The fingerprint of the job in the output, finished or not.
+      earlier: The fingerprint of the job in the output, finished or not.
 
     Raises:
       RequestError: That runtime is not installed here.
     """
     asked, precision = plan.fingerprint.runtime, plan.job.config.precision
-    if begun is None or begun.runtime.precision != precision:
+    if earlier is None or earlier.runtime.precision != precision:
         return plan
-    name = cast(RuntimeName, begun.runtime.name)
+    name = cast(RuntimeName, earlier.runtime.name)
     if name not in RUNTIMES or asked.name not in ("auto", name):
         return plan
     check_runtime(name, precision, plan.job.contract.network.kind)
     # The version is that of today, so that another one is noticed.
     found = describe_runtime(name, precision)
-    return _with_runtime(plan, found.model_copy(update={"probe": begun.runtime.probe}))
+    return _with_runtime(plan, found.model_copy(update={"probe": earlier.runtime.probe}))
 
 
 def choice_from_cache(plan: Plan) -> Plan:
@@ -49,7 +49,7 @@ def choice_from_cache(plan: Plan) -> Plan:
     if asked.probe is not None:
         return plan
     choice = cache_of(plan.job).load_choice(asked.name, plan.job.config.precision)
-    return plan if choice is None or not _is_cached(choice[0]) else _with_choice(plan, *choice)
+    return plan if choice is None or not _is_cacheable(choice[0]) else _with_choice(plan, *choice)
 
 
 def has_cached_encoder(plan: Plan) -> bool:
@@ -103,7 +103,7 @@ def select_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
     if name != "auto" and asked.probe is not None:
         tokenizer.use_runtime(name, precision)
     # Where the encoder could have been cached too, it was missing or gave other tokens.
-    elif choice is not None and not _is_cached(choice[0]):
+    elif choice is not None and not _is_cacheable(choice[0]):
         tokenizer.use_runtime(choice[0], precision)
         plan = _with_choice(plan, *choice)
     else:
@@ -123,7 +123,7 @@ def cache_of(job: Job) -> RuntimeCache:
     return RuntimeCache(job.contract, job.config.batch_size, machine_kind())
 
 
-def _is_cached(name: RuntimeName) -> bool:
+def _is_cacheable(name: RuntimeName) -> bool:
     return RUNTIMES[name].serialization is not None
 
 

@@ -11,7 +11,7 @@ from pipeline.planning.plan import Plan
 from pipeline.work.job_file import JobFile, write_job_file
 
 
-def begin(plan: Plan, output: OutputDirectory) -> list[Unit]:
+def set_up_work_folder(plan: Plan, output: OutputDirectory) -> list[Unit]:
     """Sets the work folder up and returns the units with their final paths.
 
     Args:
@@ -22,7 +22,7 @@ def begin(plan: Plan, output: OutputDirectory) -> list[Unit]:
       RequestError: The output cannot be written.
     """
     try:
-        return _begin(plan, output)
+        return _set_up(plan, output)
     except OSError as error:
         raise RequestError(
             f"{output.path}: expected a directory that can be written, "
@@ -30,7 +30,7 @@ def begin(plan: Plan, output: OutputDirectory) -> list[Unit]:
         ) from error
 
 
-def _begin(plan: Plan, output: OutputDirectory) -> list[Unit]:
+def _set_up(plan: Plan, output: OutputDirectory) -> list[Unit]:
     job = plan.job
     if output.job_file is None:
         filesystem.remove(job.work)  # parts without their job could be anybody's

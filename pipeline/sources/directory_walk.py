@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 from fsq.storage import filesystem
 
-LINK_OUT = (
+LINK_OUTSIDE = (
     "expected a file in the folder, got a link out of it (source.follow_links: true follows it)"
 )
-LINK_TO_NOTHING = "expected a file, got a link to nothing"
-NO_FILE = "expected a file, got a pipe, a socket or a device"
-CLOSED_FOLDER = "expected a folder that can be read, got one that cannot"
+BROKEN_LINK = "expected a file, got a link to nothing"
+NOT_A_FILE = "expected a file, got a pipe, a socket or a device"
+UNREADABLE_FOLDER = "expected a folder that can be read, got one that cannot"
 # Listings refer to them by their numbers: add at the end.
-REFUSALS = (LINK_OUT, LINK_TO_NOTHING, NO_FILE, CLOSED_FOLDER)
+REFUSALS = (LINK_OUTSIDE, BROKEN_LINK, NOT_A_FILE, UNREADABLE_FOLDER)
 
 
 class FoundFile(NamedTuple):
@@ -66,7 +66,7 @@ class _Walk:
             with os.scandir(folder) as entries:
                 visible = [entry for entry in entries if not entry.name.startswith(".")]
         except OSError:
-            yield FoundFile(prefix or "./", 0, 0, CLOSED_FOLDER)
+            yield FoundFile(prefix or "./", 0, 0, UNREADABLE_FOLDER)
             return
         here = (*above, os.path.realpath(folder))
         # A folder sorts as its files do: by name and slash.
@@ -85,9 +85,9 @@ class _Walk:
         real = os.path.realpath(entry.path)
         inside = f"{real}/".startswith(self.root.rstrip("/") + "/")
         if not os.path.exists(real):
-            yield FoundFile(name, 0, 0, LINK_TO_NOTHING)
+            yield FoundFile(name, 0, 0, BROKEN_LINK)
         elif not inside and not self.follow_links:
-            yield FoundFile(name, 0, 0, LINK_OUT)
+            yield FoundFile(name, 0, 0, LINK_OUTSIDE)
         elif not name.endswith("/"):
             yield _found_file(entry, name)
         # What a link to a folder inside shows is listed where it really lies; one to a folder
@@ -105,6 +105,6 @@ def _sort_name(entry: "os.DirEntry[str]") -> str:
 
 def _found_file(entry: "os.DirEntry[str]", name: str) -> FoundFile:
     if not entry.is_file():
-        return FoundFile(name, 0, 0, NO_FILE)
+        return FoundFile(name, 0, 0, NOT_A_FILE)
     stat = entry.stat()
     return FoundFile(name, stat.st_size, stat.st_mtime_ns)

@@ -79,7 +79,7 @@ def read_examples(
     """
     for span in unit.spans:
         numbers = iter(range(span.first, span.first + span.num_records))
-        reason = next(iter(timed_out.values()), span.lost)
+        reason = next(iter(timed_out.values()), span.damage)
         if timed_out and damaged == "refuse":
             raise TimeoutError(errno.ETIMEDOUT, reason, unit.path)
         if reason is None:

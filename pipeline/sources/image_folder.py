@@ -87,7 +87,7 @@ class ImageFolderSource(Source):
             },
             text=text,
             text_sha256=digest,
-            left_out=dict(sorted(tally.left_out.items())),
+            ignored=dict(sorted(tally.ignored.items())),
         )
 
     def read(
@@ -167,7 +167,7 @@ class ImageFolderSource(Source):
         numbers: dict[str, int] = {}
         for found in walk(folder, follow_links=self.config.follow_links, heartbeat=heartbeat):
             if not (found.name.lower().endswith(EXTENSIONS) or found.name.endswith("/")):
-                tally.left_out[os.path.splitext(found.name)[1].lower() or "no extension"] += 1
+                tally.ignored[os.path.splitext(found.name)[1].lower() or "no extension"] += 1
                 continue
             group = folder_of(found.name)
             number = numbers.setdefault(group, len(numbers))
@@ -206,4 +206,4 @@ class _Tally(NamedTuple):
     records: dict[str, int]
     first: dict[str, str]
     size_bytes: Counter[str]
-    left_out: Counter[str]
+    ignored: Counter[str]

@@ -28,9 +28,9 @@ class ListedFile:
       num_readable: How many records can be read.
       offsets: int64 byte offsets of every `stride`-th of these.
       stride: See offsets.
-      num_lost: Records that come after them and cannot be read; one, if
+      num_unreadable: Records that come after them and cannot be read; one, if
         nobody knows how many.
-      lost: Why.
+      damage: Why.
     """
 
     path: str
@@ -40,13 +40,13 @@ class ListedFile:
     num_readable: int
     offsets: np.ndarray
     stride: int
-    num_lost: int = 0
-    lost: str | None = None
+    num_unreadable: int = 0
+    damage: str | None = None
 
     @property
     def num_records(self) -> int:
         """All records, readable or lost."""
-        return self.num_readable + self.num_lost
+        return self.num_readable + self.num_unreadable
 
     def spans(self, first: int, count: int) -> tuple[Span, ...]:
         """Says how to read some of the records; `first` is a multiple of the stride."""
@@ -55,7 +55,7 @@ class ListedFile:
         if readable:
             spans.append(Span(int(self.offsets[first // self.stride]), first, readable))
         if count > readable:
-            spans.append(Span(0, first + readable, count - readable, self.lost))
+            spans.append(Span(0, first + readable, count - readable, self.damage))
         return tuple(spans)
 
 
@@ -71,7 +71,7 @@ class Listing:
       text: Where each image is a file of its own: the content of the one listed
         file, which names them. It is temporary until it is written to a folder.
       text_sha256: Of the text, without the times in it.
-      left_out: How many files are no images, by extension.
+      ignored: How many files are no images, by extension.
     """
 
     files: tuple[ListedFile, ...]
@@ -79,7 +79,7 @@ class Listing:
     groups: Mapping[str, tuple[int, int]]
     text: BinaryIO | None = None
     text_sha256: str = ""
-    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def num_records(self) -> int:

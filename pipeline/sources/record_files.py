@@ -68,9 +68,9 @@ def list_record_files(
     """
     files = [_list_file(path, count, stride, heartbeat) for path, count in expected]
     for file in files:
-        if file.lost is not None and damaged == "refuse":
+        if file.damage is not None and damaged == "refuse":
             raise DataError(
-                f"{file.path}: {file.lost}. Copy it anew, or set source.damaged to 'reject' "
+                f"{file.path}: {file.damage}. Copy it anew, or set source.damaged to 'reject' "
                 "to count what is lost."
             )
     if not any(file.num_readable for file in files):
@@ -102,14 +102,14 @@ def _list_file(
     readable = found.num_records if expected is None else min(found.num_records, expected)
     if damage is not None:
         # Without a count nobody knows how many more there were: at least one.
-        lost = 1 if expected is None else max(1, expected - readable)
+        unreadable = 1 if expected is None else max(1, expected - readable)
     elif expected is not None and found.num_records != expected:
-        lost = abs(expected - found.num_records)
+        unreadable = abs(expected - found.num_records)
         damage = (
             f"expected {expected:,} records as dataset_info.json says, got {found.num_records:,}"
         )
     else:
-        lost = 0
+        unreadable = 0
     return ListedFile(
         path=path,
         name=file_name(path),
@@ -118,6 +118,6 @@ def _list_file(
         num_readable=readable,
         offsets=found.offsets,
         stride=stride,
-        num_lost=lost,
-        lost=damage,
+        num_unreadable=unreadable,
+        damage=damage,
     )

@@ -38,11 +38,11 @@ class UnitBatches:
     """Collects the views of a unit in full batches and runs the encoder on them.
 
     Attributes:
-      lost: Of the images with a NaN or an infinite latent in any view, by number.
+      not_finite: Of the images with a NaN or an infinite latent in any view, by number.
     """
 
     def __init__(self, job: Job, encoder: BatchEncoder, timer: StageTimer, limiter: GilLimiter):
-        self.lost: dict[int, PendingView] = {}
+        self.not_finite: dict[int, PendingView] = {}
         self._writer = ExampleWriter(
             job.contract.vocab_size, job.features, job.config.output.tokens
         )
@@ -84,7 +84,7 @@ class UnitBatches:
         for views, tokens in self._encoded:
             values = self._writer.tokens_to_values(tokens)
             for pending, value in zip(views, values, strict=True):
-                if pending.record in self.lost:
+                if pending.record in self.not_finite:
                     continue
                 key = encode_key(pending.key)
                 data = self._writer.serialize(value, key, pending.view, pending.carried)
@@ -96,7 +96,9 @@ class UnitBatches:
     def token_counts(self) -> dict[int, int]:
         """Counts the tokens of all images that are not lost."""
         kept = [
-            tokens[[pending.record not in self.lost for pending in views]] if self.lost else tokens
+            tokens[[pending.record not in self.not_finite for pending in views]]
+            if self.not_finite
+            else tokens
             for views, tokens in self._encoded
         ]
         if not kept:
@@ -107,7 +109,7 @@ class UnitBatches:
     def _check(self, tokens: np.ndarray) -> None:
         """Notes the images without a token; one beyond the vocabulary is an error."""
         for row in np.flatnonzero((tokens < 0).any(axis=1)):
-            self.lost[self._pending[row].record] = self._pending[row]
+            self.not_finite[self._pending[row].record] = self._pending[row]
         vocab_size = self._encoder.contract.vocab_size
         if tokens.max() >= vocab_size:
             raise DataError(

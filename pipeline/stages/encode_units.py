@@ -30,7 +30,7 @@ from pipeline.stages.decode import Refusal, decode_record
 from pipeline.stages.gil_limiter import GilLimiter
 from pipeline.stages.shared_encoder import shared_encoder
 from pipeline.stages.stage_timer import StageTimer
-from pipeline.work.signals import NOT_BEGUN, count_rejects, describe_error, stop, stop_reason
+from pipeline.work.signals import NOT_STARTED, count_rejects, describe_error, stop, stop_reason
 from pipeline.work.unit_files import PlacedRecord, UnitStatus, commit_part, read_done
 
 # Read before they are decoded: enough that changing from one to the other costs nothing, and few
@@ -50,7 +50,7 @@ class UnitResult:
 def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
     """Does one unit and commits its part, unless that was done before."""
     if stop_reason(job):
-        return UnitResult(unit.name, error=NOT_BEGUN)
+        return UnitResult(unit.name, error=NOT_STARTED)
     try:
         if (done := read_done(job, unit.name)) is not None:
             count_rejects(job, unit.name, len(done.rejects))
@@ -154,7 +154,7 @@ def encode_unit(
         batches.flush()
         tally.reject(
             Reject(view.key, "encode", NOT_FINITE, view.group, number)
-            for number, view in batches.lost.items()
+            for number, view in batches.not_finite.items()
         )
         placed, written = batches.records()
         timer.lap("write")
@@ -211,9 +211,9 @@ class UnitTally:
     ) -> UnitStatus:
         """Returns the accounting of the unit, rejects in the order of the input."""
         self._rejects.sort(key=lambda reject: reject.record)
-        refused = 0
+        rejected_content = 0
         for reject in self._rejects:
-            refused += self._hashes[reject.record]
+            rejected_content += self._hashes[reject.record]
             self._content[reject.file] -= self._hashes[reject.record]
         return UnitStatus(
             source=unit.path,
@@ -222,7 +222,7 @@ class UnitTally:
             rejects=tuple(self._rejects),
             token_counts=token_counts,
             content={group: hex_of_hashes(total) for group, total in self._content.items()},
-            refused=hex_of_hashes(refused),
+            rejected_content=hex_of_hashes(rejected_content),
             etag=unit.etag,
             machine=machine_kind(),
             seconds=seconds,

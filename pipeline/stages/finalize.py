@@ -27,7 +27,7 @@ from pipeline.stages.merge_shards import ShardResult
 from pipeline.stages.stats import collect_stats, collect_timing
 from pipeline.work.accounting import Accounting
 from pipeline.work.job_file import read_job_file
-from pipeline.work.signals import NOT_BEGUN, describe_error, report_failure
+from pipeline.work.signals import NOT_STARTED, describe_error, report_failure
 from pipeline.work.unit_files import UnitStatus, read_status
 
 
@@ -69,7 +69,7 @@ def _check_units(errors: dict[str, str], job: Job) -> None:
             f"'fsq tokenize --only-rejects {job.output}': the tokens are kept."
         )
     if errors:
-        real = [message for message in errors.values() if message != NOT_BEGUN]
+        real = [message for message in errors.values() if message != NOT_STARTED]
         if not real:
             raise DataError(f"{job.output}: expected all units done, found some not begun.")
         rest = [f"{len(real) - 1} more units failed"] if len(real) > 1 else []
@@ -81,7 +81,7 @@ def _check_units(errors: dict[str, str], job: Job) -> None:
 def _finalize(shards: list[ShardResult], job: Job) -> None:
     errors = [shard.error for shard in shards if shard.error is not None]
     if errors:
-        raise DataError(next((e for e in errors if e != NOT_BEGUN), errors[0]))
+        raise DataError(next((e for e in errors if e != NOT_STARTED), errors[0]))
     accounts = Accounting()
     write_rejects(job, accounts.adding(read_statuses(job)))
     accounts.check(job)

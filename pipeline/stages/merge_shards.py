@@ -14,7 +14,7 @@ from fsq.dataset.formats.tfrecord import unframe
 from fsq.errors import DataError, FsqError
 from fsq.storage import filesystem
 from pipeline.job.job import Job
-from pipeline.work.signals import NOT_BEGUN, describe_error, stop, stop_reason
+from pipeline.work.signals import NOT_STARTED, describe_error, stop, stop_reason
 from pipeline.work.unit_files import SliceReader, read_status
 
 RECORDS_IN_MEMORY = 16_384
@@ -40,7 +40,7 @@ class ShardResult:
 def write_shard(index: int, job: Job) -> ShardResult:
     """Gathers, sorts and writes one shard: under another name, read back, then renamed."""
     if stop_reason(job):
-        return ShardResult(index, error=NOT_BEGUN)
+        return ShardResult(index, error=NOT_STARTED)
     try:
         return _write_shard(index, job)
     except (OSError, FsqError) as error:
@@ -72,8 +72,8 @@ def _write_shard(index: int, job: Job) -> ShardResult:
 def gather_shard(index: int, job: Job) -> Iterator[list[bytes]]:
     """Reads a shard's slice of every part.
 
-    The places are hashes, so that equal stretches of them hold about as many
-    records each: one stretch is in memory at a time, however long the shard.
+    The places are hashes, so that equal ranges of them hold about as many
+    records each: one range is in memory at a time, however long the shard.
 
     Yields:
       Framed records in their final order.
@@ -85,9 +85,9 @@ def gather_shard(index: int, job: Job) -> Iterator[list[bytes]]:
     names = job.unit_names()
     slices = [SliceReader(job.part(name), index, job.num_shards) for name in names]
     expected = job.num_records * len(job.views) / job.num_shards
-    stretches = math.ceil(expected / RECORDS_IN_MEMORY) or 1
-    for stretch in range(1, stretches + 1):
-        pieces = [piece.read_below(2**64 * stretch // stretches) for piece in slices]
+    num_ranges = math.ceil(expected / RECORDS_IN_MEMORY) or 1
+    for number in range(1, num_ranges + 1):
+        pieces = [piece.read_below(2**64 * number // num_ranges) for piece in slices]
         rows = np.concatenate([rows for rows, _ in pieces])
         frames = [frame for _, frames in pieces for frame in frames]
         order = np.lexsort((rows["low"], rows["high"]))

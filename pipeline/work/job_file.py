@@ -22,14 +22,14 @@ class JobFile(FrozenModel):
       attempt: How often rejects were tried again.
       num_units: Units of the job.
       units: They themselves, where they do not follow from the input.
-      suspects: Source files that had rejects, and so may have changed since.
+      files_with_rejects: Source files that had rejects, and so may have changed since.
     """
 
     fingerprint: Fingerprint
     attempt: Count = 0
     num_units: Count = 0
     units: tuple[Unit, ...] | None = None
-    suspects: tuple[str, ...] = ()
+    files_with_rejects: tuple[str, ...] = ()
 
 
 def read_job_file(output: str) -> JobFile | None:

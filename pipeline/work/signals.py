@@ -18,7 +18,7 @@ from pipeline.job.job import Job
 
 STOP_FILE = "stop.json"
 FAILURE_FILE = "failure.json"
-NOT_BEGUN = "not begun"
+NOT_STARTED = "not begun"
 
 _HINTS = {
     errno.ENOENT: "Something removed it while the job ran.",

@@ -54,7 +54,7 @@ class UnitStatus(FrozenModel):
         occur are left out.
       content: Sum of the hashes of the images written, by source file; see
         `hash_record`.
-      refused: The same of the rejects, all together.
+      rejected_content: The same of the rejects, all together.
       etag: Of the unit when it was read.
       machine: The kind of machine that did it.
       seconds: Time spent, by stage.
@@ -67,7 +67,7 @@ class UnitStatus(FrozenModel):
     rejects: tuple[Reject, ...]
     token_counts: dict[int, int]
     content: dict[str, str]
-    refused: str
+    rejected_content: str
     etag: str
     machine: str
     seconds: dict[str, float]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pipeline.job.config import TokenizeConfig
-from pipeline.planning.background_listing import listing_ahead
+from pipeline.planning.background_listing import list_in_background
 
 # In a process of its own: the one that tests has threads, and would list for itself.
 CODE = """
@@ -28,8 +28,8 @@ config = TokenizeConfig.model_validate(yaml.safe_load(Path(sys.argv[1]).read_tex
 asked = []
 ahead_list, ahead.list_source = list_source, lambda *a, **k: asked.append(1) or list_source(*a, **k)
 try:
-    with ahead.listing_ahead(config) as listing:
-        plan = make_plan(config, list_ahead=listing)
+    with ahead.list_in_background(config) as listing:
+        plan = make_plan(config, get_listing=listing)
 except FsqError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 other = make_plan(config)
@@ -97,7 +97,7 @@ def test_a_process_that_dies_costs_time_only(
         "pipeline.planning.background_listing._list_and_exit",
         lambda *_: os.kill(os.getpid(), signal.SIGKILL),
     )
-    with listing_ahead(config) as listing:
+    with list_in_background(config) as listing:
         found = listing()
     assert found.num_records > 0
     assert found.text is not None
@@ -120,7 +120,7 @@ def test_no_process_is_left_behind(
         return children[-1]
 
     monkeypatch.setattr(os, "fork", noted)
-    with pytest.raises(KeyError, match="before it was asked"), listing_ahead(config):
+    with pytest.raises(KeyError, match="before it was asked"), list_in_background(config):
         raise KeyError("before it was asked")
     with pytest.raises(ChildProcessError):
         os.waitpid(children[0], os.WNOHANG)

@@ -22,7 +22,7 @@ from fsq.tokenizer import Tokenizer
 from pipeline.job.config import TokenizeConfig
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import Summary, tokenize
-from pipeline.sources.directory_walk import CLOSED_FOLDER, LINK_OUT, LINK_TO_NOTHING, NO_FILE
+from pipeline.sources.directory_walk import BROKEN_LINK, LINK_OUTSIDE, NOT_A_FILE, UNREADABLE_FOLDER
 from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
@@ -416,19 +416,19 @@ def test_links_lead_nowhere_unasked_and_nothing_is_read_for_ever(
     source = {"kind": "image_folder", "directory": str(linked), "labels": False}
     source["follow_links"] = follow
     listing = ImageFolderConfig.model_validate(source).open().list()
-    assert listing.left_out == {".txt": 1, "no extension": 1}
+    assert listing.ignored == {".txt": 1, "no extension": 1}
     config = make_config(source, max_reject_fraction=1)
     summary = tokenize(config)
     check_accounts(config, summary)
     reasons = {r["key"]: r["reason"] for r in read_rejects(config.output.directory)}
     expected = {
-        "cats/nothing.png": LINK_TO_NOTHING,
-        "cats/itself.png": LINK_TO_NOTHING,
-        "cats/pipe.jpg": NO_FILE,
-        "cats/socket.jpg": NO_FILE,
+        "cats/nothing.png": BROKEN_LINK,
+        "cats/itself.png": BROKEN_LINK,
+        "cats/pipe.jpg": NOT_A_FILE,
+        "cats/socket.jpg": NOT_A_FILE,
     }
     if not follow:
-        expected |= {"birds/": LINK_OUT, "cats/out.png": LINK_OUT}
+        expected |= {"birds/": LINK_OUTSIDE, "cats/out.png": LINK_OUTSIDE}
     assert reasons == expected
     # in.png besides the four images; if links are followed also out.png and the two birds.
     assert summary.images_written == (8 if follow else 5)
@@ -453,7 +453,7 @@ def test_a_folder_that_cannot_be_read_is_a_reject(
     assert by_file["dogs"] == {
         "listed": 1,
         "written": 0,
-        "rejected": {f"read: {CLOSED_FOLDER}": 1},
+        "rejected": {f"read: {UNREADABLE_FOLDER}": 1},
     }
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.job.config import TokenizeConfig
 from pipeline.planning.plan import make_plan
-from pipeline.work.job_progress import _Watcher
+from pipeline.work.job_progress import _Poller
 from pipeline.work.unit_files import UnitStatus, commit_part
 
 
@@ -29,13 +29,13 @@ def test_a_status_that_cannot_be_read_counts_for_nothing(
         rejects=(),
         token_counts={},
         content={},
-        refused="",
+        rejected_content="",
         etag="",
         machine="",
         seconds={},
     )
     commit_part(job, "unit-000001", [], status)
     Path(job.part_status("unit-000000")).write_bytes(damage)
-    watcher = _Watcher(job, lambda done, note: None)
-    watcher._look()
-    assert (watcher.images, watcher.rejects) == (8, 0)
+    poller = _Poller(job, lambda done, note: None)
+    poller._poll()
+    assert (poller.images, poller.rejects) == (8, 0)
