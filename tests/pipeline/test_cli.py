@@ -255,7 +255,7 @@ def test_spoilt_records_fail_the_run_unless_tolerated(run: Run, checkout: Path, 
     [
         (["tokenize", "nowhere.yaml"], "nowhere.yaml: expected a config file, got: No such file"),
         (["tokenize", "bad.yaml"], "bad.yaml.outptu: unknown key (did you mean 'output'?)"),
-        (["tokenize", "no_tokenizer.yaml"], "expected a tokenizer in 'nowhere', found no tokeniz"),
+        (["tokenize", "no_tokenizer.yaml"], "expected a tokenizer in 'nowhere', found no readable"),
         (["tokenize", "no_source.yaml"], "source.directory: expected images"),
         (["tokenize", "good.yaml", "--limit", "0"], "Invalid value for '--limit'"),
         (["tokenize", "good.yaml", "--fast"], "No such option"),

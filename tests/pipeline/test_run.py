@@ -207,7 +207,7 @@ def test_another_job_in_the_same_directory_is_refused_until_it_is_overwritten(
     before = contents(config.output.directory)
     with pytest.raises(RequestError) as error:
         tokenize(make_config(**changes))
-    assert "expected a dataset of this job, found a dataset of another: " in str(error.value)
+    assert "expected a dataset of this job, found a dataset of another job: " in str(error.value)
     assert message in str(error.value)
     assert contents(config.output.directory) == before
     tokenize(make_config(**changes), overwrite=True)
@@ -225,7 +225,7 @@ def test_another_input_or_limit_is_refused(make_config: MakeConfig, image_folder
         tokenize(config, limit=10)
     assert tokenize(config, limit=1_000_000).units_resumed > 0  # no limit at all
     (copied / "cats" / "new.png").write_bytes((copied / "cats" / "001.png").read_bytes())
-    message = r"found a dataset of another: input files cats records was 50, is 51\."
+    message = r"found a dataset of another job: input files cats records was 50, is 51\."
     with pytest.raises(RequestError, match=message):
         tokenize(config)
 
@@ -235,11 +235,9 @@ def test_files_of_somebody_else_are_neither_mixed_with_nor_removed(make_config: 
     directory = Path(config.output.directory)
     directory.mkdir()
     (directory / "thesis.txt").write_text("precious")
-    with pytest.raises(RequestError, match=r"expected no files but this job's, found 'thesis.txt'"):
+    with pytest.raises(RequestError, match=r"expected only files of this job, found 'thesis.txt'"):
         tokenize(config)
-    with pytest.raises(
-        RequestError, match=r"nothing but a dataset of ours to overwrite, found 'th"
-    ):
+    with pytest.raises(RequestError, match=r"only files of fsq to overwrite, found 'thesis.txt'"):
         tokenize(config, overwrite=True)
     assert [path.name for path in directory.iterdir()] == ["thesis.txt"]
 
@@ -366,7 +364,7 @@ def test_a_damaged_job_and_files_that_came_in_between_are_refused(
     job = interrupt(config, monkeypatch)
     stranger = Path(job.output, "hello.txt")
     stranger.touch()
-    with pytest.raises(RequestError, match=r"no files but this job's, found 'hello\.txt'"):
+    with pytest.raises(RequestError, match=r"only files of this job, found 'hello\.txt'"):
         tokenize(config)
     stranger.unlink()
     for content in ("", "[]", "{}"):

@@ -52,7 +52,7 @@ def changed(base: dict, path: str, value: object) -> dict:
         ("output.name", "my-set", "output.name: expected text like"),
         ("output.directory", "/", "output.directory: expected a directory below the root, got '/'"),
         ("output.directory", "a\0b", "output.directory: expected text like"),
-        ("output.split", "all", "output.split: expected another name, 'all' means every split"),
+        ("output.split", "all", "output.split: expected a name other than 'all', which"),
         ("output.num_shards", 0, "output.num_shards: expected greater than or equal to 1, got 0."),
         ("output.num_shards", "many", "output.num_shards: expected a valid integer"),
         (

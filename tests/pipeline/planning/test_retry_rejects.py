@@ -181,11 +181,11 @@ def test_a_unit_of_rejects_alone_can_be_cured(
         (photos / name).write_bytes(b"")
     strict = make_config(max_reject_fraction=0.0)
     one_worker = ["--runner=FnApiRunner", "--direct_num_workers=1"]
-    with pytest.raises(DataError, match="Those are in"):
+    with pytest.raises(DataError, match="These are listed in"):
         tokenize(strict, beam_options=one_worker)
     directory = strict.output.directory
     for _ in range(2):  # nothing is cured; all that is known stays known
-        with pytest.raises(DataError, match="All are in"):
+        with pytest.raises(DataError, match="All are listed in"):
             retry_rejects(directory, beam_options=one_worker)
         lines = Path(directory, "rejects.jsonl").read_text().splitlines()
         assert sorted(json.loads(line)["key"] for line in lines) == sorted(whole)
@@ -245,7 +245,7 @@ def test_an_image_that_was_written_before_may_not_change(make_config: MakeConfig
     mend(photos, whole)
     other = photos / "cats" / "003.png"
     shutil.copyfile(photos / "cats" / "009.png", other)
-    with pytest.raises(RequestError, match="expected the images of cats that were written before"):
+    with pytest.raises(RequestError, match="rejected images only, found others in cats"):
         retry_rejects(config.output.directory)
     assert list(verify_dataset(config.output.directory)) == []
     assert all_bytes(config.output.directory) == before
@@ -261,7 +261,7 @@ def test_an_unfinished_job_notices_an_image_written_anew(make_config: MakeConfig
     data[-20] ^= 1
     path.write_bytes(data)
     os.utime(path, ns=(1, 1))
-    with pytest.raises(RequestError, match="that were written before as they were, found others"):
+    with pytest.raises(RequestError, match="rejected images only, found others in"):
         retry_rejects(strict.output.directory)
 
 
