@@ -317,7 +317,7 @@ def test_too_many_rejects_stop_a_job_early(
     assert 2 <= len(begun) <= 2 + workers
     assert "expected at most 0.02 of 400 images rejected, got " in str(error.value)
     assert re.search(
-        r"got (\d+) among the first \1, and left the rest: \w+/\d+\.png: decode: expected one of",
+        r"got (\d+) among the first \1, then stopped: \w+/\d+\.png: decode: expected one of",
         str(error.value),
     )
 
@@ -380,7 +380,7 @@ def test_a_token_beyond_the_vocabulary_ends_the_job_before_anything_is_written(
     write_folder(tmp_path / "images", small_images, 20)
     source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
     config = make_config(source, max_reject_fraction=1)
-    with pytest.raises(DataError, match=r"expected tokens below 60 in the batch .*, got 60\. The"):
+    with pytest.raises(DataError, match=r"expected tokens below 60 in the batch .*, got 60\. Set"):
         tokenize(config)
     output = Path(config.output.directory)
     assert [p for p in output.rglob("*") if p.suffix == ".part" or ".tfrecord-" in p.name] == []
@@ -489,7 +489,7 @@ def test_images_that_are_damaged_or_gone_are_rejects_with_their_reason(
             "expected a file that can be read, got: No such file or directory",
         ),
         "dogs/002.png": ("read", "expected a file that can be read, got: Is a directory"),
-        "dogs/004.png": ("read", f"expected {size:,} bytes as listed, got 5: it changed"),
+        "dogs/004.png": ("read", f"expected {size:,} bytes as listed, got 5: file changed"),
     }
 
 
