@@ -1,4 +1,4 @@
-"""Tokenizing one unit: read, decode, views, batches, encode, tokens, part."""
+"""Encoding a unit: reads, decodes, crops and encodes its images, commits the part."""
 
 import dataclasses
 import itertools
@@ -33,22 +33,22 @@ from pipeline.stages.stage_timer import StageTimer
 from pipeline.work.signals import NOT_STARTED, count_rejects, describe_error, stop, stop_reason
 from pipeline.work.unit_files import PlacedRecord, UnitStatus, commit_part, read_done
 
-# Read before they are decoded: enough that changing from one to the other costs nothing, and few
-# enough that the files of large photographs fit into memory.
+# Records read before they are decoded: enough to make switching between the two cheap, few enough
+# for the files of large photographs to fit in memory.
 RECORDS_PER_READ = 16
 NOT_FINITE = "expected finite latents, got NaN or infinity"
 
 
 @dataclasses.dataclass(frozen=True)
 class UnitResult:
-    """Says that a unit is done, or why it could not be."""
+    """The outcome of a unit; `error` says why it failed."""
 
     unit_name: str
     error: str | None = None
 
 
 def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
-    """Does one unit and commits its part, unless that was done before."""
+    """Tokenizes one unit and commits its part, unless it is committed already."""
     if stop_reason(job):
         return UnitResult(unit.name, error=NOT_STARTED)
     try:
@@ -57,8 +57,8 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
             return UnitResult(unit.name)
         if not unit.spans:
             raise DataError(
-                f"{job.part(unit.name)}: expected the records that were kept, got a damaged part. "
-                "They cannot be made again by themselves; run with --overwrite."
+                f"{job.part(unit.name)}: expected the records of an earlier run, got a damaged "
+                "part. Run again with --overwrite."
             )
         records, status = read_and_encode(unit, job, shared_encoder(job))
     except (OSError, FsqError) as error:
@@ -67,7 +67,7 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
         with GilLimiter():
             commit_part(job, unit.name, records, status)
     except OSError as error:
-        # Where one part cannot be written, no other can.
+        # If one part cannot be written, no other can.
         message = describe_error(error, job.output)
         stop(job, message)
         return UnitResult(unit.name, error=message)
@@ -78,10 +78,10 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
 def read_and_encode(
     unit: Unit, job: Job, encoder: BatchEncoder
 ) -> tuple[list[PlacedRecord], UnitStatus]:
-    """Does `encode_unit`, and again if a read stalls; an image that never comes is a reject.
+    """Runs `encode_unit`, again if a read stalls; an image that stalls every time is rejected.
 
     Raises:
-      OSError, DataError: The unit's file cannot be read, or too much of it stalls.
+      OSError, DataError: The unit's file cannot be read, or too many reads stall.
     """
     numbers = list(record_numbers(unit))
     timed_out: Mapping[int, str] = {}
@@ -89,7 +89,7 @@ def read_and_encode(
 
     def work(heartbeat: Heartbeat) -> tuple[list[PlacedRecord], UnitStatus]:
         limiter = GilLimiter()
-        # A thread that hangs must not hold the others up.
+        # A thread that hangs must not block the others.
         heartbeat.on_cancel = limiter.release
         return encode_unit(
             unit, job, encoder, heartbeat=heartbeat, limiter=limiter, timed_out=timed_out
@@ -124,15 +124,15 @@ def encode_unit(
     """Reads, decodes and encodes one unit.
 
     Args:
-      unit: What to read.
-      job: How.
-      encoder: The job's.
-      heartbeat: Told of every read.
-      limiter: Held while the interpreter is busy.
+      unit: The unit.
+      job: The job.
+      encoder: The job's encoder.
+      heartbeat: Notified of every read.
+      limiter: Held during work that needs the GIL.
       timed_out: Records whose read stalled in every try, by number, with the reason.
 
     Returns:
-      The token records, and the unit's accounting.
+      The token records and the unit's status.
 
     Raises:
       OSError, DataError: The unit's file cannot be read.
@@ -169,7 +169,7 @@ def _decode(
     batches: UnitBatches,
     tally: "UnitTally",
 ) -> None:
-    """Adds the views of an image to the batches, or rejects it."""
+    """Decodes an image: adds its views to the batches, or rejects it."""
     decoded = decode_record(record, job.contract.image, job.config.views, job.config.decode)
     if isinstance(decoded, Refusal):
         tally.reject([Reject(record.key, decoded.stage, decoded.reason, group, number)])
@@ -179,7 +179,7 @@ def _decode(
 
 
 class UnitTally:
-    """What is listed and what is rejected of a unit, by source file."""
+    """Counts the listed and rejected images of a unit, by source file."""
 
     def __init__(self) -> None:
         self._listed: Counter[str] = Counter()
@@ -189,7 +189,7 @@ class UnitTally:
 
     @property
     def num_listed(self) -> int:
-        """Records listed by now."""
+        """Number of records listed so far."""
         return len(self._hashes)
 
     def list(self, number: int, record: ImageRecord | BadRecord, group: str) -> None:
@@ -199,7 +199,7 @@ class UnitTally:
         self._content[group] += self._hashes[number]
 
     def reject(self, rejects: Iterable[Reject]) -> None:
-        """Notes records that were refused."""
+        """Adds rejected records."""
         self._rejects += rejects
 
     def status(
@@ -209,7 +209,7 @@ class UnitTally:
         token_counts: dict[int, int],
         seconds: dict[str, float],
     ) -> UnitStatus:
-        """Returns the accounting of the unit, rejects in the order of the input."""
+        """Returns the status of the unit, with rejects in the order of the input."""
         self._rejects.sort(key=lambda reject: reject.record)
         rejected_content = 0
         for reject in self._rejects:

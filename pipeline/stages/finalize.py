@@ -1,4 +1,4 @@
-"""Finalizing: the accounts are checked before the shards are written, and at the end again."""
+"""Finalizing: checks the accounting before and after the shards are written; adds the manifest."""
 
 import dataclasses
 import json
@@ -32,9 +32,9 @@ from pipeline.work.unit_files import UnitStatus, read_status
 
 
 def check_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
-    """Balances the accounts of all units; yields the shards to write if they are good.
+    """Checks the accounting of all units; yields the indices of the shards to write.
 
-    Otherwise it leaves the reason in the work folder and yields nothing.
+    On an error it writes the reason to the work folder and yields nothing.
     """
     errors = dict(sorted((r.unit_name, r.error) for r in results if r.error is not None))
     try:
@@ -46,7 +46,7 @@ def check_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
 
 
 def finalize_dataset(results: Iterable[ShardResult], job: Job) -> None:
-    """Writes all that stands beside the shards, the manifest last, and clears the work folder."""
+    """Writes all files beside the shards, the manifest last, and removes the work folder."""
     shards = sorted(results, key=lambda shard: shard.index)
     try:
         _finalize(shards, job)
@@ -56,24 +56,27 @@ def finalize_dataset(results: Iterable[ShardResult], job: Job) -> None:
 
 def _check_units(errors: dict[str, str], job: Job) -> None:
     accounts = Accounting()
-    write_rejects(job, accounts.adding(read_statuses(job, but=errors)))
+    write_rejects(job, accounts.adding(read_statuses(job, skip=errors)))
     if (rejected := accounts.num_rejected) > job.max_rejects:
         left = job.num_records - accounts.num_listed
-        early = f" among the first {accounts.num_listed:,}, and left the rest" if left else ""
+        early = f" among the first {accounts.num_listed:,}, then stopped" if left else ""
         raise DataError(
             f"{job.output}: expected at most {job.config.max_reject_fraction:.4g} of "
             f"{job.num_records:,} images rejected, got {rejected:,}{early}: "
-            f"{'; '.join(accounts.first_rejects)}. {'Those' if left else 'All'} are in "
+            f"{'; '.join(accounts.first_rejects)}. {'These' if left else 'All'} are listed in "
             f"{filesystem.join(job.output, REJECTS_FILE)}. Raise max_reject_fraction and run "
-            "again, or mend these images and run "
-            f"'fsq tokenize --only-rejects {job.output}': the tokens are kept."
+            "again, or repair these images and run "
+            f"'fsq tokenize --only-rejects {job.output}'; finished units are reused."
         )
     if errors:
         real = [message for message in errors.values() if message != NOT_STARTED]
         if not real:
-            raise DataError(f"{job.output}: expected all units done, found some not begun.")
+            raise DataError(
+                f"{job.output}: expected all units done, found some not started. "
+                "Run the same command again."
+            )
         rest = [f"{len(real) - 1} more units failed"] if len(real) > 1 else []
-        rest += [f"{len(errors) - len(real)} not begun"] if len(errors) > len(real) else []
+        rest += [f"{len(errors) - len(real)} not started"] if len(errors) > len(real) else []
         raise DataError(f"{real[0]} ({', '.join(rest)})" if rest else real[0])
     accounts.check(job)
 
@@ -87,7 +90,10 @@ def _finalize(shards: list[ShardResult], job: Job) -> None:
     accounts.check(job)
     written = accounts.written.total()
     if (found := sum(shard.records for shard in shards)) != written:
-        raise DataError(f"{job.output}: expected {written:,} records in the shards, got {found:,}.")
+        raise DataError(
+            f"{job.output}: expected {written:,} records in the shards, got {found:,}. "
+            "Run the same command again."
+        )
     for name in (CONTRACT_FILE, WEIGHTS_FILE, CONFIG_FILE):
         filesystem.write(
             filesystem.join(job.output, name), filesystem.read(filesystem.join(job.work, name))
@@ -112,27 +118,27 @@ def _finalize(shards: list[ShardResult], job: Job) -> None:
     filesystem.remove(job.work)
 
 
-def read_statuses(job: Job, *, but: Iterable[str] = ()) -> Iterator[UnitStatus]:
-    """Reads what became of every unit, in their order, but for those named.
+def read_statuses(job: Job, *, skip: Iterable[str] = ()) -> Iterator[UnitStatus]:
+    """Yields the status of every unit in order, except the units to skip.
 
     Raises:
-      DataError: A unit has no status, though the job came this far.
+      DataError: A unit has no status.
     """
-    left_out = set(but)
+    skipped = set(skip)
     for name in job.unit_names():
-        if name in left_out:
+        if name in skipped:
             continue
         status = read_status(job, name)
         if status is None:
             raise DataError(
-                f"{job.part_status(name)}: expected a finished unit, found none. "
-                "Something removed it; run the same command again."
+                f"{job.part_status(name)}: expected the status of a finished unit, found none. "
+                "Run the same command again."
             )
         yield status
 
 
 def write_rejects(job: Job, statuses: Iterable[UnitStatus]) -> None:
-    """Writes every reject as a line of JSON, in the order of the input."""
+    """Writes rejects.jsonl, a line of JSON per reject, in the order of the input."""
     with filesystem.open_write(filesystem.join(job.output, REJECTS_FILE)) as file:
         for status in statuses:
             for reject in status.rejects:
@@ -143,8 +149,8 @@ def _manifest(job: Job, accounts: Accounting, shards: list[ShardResult]) -> Mani
     shard_names = {
         job.shard_name(shard.index, name) for shard in shards for name in job.config.output.formats
     }
-    # All that stands there, so that what tensorflow-datasets writes besides is covered too.
-    # Times differ from run to run, so their file is the only one that is not.
+    # All files present, so that those written by tensorflow-datasets are covered too; only
+    # timing.json is not, because it differs from run to run.
     files = [
         entry.name
         for entry in filesystem.list_files(job.output)
@@ -172,7 +178,7 @@ def _manifest(job: Job, accounts: Accounting, shards: list[ShardResult]) -> Mani
 
 
 def shard_entry(job: Job, shard: ShardResult) -> ShardEntry:
-    """Says what the manifest says of a shard."""
+    """Returns the manifest entry of a shard."""
     entries = {
         name: FileEntry(
             file=job.shard_name(shard.index, name), **dataclasses.asdict(shard.files[name])

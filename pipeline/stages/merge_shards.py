@@ -1,4 +1,4 @@
-"""Shards: one output file each, gathered from a slice of every part."""
+"""Merging: writes each shard from its slice of every part, in shuffled order."""
 
 import contextlib
 import dataclasses
@@ -22,13 +22,13 @@ RECORDS_IN_MEMORY = 16_384
 
 @dataclasses.dataclass(frozen=True)
 class ShardResult:
-    """What a finished shard holds, or why it could not be written.
+    """The outcome of a shard.
 
     Attributes:
-      index: Its number.
-      records: How many records it holds.
+      index: Index of the shard.
+      records: Number of records.
       files: Its files by format; all hold the same records.
-      error: None if all went well.
+      error: Why it could not be written; None if it was.
     """
 
     index: int
@@ -38,7 +38,7 @@ class ShardResult:
 
 
 def write_shard(index: int, job: Job) -> ShardResult:
-    """Gathers, sorts and writes one shard: under another name, read back, then renamed."""
+    """Merges one shard, writes it under a temporary name, reads it back and renames it."""
     if stop_reason(job):
         return ShardResult(index, error=NOT_STARTED)
     try:
@@ -70,13 +70,13 @@ def _write_shard(index: int, job: Job) -> ShardResult:
 
 
 def gather_shard(index: int, job: Job) -> Iterator[list[bytes]]:
-    """Reads a shard's slice of every part.
+    """Merges a shard's slices of all parts.
 
-    The places are hashes, so that equal ranges of them hold about as many
-    records each: one range is in memory at a time, however long the shard.
+    Places are hashes, so equal ranges of them hold about equally many records: one
+    range is in memory at a time, whatever the size of the shard.
 
     Yields:
-      Framed records in their final order.
+      Framed records of one range, in their final order.
 
     Raises:
       OSError: A part cannot be read.

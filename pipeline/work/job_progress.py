@@ -1,4 +1,4 @@
-"""Watches a running job by the parts it commits, so that it works alike on every engine."""
+"""Job progress: counts the parts that a job commits, so it works with any Beam runner."""
 
 import contextlib
 import threading
@@ -15,7 +15,7 @@ POLL_SECONDS = 0.5
 
 @contextlib.contextmanager
 def show_progress(job: Job) -> Iterator[None]:
-    """Shows images done of total, images/s, rejects and time left, while the job runs inside."""
+    """Shows images done of total, images/s, rejects and time left while the block runs."""
     stop = threading.Event()
     with progress_bar("tokenize", job.num_records) as update:
         poller = _Poller(job, update)
@@ -23,7 +23,7 @@ def show_progress(job: Job) -> Iterator[None]:
         thread.start()
         try:
             yield
-            # The parts are gone by now, the last of them perhaps unseen.
+            # The parts are removed by now, the last ones perhaps uncounted.
             poller.images = job.num_records
         finally:
             stop.set()
@@ -39,7 +39,7 @@ class _Poller:
 
     def run(self, stop: threading.Event) -> None:
         self._poll()
-        # Parts of an earlier run are no measure of this one's speed.
+        # Parts of an earlier run do not count for the speed of this one.
         began, before = time.monotonic(), self.images
         while not stop.wait(POLL_SECONDS):
             self._poll()
@@ -50,7 +50,7 @@ class _Poller:
         for entry in filesystem.list_files(self.job.parts):
             if entry.name in self._seen or not entry.name.endswith(".json"):
                 continue
-            # None if the work folder was cleared, as it is when the job is done.
+            # None if the work folder was removed because the job is done.
             status = read_status(self.job, entry.name.removesuffix(".json"))
             if status is None:
                 continue

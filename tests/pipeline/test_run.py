@@ -369,7 +369,9 @@ def test_a_damaged_job_and_files_that_came_in_between_are_refused(
     stranger.unlink()
     for content in ("", "[]", "{}"):
         Path(job.work, "job.json").write_text(content)
-        with pytest.raises(RequestError, match=r"job\.json: expected the description of a job"):
+        with pytest.raises(
+            RequestError, match=r"job\.json: expected a job file, got something else"
+        ):
             tokenize(config)
 
 
@@ -415,17 +417,17 @@ def test_a_bad_image_fails_the_run_after_its_accounting_and_the_tokens_are_kept(
         tokenize(config)
     assert re.fullmatch(
         re.escape(f"{directory}: expected at most 0.01 of 100 images rejected, got 2")
-        + "( among the first [0-9]+, and left the rest)?: "
+        + "( among the first [0-9]+, then stopped)?: "
         + re.escape(
             "cats/001.png: decode: expected an image, got 0 bytes; "
             "dogs/050.png: decode: expected one of PNG, JPEG, WEBP, BMP, GIF, TIFF, got other "
             "bytes. "
         )
-        + "(All|Those)"
+        + "(All|These)"
         + re.escape(
-            f" are in {directory}/rejects.jsonl. Raise max_reject_fraction and run again, or "
-            f"mend these images and run 'fsq tokenize --only-rejects {directory}': the tokens are "
-            "kept."
+            f" are listed in {directory}/rejects.jsonl. Raise max_reject_fraction and run again, "
+            f"or repair these images and run 'fsq tokenize --only-rejects {directory}'; finished "
+            "units are reused."
         ),
         str(error.value),
     )
