@@ -323,12 +323,12 @@ def test_verify_finds_what_is_damaged_in_an_unfinished_job(
     done = 12 if FOUND[damage] is None else 11
     assert last == (
         f"{directory}: expected a finished dataset, found a job with {done} of 13 units done. "
-        "Run the same 'fsq tokenize' again."
+        "Run the same 'fsq tokenize' command again."
     )
     assert len(problems) == 12 - done
     if problems:
         assert re.search(FOUND[damage], problems[0])
-        assert problems[0].endswith("The unit is encoded anew when the job goes on.")
+        assert problems[0].endswith("The unit is encoded again when the job is resumed.")
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())

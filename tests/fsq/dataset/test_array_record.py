@@ -292,7 +292,7 @@ def forge(directory: Path) -> None:
         (flip_a_bit, f"{TWIN}: expected sha256 "),
         (remove, f"{TWIN}: expected a file, found none."),
         (add, "pets-train.array_record-00003-of-00003: expected no such file in the dataset."),
-        (swap_two_records, f"{TWIN}: record 0: expected that of pets-train.tfrecord-00001-of-"),
+        (swap_two_records, f"{TWIN}: record 0: expected the same as in pets-train.tfrecord-00001"),
         (drop_the_last, "got none. The dataset is damaged; tokenize it again."),
     ],
 )
