@@ -143,7 +143,7 @@ def test_the_same_job_gives_the_same_bytes_whatever_the_workers(make_config: Mak
     assert runs[2] == runs[0]
 
 
-def test_a_run_that_failed_goes_on_and_ends_in_the_same_bytes(
+def test_a_run_that_failed_is_resumed_and_ends_in_the_same_bytes(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
     undisturbed = make_config("undisturbed")
@@ -230,7 +230,7 @@ def test_another_input_or_limit_is_refused(make_config: MakeConfig, image_folder
         tokenize(config)
 
 
-def test_files_of_somebody_else_are_neither_mixed_with_nor_removed(make_config: MakeConfig):
+def test_foreign_files_are_neither_mixed_with_nor_removed(make_config: MakeConfig):
     config = make_config()
     directory = Path(config.output.directory)
     directory.mkdir()
@@ -242,7 +242,7 @@ def test_files_of_somebody_else_are_neither_mixed_with_nor_removed(make_config: 
     assert [path.name for path in directory.iterdir()] == ["thesis.txt"]
 
 
-def test_a_strange_manifest_does_not_make_a_directory_ours(make_config: MakeConfig):
+def test_a_foreign_manifest_does_not_make_a_directory_ours(make_config: MakeConfig):
     config = make_config()
     directory = Path(config.output.directory)
     directory.mkdir()
@@ -344,7 +344,7 @@ def test_what_an_interruption_may_leave_damaged_is_done_again(
     assert list(verify_dataset(config.output.directory)) == []
 
 
-def test_parts_without_their_job_are_not_taken_over(
+def test_parts_without_a_job_file_are_not_reused(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
     config = make_config()
@@ -362,11 +362,11 @@ def test_a_damaged_job_and_files_that_came_in_between_are_refused(
 ):
     config = make_config()
     job = interrupt(config, monkeypatch)
-    stranger = Path(job.output, "hello.txt")
-    stranger.touch()
+    foreign = Path(job.output, "hello.txt")
+    foreign.touch()
     with pytest.raises(RequestError, match=r"only files of this job, found 'hello\.txt'"):
         tokenize(config)
-    stranger.unlink()
+    foreign.unlink()
     for content in ("", "[]", "{}"):
         Path(job.work, "job.json").write_text(content)
         with pytest.raises(
@@ -398,18 +398,18 @@ def test_weights_that_do_not_fit_are_refused_before_the_job_begins(
 
 
 @pytest.fixture
-def spoilt_folder(image_folder: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "spoilt"
+def corrupted_folder(image_folder: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "corrupted"
     shutil.copytree(image_folder, folder)
     (folder / "cats" / "001.png").write_bytes(b"")
     (folder / "dogs" / "050.png").write_bytes(b"<html>not found</html>")
     return folder
 
 
-def test_a_bad_image_fails_the_run_after_its_accounting_and_the_tokens_are_kept(
-    make_config: MakeConfig, spoilt_folder: Path
+def test_a_bad_image_fails_the_run_after_its_accounting_and_finished_units_are_reused(
+    make_config: MakeConfig, corrupted_folder: Path
 ):
-    source = {"kind": "image_folder", "directory": str(spoilt_folder)}
+    source = {"kind": "image_folder", "directory": str(corrupted_folder)}
     config = make_config(source=source)
     directory = Path(config.output.directory)
     config = make_config(source=source, max_reject_fraction=0.01)
@@ -448,28 +448,28 @@ def test_a_bad_image_fails_the_run_after_its_accounting_and_the_tokens_are_kept(
     }
 
 
-def test_rejects_change_no_other_token(make_config: MakeConfig, spoilt_folder: Path):
-    whole, spoilt = (
+def test_rejects_change_no_other_token(make_config: MakeConfig, corrupted_folder: Path):
+    whole, corrupted = (
         make_config("whole"),
         make_config(
-            "spoilt_out",
-            source={"kind": "image_folder", "directory": str(spoilt_folder)},
+            "corrupted_out",
+            source={"kind": "image_folder", "directory": str(corrupted_folder)},
             max_reject_fraction=0.02,
         ),
     )
     tokenize(whole)
-    tokenize(spoilt)
-    lost = {b"cats/001.png", b"dogs/050.png"}
-    kept = [
+    tokenize(corrupted)
+    rejected = {b"cats/001.png", b"dogs/050.png"}
+    expected = [
         example.SerializeToString(deterministic=True)
         for example in read_examples(whole.output.directory)
-        if example.features.feature["key"].bytes_list.value[0] not in lost
+        if example.features.feature["key"].bytes_list.value[0] not in rejected
     ]
     found = [
         example.SerializeToString(deterministic=True)
-        for example in read_examples(spoilt.output.directory)
+        for example in read_examples(corrupted.output.directory)
     ]
-    assert found == kept
+    assert found == expected
 
 
 def test_a_nan_latent_rejects_the_image_with_all_its_views(
@@ -577,11 +577,11 @@ def test_the_shuffle_is_a_fixed_hash_of_key_and_view():
     assert place_of(b"cats/001.png", "center_flipped") != place_of(b"cats/001.png", "center")
 
 
-def take_all(path: Path, shard: int, num_shards: int, stretches: int = 1):
+def take_all(path: Path, shard: int, num_shards: int, num_ranges: int = 1):
     reader = SliceReader(str(path), shard, num_shards)
     rows, frames = [], []
-    for stretch in range(1, stretches + 1):
-        more_rows, more_frames = reader.read_below(2**64 * stretch // stretches)
+    for number in range(1, num_ranges + 1):
+        more_rows, more_frames = reader.read_below(2**64 * number // num_ranges)
         rows.append(more_rows)
         frames += more_frames
     reader.check()
@@ -593,8 +593,8 @@ def placed(number: int, data: bytes) -> PlacedRecord:
 
 
 @pytest.mark.parametrize("num_shards", [1, 2, 7])
-@pytest.mark.parametrize("stretches", [1, 3, 40])
-def test_the_slices_of_a_part_are_the_part(tmp_path: Path, num_shards: int, stretches: int):
+@pytest.mark.parametrize("num_ranges", [1, 3, 40])
+def test_the_slices_of_a_part_are_the_part(tmp_path: Path, num_shards: int, num_ranges: int):
     records = [placed(n, b"record %d" % n * (n % 5)) for n in range(1000)]
     path = tmp_path / "unit.part"
     path.write_bytes(pack_part(records, num_shards))
@@ -603,7 +603,7 @@ def test_the_slices_of_a_part_are_the_part(tmp_path: Path, num_shards: int, stre
     )
     found = []
     for shard in range(num_shards):
-        rows, frames = take_all(path, shard, num_shards, stretches)
+        rows, frames = take_all(path, shard, num_shards, num_ranges)
         places = [Place(*row) for row in rows[["high", "low"]].tolist()]
         assert places == sorted(places)
         assert all(place.shard(num_shards) == shard for place in places)

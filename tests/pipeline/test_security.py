@@ -1,4 +1,4 @@
-"""Nothing of a stranger's is run, followed or believed, and nothing is written elsewhere."""
+"""Untrusted files: nothing in them is run, followed or believed; only the output is written."""
 
 import ast
 import importlib.metadata
@@ -184,10 +184,10 @@ def test_weights_that_do_not_name_their_contract_load(tokenizer: Path, root: Pat
     del header["__metadata__"]
     put_weights(tokenizer, join_weights(json.dumps(header).encode(), body))
     old = Tokenizer.load(tokenizer)
-    # Saved anew, they do.
-    old.save(tmp_path / "anew")
-    assert "__metadata__" in split_weights(tmp_path / "anew")[0]
-    Tokenizer.load(tmp_path / "anew")
+    # Saved again, they do.
+    old.save(tmp_path / "again")
+    assert "__metadata__" in split_weights(tmp_path / "again")[0]
+    Tokenizer.load(tmp_path / "again")
     Tokenizer.load(root / "tokenizers" / "fashion_mnist")
 
 
@@ -265,7 +265,7 @@ KEYS = [b"../../../etc/passwd", b"/etc/passwd", b"..", b"a\0b", b"", b"\xff\n\x1
 
 @pytest.fixture
 def job(tmp_path: Path, tokenizer_directory: Path, small_images: list[bytes]) -> dict[str, Any]:
-    """A job over records with keys that would lead elsewhere if anybody followed them."""
+    """A job over records whose keys would lead elsewhere as paths."""
     (tmp_path / "input").mkdir()
     write_records(tmp_path / "input" / "one.tfrecord", small_images[: len(KEYS)], KEYS)
     return {
@@ -384,7 +384,7 @@ def hold_no_fields(manifest: dict[str, Any]) -> None:
         (hold_no_fields, "fingerprint.sha256: expected a value, got none."),
     ],
 )
-def test_a_strangers_manifest_is_not_followed(
+def test_a_forged_manifest_is_not_followed(
     job: dict[str, Any], forge: Callable[[dict[str, Any]], None], message: str
 ):
     config = TokenizeConfig.model_validate(job)
@@ -409,7 +409,7 @@ def test_a_strangers_manifest_is_not_followed(
 
 
 @pytest.mark.parametrize("name", ["stats.json", "config.yaml"])
-def test_another_file_than_the_manifest_speaks_of_is_not_read(job: dict[str, Any], name: str):
+def test_a_file_that_differs_from_the_manifest_is_not_read(job: dict[str, Any], name: str):
     tokenize(TokenizeConfig.model_validate(job))
     directory = job["output"]["directory"]
     Path(directory, name).write_text("{}")

@@ -1,4 +1,4 @@
-"""Listing in another process is listing."""
+"""Background listing gives what listing in this process gives."""
 
 import os
 import shutil
@@ -20,15 +20,15 @@ import sys
 from pathlib import Path
 import yaml
 from fsq.errors import FsqError
-from pipeline.planning import background_listing as ahead
+from pipeline.planning import background_listing as background
 from pipeline.job.config import TokenizeConfig
 from pipeline.planning.plan import list_source, make_plan
 
 config = TokenizeConfig.model_validate(yaml.safe_load(Path(sys.argv[1]).read_text()))
 asked = []
-ahead_list, ahead.list_source = list_source, lambda *a, **k: asked.append(1) or list_source(*a, **k)
+background.list_source = lambda *a, **k: asked.append(1) or list_source(*a, **k)
 try:
-    with ahead.list_in_background(config) as listing:
+    with background.list_in_background(config) as listing:
         plan = make_plan(config, get_listing=listing)
 except FsqError as error:
     sys.exit(f"{type(error).__name__}: {error}")

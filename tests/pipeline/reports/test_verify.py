@@ -69,9 +69,9 @@ def swap_two_records(dataset: Path) -> None:
 
 
 def move_a_record(dataset: Path) -> None:
-    stranger = records_of(dataset / SHARD.replace("00001-of", "00000-of"))[0]
+    foreign = records_of(dataset / SHARD.replace("00001-of", "00000-of"))[0]
     records = records_of(dataset / SHARD)
-    (dataset / SHARD).write_bytes(b"".join(map(frame, [stranger, *records])))
+    (dataset / SHARD).write_bytes(b"".join(map(frame, [foreign, *records])))
 
 
 def remove_a_shard(dataset: Path) -> None:
@@ -104,8 +104,8 @@ def forge_the_vocabulary(dataset: Path) -> None:
     forged = {**contract, "levels": [3, 3, 3], "vocab_size": 27}
     forged["weights_sha256"] = sha256_of_file(str(dataset / "tokenizer.safetensors"))
     (dataset / "tokenizer.json").write_text(json.dumps(forged))
-    sign_anew(dataset, "tokenizer.json")
-    sign_anew(dataset, "tokenizer.safetensors")
+    sign_again(dataset, "tokenizer.json")
+    sign_again(dataset, "tokenizer.safetensors")
 
 
 def forge_the_statistics(dataset: Path) -> None:
@@ -113,7 +113,7 @@ def forge_the_statistics(dataset: Path) -> None:
     token = next(iter(stats["token_counts"]))
     stats["token_counts"][token] += 1
     (dataset / "stats.json").write_text(json.dumps(stats))
-    sign_anew(dataset, "stats.json")
+    sign_again(dataset, "stats.json")
 
 
 def swap_the_weights(dataset: Path) -> None:
@@ -127,7 +127,7 @@ def edit_manifest(dataset: Path, **changes: object) -> None:
     path.write_bytes(render({**json.loads(path.read_text()), **changes}))
 
 
-def sign_anew(dataset: Path, name: str) -> None:
+def sign_again(dataset: Path, name: str) -> None:
     files = json.loads((dataset / "manifest.json").read_text())["files"]
     edit_manifest(dataset, files={**files, name: sha256_of_file(str(dataset / name))})
 

@@ -90,7 +90,7 @@ def source_of(kind: str, folder: Path, damaged: str) -> dict[str, Any]:
     return {"kind": kind, "files": f"{folder}/pets-*", "image": "image", "damaged": damaged}
 
 
-def place(path: Path, record: int) -> int:
+def record_offset(path: Path, record: int) -> int:
     """The byte where a record begins."""
     data, offset = path.read_bytes(), 0
     for _ in range(record):
@@ -106,56 +106,56 @@ def flip(path: Path, position: int) -> None:
 
 def cut_off(folder: Path) -> None:
     path = shard(folder, 1)
-    path.write_bytes(path.read_bytes()[: place(path, 6) + 20])
+    path.write_bytes(path.read_bytes()[: record_offset(path, 6) + 20])
 
 
-def spoil_data(folder: Path) -> None:
-    flip(shard(folder, 1), place(shard(folder, 1), 4) + 30)
+def corrupt_data(folder: Path) -> None:
+    flip(shard(folder, 1), record_offset(shard(folder, 1), 4) + 30)
 
 
-def spoil_first_data(folder: Path) -> None:
+def corrupt_first_data(folder: Path) -> None:
     flip(shard(folder, 0), 30)
 
 
-def spoil_header(folder: Path) -> None:
-    flip(shard(folder, 1), place(shard(folder, 1), 4) + 9)
+def corrupt_header(folder: Path) -> None:
+    flip(shard(folder, 1), record_offset(shard(folder, 1), 4) + 9)
 
 
 def empty(folder: Path) -> None:
     shard(folder, 1).write_bytes(b"")
 
 
-def lose(folder: Path) -> None:
+def remove(folder: Path) -> None:
     shard(folder, 1).unlink()
 
 
 def put_a_folder_there(folder: Path) -> None:
-    lose(folder)
+    remove(folder)
     shard(folder, 1).mkdir()
 
 
-def put_a_link_to_nothing_there(folder: Path) -> None:
-    lose(folder)
+def put_a_broken_link_there(folder: Path) -> None:
+    remove(folder)
     shard(folder, 1).symlink_to(folder / "nothing")
 
 
-# What is damaged; where, in the message; why; which records of the file that is known to hold ten
-# are lost; which of a file of which nobody knows that: one more than can be read.
+# What is damaged; the shard; the reason; which records are unreadable if the file is known to hold
+# ten, and which if that is unknown: one after the last readable one.
 DAMAGES: list[tuple[Callable[[Path], None], int, str, range, range]] = [
     (cut_off, 1, "record 6: expected it to end at byte ", range(6, 10), range(6, 7)),
-    (spoil_data, 1, f"record 4: {WRONG_DATA}", range(4, 5), range(4, 5)),
-    (spoil_first_data, 0, f"record 0: {WRONG_DATA}", range(1), range(1)),
+    (corrupt_data, 1, f"record 4: {WRONG_DATA}", range(4, 5), range(4, 5)),
+    (corrupt_first_data, 0, f"record 0: {WRONG_DATA}", range(1), range(1)),
     (
-        spoil_header,
+        corrupt_header,
         1,
         "record 4: expected a TFRecord, got a damaged header: what follows byte ",
         range(4, 10),
         range(4, 5),
     ),
     (empty, 1, "expected records, got an empty file", range(10), range(1)),
-    (lose, 1, "No such file or directory", range(10), range(1)),
+    (remove, 1, "No such file or directory", range(10), range(1)),
     (put_a_folder_there, 1, "Is a directory", range(10), range(1)),
-    (put_a_link_to_nothing_there, 1, "No such file or directory", range(10), range(1)),
+    (put_a_broken_link_there, 1, "No such file or directory", range(10), range(1)),
 ]
 damages = pytest.mark.parametrize(
     ("damage", "number", "reason", "known", "unknown"),
@@ -208,25 +208,26 @@ def test_a_damaged_record_file_is_refused_in_one_line(
 
 @damages
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_lost_of_a_damaged_record_file_is_counted_record_by_record(
+def test_unreadable_records_of_a_damaged_file_are_rejected_one_by_one(
     make_config: MakeConfig, family: Path, kind: str, damage, number, reason, known, unknown
 ):
     damage(family)
     config = make_config(source_of(kind, family, "reject"), max_reject_fraction=1)
     by_file = check_accounts(config, tokenize(config))
-    lost = known if kind == "tfds" else unknown
+    unreadable = known if kind == "tfds" else unknown
     name = shard(family, number).name
     rejects = read_rejects(config.output.directory)
     assert [(r["key"], r["file"], r["record"], r["stage"]) for r in rejects] == [
-        (f"{name}__{record}", name, record, "read") for record in lost
+        (f"{name}__{record}", name, record, "read") for record in unreadable
     ]
     # The number of a single record stands in a field of its own.
     why = reason.removeprefix(f"record {number and 4}: ") if WRONG_DATA in reason else reason
     assert all(why in r["reason"] for r in rejects)
-    readable = {spoil_data: 9, spoil_first_data: 9, cut_off: 6, spoil_header: 4}.get(damage, 0)
+    readable_records = {corrupt_data: 9, corrupt_first_data: 9, cut_off: 6, corrupt_header: 4}
+    readable = readable_records.get(damage, 0)
     whole = {"listed": RECORDS, "written": RECORDS, "rejected": {}}
     counted = dict(Counter(f"read: {r['reason']}" for r in rejects))
-    damaged = {"listed": readable + len(lost), "written": readable, "rejected": counted}
+    damaged = {"listed": readable + len(unreadable), "written": readable, "rejected": counted}
     assert by_file == {
         shard(family, n).name: damaged if n == number else whole for n in range(SHARDS)
     }
@@ -322,7 +323,7 @@ def test_too_many_rejects_stop_a_job_early(
     )
 
 
-def spoil_weights(
+def corrupt_weights(
     directory: Path, target: Path, change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     """Saves a tokenizer whose last weights before the latents are others."""
@@ -340,7 +341,7 @@ def spoil_weights(
 def test_latents_that_are_not_finite_reject_every_image_at_the_encoder(
     make_config: MakeConfig, tokenizer_directory: Path, tmp_path: Path, small_images, value: float
 ):
-    spoil_weights(tokenizer_directory, tmp_path / "bad", lambda k: np.full_like(k, value))
+    corrupt_weights(tokenizer_directory, tmp_path / "bad", lambda k: np.full_like(k, value))
     write_folder(tmp_path / "images", small_images, 20)
     source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
     config = make_config(source, tokenizer=str(tmp_path / "bad"), max_reject_fraction=1)
@@ -357,7 +358,7 @@ def test_an_overflow_in_some_images_costs_no_other(
 ):
     # The largest latent of these images lies between 2 and 3.3.
     factor = np.finfo(np.float32).max / np.float32(2.45)
-    spoil_weights(tokenizer_directory, tmp_path / "bad", lambda kernel: kernel * factor)
+    corrupt_weights(tokenizer_directory, tmp_path / "bad", lambda kernel: kernel * factor)
     write_folder(tmp_path / "images", small_images, 30)
     source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
     config = make_config(source, tokenizer=str(tmp_path / "bad"), max_reject_fraction=1)
@@ -467,7 +468,7 @@ def test_images_that_are_damaged_or_gone_are_rejects_with_their_reason(
     (images / "cats" / "001.png").write_bytes(b"")
     (images / "cats" / "003.png").write_bytes(small_images[0][:50])
 
-    def spoil_then_build(*arguments):
+    def corrupt_then_build(*arguments):
         (images / "dogs" / "000.png").unlink()
         (images / "dogs" / "002.png").unlink()
         (images / "dogs" / "002.png").mkdir()
@@ -475,7 +476,7 @@ def test_images_that_are_damaged_or_gone_are_rejects_with_their_reason(
         return build(*arguments)
 
     build = pipeline.runners.beam_pipeline.build
-    monkeypatch.setattr(pipeline.runners.beam_pipeline, "build", spoil_then_build)
+    monkeypatch.setattr(pipeline.runners.beam_pipeline, "build", corrupt_then_build)
     source = {"kind": "image_folder", "directory": str(images)}
     config = make_config(source, max_reject_fraction=0.5)
     check_accounts(config, tokenize(config))

@@ -75,7 +75,7 @@ def test_its_dataset_is_that_of_the_same_images_in_a_folder(
     assert again == dataclasses.replace(summary, units_resumed=summary.num_units)
 
 
-def test_its_rejects_can_be_mended(make_config: MakeConfig, tmp_path: Path, images: Images):
+def test_its_rejects_can_be_repaired(make_config: MakeConfig, tmp_path: Path, images: Images):
     name = "cats/041.png"
     source = build_zip(tmp_path / "in", {**images, name: b"<html>"})
     config = make_config(source)
@@ -83,9 +83,9 @@ def test_its_rejects_can_be_mended(make_config: MakeConfig, tmp_path: Path, imag
     build_zip(tmp_path / "in", images)
     summary = retry_rejects(config.output.directory, config)
     assert (summary.images_retried, summary.images_rejected) == (1, 0)
-    mended = shards(tmp_path / "out")
+    repaired = shards(tmp_path / "out")
     tokenize(make_config(source, "whole"))
-    assert mended == shards(tmp_path / "whole")
+    assert repaired == shards(tmp_path / "whole")
 
 
 def test_another_content_of_it_is_another_job(
@@ -101,7 +101,7 @@ def test_what_it_raises_ends_the_job_in_one_line(
     make_config: MakeConfig, tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
 ):
     def failing(archive: zipfile.ZipFile, name: str) -> bytes:
-        raise DataError(f"{archive.filename}: {name}: expected another byte. Copy it anew.")
+        raise DataError(f"{archive.filename}: {name}: expected another byte. Copy it again.")
 
     source = build_zip(tmp_path / "in", images)
     monkeypatch.setattr(zipfile.ZipFile, "read", failing)

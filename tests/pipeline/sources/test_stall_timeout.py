@@ -1,4 +1,4 @@
-"""Reads that hang: asked again, then given up, and never in the way of anything else."""
+"""Stall timeout: reads that hang are retried, then given up, and block nothing else."""
 
 import json
 import os
@@ -34,7 +34,7 @@ from pipeline.stages.gil_limiter import GilLimiter
 LATENCY = {"read_timeout_seconds": 0.3, "read_tries": 2}
 REASON = "expected to be read within 0.3 s, got nothing in 2 tries"
 # For what must end by itself; far more than it takes.
-PATIENCE_SECONDS = 60
+MAX_SECONDS = 60
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def read_rejects(output: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (output / "rejects.jsonl").open()]
 
 
-def test_an_image_that_never_comes_is_a_reject_within_the_tolerance(
+def test_an_image_whose_read_stalls_is_a_reject_within_the_tolerance(
     folder: Path, tokenizer_directory: Path, tmp_path: Path, after_listing, pipes
 ):
     after_listing(lambda: [pipes(folder / "cats" / name) for name in ("03.png", "12.png")])
@@ -135,7 +135,7 @@ def test_an_image_that_never_comes_is_a_reject_within_the_tolerance(
     assert list(verify_dataset(str(out))) == []
 
 
-def test_an_image_that_never_comes_fails_the_run_beyond_the_tolerance(
+def test_an_image_whose_read_stalls_fails_the_run_beyond_the_tolerance(
     folder: Path, tokenizer_directory: Path, tmp_path: Path, after_listing, pipes
 ):
     after_listing(lambda: pipes(folder / "cats" / "03.png"))
@@ -147,7 +147,7 @@ def test_an_image_that_never_comes_fails_the_run_beyond_the_tolerance(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_records_that_never_come_are_rejects_within_the_tolerance(
+def test_records_whose_read_stalls_are_rejects_within_the_tolerance(
     records: Path, tokenizer_directory: Path, tmp_path: Path, after_listing, pipes
 ):
     after_listing(lambda: pipes(records / "1.tfrecord"))
@@ -162,7 +162,7 @@ def test_records_that_never_come_are_rejects_within_the_tolerance(
 
 
 @pytest.mark.parametrize(("damaged", "tolerance"), [("refuse", 0.4), ("reject", 0.0)])
-def test_records_that_never_come_fail_the_run_beyond_the_tolerance(
+def test_records_whose_read_stalls_fail_the_run_beyond_the_tolerance(
     records: Path,
     tokenizer_directory: Path,
     tmp_path: Path,
@@ -202,7 +202,7 @@ def test_a_read_that_is_slow_but_once_is_tried_again(
             descriptor = os.open(path, os.O_WRONLY)
             path.unlink()
             path.write_bytes(data)
-            given_up.wait(PATIENCE_SECONDS)
+            given_up.wait(MAX_SECONDS)
             os.close(descriptor)
 
         feeders.append(threading.Thread(target=feed))
@@ -224,7 +224,7 @@ def test_a_read_that_is_slow_but_once_is_tried_again(
 def run(*arguments: str, code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, timeout=PATIENCE_SECONDS, check=False
+        command, capture_output=True, text=True, cwd=cwd, timeout=MAX_SECONDS, check=False
     )
 
 
@@ -277,10 +277,10 @@ def test_a_listing_that_hangs_ends_in_one_line(
 
 
 def hang(until: threading.Event) -> None:
-    assert until.wait(PATIENCE_SECONDS)
+    assert until.wait(MAX_SECONDS)
 
 
-def test_work_that_stalls_is_begun_again_and_its_result_is_that_of_the_last_try():
+def test_work_that_stalls_is_started_again_and_its_result_is_that_of_the_last_try():
     released, tries, ends = threading.Event(), [], []
 
     def work(heartbeat: Heartbeat) -> str:
@@ -354,7 +354,7 @@ def test_cancelled_work_ends_at_its_next_heartbeat_whichever_that_is():
         assert not isinstance(caught.value, Exception)
 
 
-def test_a_thread_that_hangs_gives_its_turn_up():
+def test_a_thread_that_hangs_releases_the_gil_limiter():
     released, taken = threading.Event(), threading.Event()
 
     def work(heartbeat: Heartbeat) -> None:

@@ -1,4 +1,4 @@
-"""The progress of a job is told by what it has committed."""
+"""Job progress counts the parts that a job has committed."""
 
 from pathlib import Path
 
