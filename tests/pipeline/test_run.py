@@ -12,6 +12,7 @@ import safetensors.numpy
 import tensorflow as tf
 import tensorflow_datasets as tfds
 import yaml
+from builders.jobs import MakeConfig, files_of
 
 from fsq.dataset import token_dataset
 from fsq.dataset.formats.tfrecord import frame
@@ -31,35 +32,6 @@ from pipeline.run import Summary, tokenize
 from pipeline.work.unit_files import PlacedRecord, SliceReader, pack_part
 
 pytestmark = pytest.mark.slow
-
-MakeConfig = Callable[..., TokenizeConfig]
-
-
-@pytest.fixture
-def make_config(image_folder: Path, tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
-    def make(name: str = "out", **changes: object) -> TokenizeConfig:
-        config = {
-            "source": {"kind": "image_folder", "directory": str(image_folder)},
-            "tokenizer": str(tokenizer_directory),
-            "output": {"directory": str(tmp_path / name), "name": "pets", "num_shards": 3},
-            "batch_size": 8,
-        }
-        output = changes.pop("output", {})
-        assert isinstance(output, dict)
-        config["output"] |= output
-        return TokenizeConfig.model_validate(config | changes)
-
-    return make
-
-
-def contents(directory: Path | str, pattern: str = "*") -> dict[str, bytes]:
-    # Timing is measured anew in each run, and a config names its own output.
-    skipped = ("timing.json", "manifest.json", "config.yaml")
-    return {
-        path.name: path.read_bytes()
-        for path in sorted(Path(directory).glob(pattern))
-        if path.name not in skipped and path.is_file()
-    }
 
 
 def read_examples(directory: Path | str) -> list[tf.train.Example]:
@@ -126,7 +98,7 @@ def test_the_same_job_gives_the_same_bytes_whatever_the_workers(make_config: Mak
     ):
         config = make_config(f"run{number}")
         tokenize(config, beam_options=options)
-        runs.append(contents(config.output.directory))
+        runs.append(files_of(config.output.directory))
     assert list(runs[0]) == [
         "dataset_info.json",
         "features.json",
@@ -175,7 +147,7 @@ def test_a_run_that_failed_is_resumed_and_ends_in_the_same_bytes(
     )
     assert tokenize(config).units_resumed == 11
     assert sorted(encoded) == ["unit-000003", "unit-000007"]
-    assert contents(config.output.directory) == contents(undisturbed.output.directory)
+    assert files_of(config.output.directory) == files_of(undisturbed.output.directory)
     assert not (Path(config.output.directory) / ".work").exists()
 
 
@@ -204,16 +176,16 @@ def test_another_job_in_the_same_directory_is_refused_until_it_is_overwritten(
 ):
     config = make_config()
     tokenize(config)
-    before = contents(config.output.directory)
+    before = files_of(config.output.directory)
     with pytest.raises(RequestError) as error:
         tokenize(make_config(**changes))
     assert "expected a dataset of this job, found a dataset of another job: " in str(error.value)
     assert message in str(error.value)
-    assert contents(config.output.directory) == before
+    assert files_of(config.output.directory) == before
     tokenize(make_config(**changes), overwrite=True)
     fresh = make_config("fresh", **changes)
     tokenize(fresh)
-    assert contents(config.output.directory) == contents(fresh.output.directory)
+    assert files_of(config.output.directory) == files_of(fresh.output.directory)
 
 
 def test_another_input_or_limit_is_refused(make_config: MakeConfig, image_folder: Path, tmp_path):
@@ -340,7 +312,7 @@ def test_what_an_interruption_may_leave_damaged_is_done_again(
     config = make_config()
     damage(interrupt(config, monkeypatch))
     assert tokenize(config).units_resumed in (11, 12)
-    assert contents(config.output.directory) == contents(undisturbed.output.directory)
+    assert files_of(config.output.directory) == files_of(undisturbed.output.directory)
     assert list(verify_dataset(config.output.directory)) == []
 
 
@@ -354,7 +326,7 @@ def test_parts_without_a_job_file_are_not_reused(
     assert tokenize(other).units_resumed == 0
     fresh = make_config("fresh", views=["center_flipped"])
     tokenize(fresh)
-    assert contents(other.output.directory) == contents(fresh.output.directory)
+    assert files_of(other.output.directory) == files_of(fresh.output.directory)
 
 
 def test_a_damaged_job_and_files_that_came_in_between_are_refused(

@@ -18,6 +18,7 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 import yaml
+from builders.jobs import job_fields
 
 from fsq.dataset import token_dataset
 from fsq.dataset.formats.tfrecord import frame
@@ -268,17 +269,9 @@ def job(tmp_path: Path, tokenizer_directory: Path, small_images: list[bytes]) ->
     """A job over records whose keys would lead elsewhere as paths."""
     (tmp_path / "input").mkdir()
     write_records(tmp_path / "input" / "one.tfrecord", small_images[: len(KEYS)], KEYS)
-    return {
-        "source": {
-            "kind": "tfrecord",
-            "files": f"{tmp_path}/input/*.tfrecord",
-            "image": "image",
-            "key": "key",
-        },
-        "tokenizer": str(tokenizer_directory),
-        "output": {"directory": str(tmp_path / "out"), "name": "tokens", "num_shards": 2},
-        "batch_size": 8,
-    }
+    files = f"{tmp_path}/input/*.tfrecord"
+    source = {"kind": "tfrecord", "files": files, "image": "image", "key": "key"}
+    return job_fields(source, tokenizer_directory, tmp_path / "out")
 
 
 def files_below(*folders: Path) -> set[str]:
@@ -327,13 +320,14 @@ def test_nothing_is_written_outside_the_output(job: dict[str, Any], tmp_path: Pa
         "dataset_info.json",
         "features.json",
         "manifest.json",
+        "pets-train.tfrecord-00000-of-00003",
+        "pets-train.tfrecord-00001-of-00003",
+        "pets-train.tfrecord-00002-of-00003",
         "rejects.jsonl",
         "stats.json",
         "timing.json",
         "tokenizer.json",
         "tokenizer.safetensors",
-        "tokens-train.tfrecord-00000-of-00002",
-        "tokens-train.tfrecord-00001-of-00002",
     ]
 
 

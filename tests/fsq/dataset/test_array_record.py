@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from builders.jobs import job_config
 
 from fsq.dataset import SequenceSpec, TokenBatches, TokenSource
 from fsq.dataset.formats.array_record import open_reader, open_writer
@@ -132,20 +133,9 @@ def dataset(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "out"))
 
 
-def config_of(images: Path, tokenizer: Path, output: Path, **changes) -> TokenizeConfig:
-    config = {
-        "source": {"kind": "image_folder", "directory": str(images)},
-        "tokenizer": str(tokenizer),
-        "output": {
-            "directory": str(output),
-            "name": "pets",
-            "num_shards": 3,
-            "formats": ["tfrecord", "array_record"],
-        },
-        "views": ["center", "center_flipped"],
-        "batch_size": 8,
-    }
-    return TokenizeConfig.model_validate(config | changes)
+def config_of(images: Path, tokenizer: Path, directory: Path, **changes) -> TokenizeConfig:
+    views, output = ["center", "center_flipped"], {"formats": ["tfrecord", "array_record"]}
+    return job_config(images, tokenizer, directory, views=views, output=output, **changes)
 
 
 def shards(directory: Path) -> dict[str, bytes]:

@@ -1,22 +1,21 @@
 """Retry of rejects: repaired images join the rest, and the result is that of a whole run."""
 
+import functools
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from builders.jobs import MakeConfig
 
 import pipeline.stages.encode_units
 from fsq.errors import DataError, RequestError
-from pipeline.job.config import TokenizeConfig
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import retry_rejects, tokenize
 
 pytestmark = pytest.mark.slow
 
-MakeConfig = Callable[..., TokenizeConfig]
 BAD = {"cats/001.png": b"", "cats/041.png": b"<html>", "dogs/050.png": b"\x89PNG"}
 
 
@@ -27,19 +26,9 @@ def photos(image_folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_config(photos: Path, tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
-    def make(name: str = "out", **changes: object) -> TokenizeConfig:
-        config = {
-            "source": {"kind": "image_folder", "directory": str(photos)},
-            "tokenizer": str(tokenizer_directory),
-            "output": {"directory": str(tmp_path / name), "name": "pets", "num_shards": 3},
-            "views": ["center", "center_flipped"],
-            "batch_size": 8,
-            "max_reject_fraction": 0.05,
-        }
-        return TokenizeConfig.model_validate(config | changes)
-
-    return make
+def make_config(make_config: MakeConfig, photos: Path) -> MakeConfig:
+    views = ["center", "center_flipped"]
+    return functools.partial(make_config, source=photos, views=views, max_reject_fraction=0.05)
 
 
 def corrupt(photos: Path) -> dict[str, bytes]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import safetensors.numpy
+from builders.jobs import job_config
 
 from fsq.dataset.formats.tfrecord import frame, read_records
 from fsq.errors import DataError, RequestError
 from fsq.storage.digest import sha256_of_file
 from fsq.storage.json_documents import render
-from pipeline.job.config import TokenizeConfig
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import tokenize
 
@@ -22,13 +22,7 @@ SHARD = "pets-train.tfrecord-00001-of-00003"
 @pytest.fixture(scope="module")
 def finished(image_folder: Path, tokenizer_directory: Path, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("finished") / "out"
-    config = {
-        "source": {"kind": "image_folder", "directory": str(image_folder)},
-        "tokenizer": str(tokenizer_directory),
-        "output": {"directory": str(directory), "name": "pets", "num_shards": 3},
-        "batch_size": 8,
-    }
-    tokenize(TokenizeConfig.model_validate(config))
+    tokenize(job_config(image_folder, tokenizer_directory, directory))
     return directory
 
 

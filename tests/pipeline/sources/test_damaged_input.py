@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from builders.jobs import MakeConfig
 
 from fsq.dataset.formats.tfrecord import WRONG_DATA, frame
 from fsq.errors import DataError, RequestError
@@ -31,21 +32,6 @@ pytestmark = pytest.mark.slow
 
 SHARDS, RECORDS = 4, 10  # of the family below; records of each shard
 KINDS = ("tfrecord", "tfds")
-MakeConfig = Callable[..., TokenizeConfig]
-
-
-@pytest.fixture
-def make_config(tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
-    def make(source: dict[str, Any], **changes: object) -> TokenizeConfig:
-        config = {
-            "source": source,
-            "tokenizer": str(tokenizer_directory),
-            "output": {"directory": str(tmp_path / "out"), "name": "tokens", "num_shards": 2},
-            "batch_size": 8,
-        }
-        return TokenizeConfig.model_validate(config | changes)
-
-    return make
 
 
 def shard(folder: Path, number: int) -> Path:
@@ -196,7 +182,7 @@ def test_a_damaged_record_file_is_refused_in_one_line(
     make_config: MakeConfig, family: Path, kind: str, damage, number, reason, known, unknown
 ):
     damage(family)
-    config = make_config(source_of(kind, family, "refuse"))
+    config = make_config(source=source_of(kind, family, "refuse"))
     with pytest.raises(DataError) as error:
         tokenize(config)
     assert str(error.value).startswith(f"{shard(family, number)}: ")
@@ -212,7 +198,7 @@ def test_unreadable_records_of_a_damaged_file_are_rejected_one_by_one(
     make_config: MakeConfig, family: Path, kind: str, damage, number, reason, known, unknown
 ):
     damage(family)
-    config = make_config(source_of(kind, family, "reject"), max_reject_fraction=1)
+    config = make_config(source=source_of(kind, family, "reject"), max_reject_fraction=1)
     by_file = check_accounts(config, tokenize(config))
     unreadable = known if kind == "tfds" else unknown
     name = shard(family, number).name
@@ -240,9 +226,9 @@ def test_counts_of_a_prepared_dataset_that_lie_are_found(
     write_metadata(family, [RECORDS, says, RECORDS, RECORDS])
     message = f"expected {says} records as dataset_info.json says, got {RECORDS}"
     with pytest.raises(DataError) as error:
-        tokenize(make_config(source_of("tfds", family, "refuse")))
+        tokenize(make_config(source=source_of("tfds", family, "refuse")))
     assert str(error.value).startswith(f"{shard(family, 1)}: {message}. ")
-    config = make_config(source_of("tfds", family, "reject"), max_reject_fraction=0.1)
+    config = make_config(source=source_of("tfds", family, "reject"), max_reject_fraction=0.1)
     by_file = check_accounts(config, tokenize(config))
     assert by_file[shard(family, 1).name] == {
         "listed": max(says, RECORDS),
@@ -268,7 +254,7 @@ def test_an_input_of_which_nothing_is_left_is_refused(make_config: MakeConfig, f
         shard(family, number).write_bytes(b"")
     for kind in KINDS:
         with pytest.raises(DataError, match=r"expected records, got none in 4 file\(s\)\.$"):
-            tokenize(make_config(source_of(kind, family, "reject"), max_reject_fraction=1))
+            tokenize(make_config(source=source_of(kind, family, "reject"), max_reject_fraction=1))
 
 
 def test_damage_that_comes_after_the_listing_is_counted_too(
@@ -282,7 +268,7 @@ def test_damage_that_comes_after_the_listing_is_counted_too(
 
     build = pipeline.runners.beam_pipeline.build
     monkeypatch.setattr(pipeline.runners.beam_pipeline, "build", cut_then_build)
-    config = make_config(source_of("tfrecord", family, "reject"), max_reject_fraction=0.1)
+    config = make_config(source=source_of("tfrecord", family, "reject"), max_reject_fraction=0.1)
     by_file = check_accounts(config, tokenize(config))
     assert by_file[shard(family, 1).name]["written"] == 6
     assert [r["record"] for r in read_rejects(config.output.directory)] == [6, 7, 8, 9]
@@ -309,8 +295,7 @@ def test_too_many_rejects_stop_a_job_early(
 
     monkeypatch.setattr(pipeline.stages.encode_units, "encode_unit", counting)
     write_folder(tmp_path / "images", [b"no image"], 400)
-    source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
-    config = make_config(source, max_reject_fraction=0.02)
+    config = make_config(source=tmp_path / "images", max_reject_fraction=0.02)
     with pytest.raises(DataError) as error:
         tokenize(config)
     # 50 units of 8 images: the second is one too many; each worker may have begun another.
@@ -343,8 +328,9 @@ def test_latents_that_are_not_finite_reject_every_image_at_the_encoder(
 ):
     corrupt_weights(tokenizer_directory, tmp_path / "bad", lambda k: np.full_like(k, value))
     write_folder(tmp_path / "images", small_images, 20)
-    source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
-    config = make_config(source, tokenizer=str(tmp_path / "bad"), max_reject_fraction=1)
+    config = make_config(
+        source=tmp_path / "images", tokenizer=str(tmp_path / "bad"), max_reject_fraction=1
+    )
     summary = tokenize(config)
     assert summary.rejects_by_reason == {"encode: expected finite latents, got NaN or infinity": 20}
     check_accounts(config, summary)
@@ -360,8 +346,9 @@ def test_an_overflow_in_some_images_costs_no_other(
     factor = np.finfo(np.float32).max / np.float32(2.45)
     corrupt_weights(tokenizer_directory, tmp_path / "bad", lambda kernel: kernel * factor)
     write_folder(tmp_path / "images", small_images, 30)
-    source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
-    config = make_config(source, tokenizer=str(tmp_path / "bad"), max_reject_fraction=1)
+    config = make_config(
+        source=tmp_path / "images", tokenizer=str(tmp_path / "bad"), max_reject_fraction=1
+    )
     summary = tokenize(config)
     check_accounts(config, summary)
     assert 0 < summary.images_rejected < 30
@@ -379,8 +366,7 @@ def test_a_token_beyond_the_vocabulary_ends_the_job_before_anything_is_written(
 
     monkeypatch.setattr(BatchEncoder, "encode_batch", beyond)
     write_folder(tmp_path / "images", small_images, 20)
-    source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
-    config = make_config(source, max_reject_fraction=1)
+    config = make_config(source=tmp_path / "images", max_reject_fraction=1)
     with pytest.raises(DataError, match=r"expected tokens below 60 in the batch .*, got 60\. Set"):
         tokenize(config)
     output = Path(config.output.directory)
@@ -418,7 +404,7 @@ def test_links_lead_nowhere_unasked_and_nothing_is_read_for_ever(
     source["follow_links"] = follow
     listing = ImageFolderConfig.model_validate(source).open().list()
     assert listing.ignored == {".txt": 1, "no extension": 1}
-    config = make_config(source, max_reject_fraction=1)
+    config = make_config(source=source, max_reject_fraction=1)
     summary = tokenize(config)
     check_accounts(config, summary)
     reasons = {r["key"]: r["reason"] for r in read_rejects(config.output.directory)}
@@ -448,8 +434,7 @@ def test_a_folder_that_cannot_be_read_is_a_reject(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
-    config = make_config(source, max_reject_fraction=1)
+    config = make_config(source=tmp_path / "images", max_reject_fraction=1)
     by_file = check_accounts(config, tokenize(config))
     assert by_file["dogs"] == {
         "listed": 1,
@@ -477,8 +462,7 @@ def test_images_that_are_damaged_or_gone_are_rejects_with_their_reason(
 
     build = pipeline.runners.beam_pipeline.build
     monkeypatch.setattr(pipeline.runners.beam_pipeline, "build", corrupt_then_build)
-    source = {"kind": "image_folder", "directory": str(images)}
-    config = make_config(source, max_reject_fraction=0.5)
+    config = make_config(source=images, max_reject_fraction=0.5)
     check_accounts(config, tokenize(config))
     rejects = {r["key"]: (r["stage"], r["reason"]) for r in read_rejects(config.output.directory)}
     size = len(small_images[4])

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import pydantic
 import pytest
+from builders.jobs import job_fields
 from builders.sources import Images
 from builders.zip_source import ZipConfig, build_zip
 
@@ -32,14 +33,8 @@ MakeConfig = Callable[..., ConfigWithZip]
 @pytest.fixture
 def make_config(tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
     def make(source: SourceConfig | ZipConfig, directory: str = "out") -> ConfigWithZip:
-        config = {
-            "source": source.model_dump(),
-            "tokenizer": str(tokenizer_directory),
-            "output": {"directory": str(tmp_path / directory), "name": "pets", "num_shards": 2},
-            "batch_size": 8,
-            "max_reject_fraction": 0.1,
-        }
-        return parse(ConfigWithZip, config, "job.yaml")
+        fields = (source.model_dump(), tokenizer_directory, tmp_path / directory)
+        return parse(ConfigWithZip, job_fields(*fields, max_reject_fraction=0.1), "job.yaml")
 
     return make
 
