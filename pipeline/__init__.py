@@ -1,1 +1,1 @@
-"""The Beam program: image datasets in, token shards out."""
+"""The Beam program that tokenizes image datasets into shards of token records."""

@@ -1,4 +1,4 @@
-"""The command line: verbs to functions. It alone prints and exits, by way of `console`."""
+"""Command line: one function per verb. Only this module prints and exits, through `console`."""
 
 import gc
 import logging
@@ -22,18 +22,18 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.group(context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="fsq")
 def cli() -> None:
-    """Images in, token shards out: FSQ tokenization of image datasets."""
+    """FSQ tokenization of image datasets: from images to sharded token records."""
 
 
 @cli.command(short_help="Train an FSQ autoencoder and save it as a tokenizer.")
 @click.argument("config")
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--dry-run", is_flag=True, help="Print the plan without training.")
 def train(config: str, dry_run: bool) -> None:
-    """Train an FSQ autoencoder by CONFIG and save it as a tokenizer.
+    """Train the FSQ autoencoder described by CONFIG (YAML) and save it as a tokenizer.
 
-    Run the same command again after an interruption and it goes on from the
-    last checkpoint. The figures on held-out images come at the end, and stand
-    on the tokenizer's card.
+    To resume an interrupted run from its last checkpoint, run the same command
+    again. Metrics on held-out images are printed at the end and written to the
+    tokenizer's card.
     """
     from fsq.yaml_config import load_config
     from pipeline.tokenizers.config import TrainConfig
@@ -54,20 +54,22 @@ def train(config: str, dry_run: bool) -> None:
     click.echo(f"{loaded.output}: {describe_evaluation(evaluation)}")
     if dead := dead_channels(evaluation):
         click.echo(
-            f"{loaded.output}: channel {', '.join(map(str, dead))} carries next to nothing. "
+            f"{loaded.output}: channel {', '.join(map(str, dead))} carries almost no information. "
             "Train again with a higher saturation_weight or a lower learning_rate.",
             err=True,
         )
 
 
-@cli.command(short_help="Tokenize an image dataset: the main job.")
+@cli.command(short_help="Tokenize an image dataset into shards of token records.")
 @click.argument("config", required=False)
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM OPTIONS]")
-@click.option("--output", metavar="DIR", help="Write here instead of output.directory.")
-@click.option("--limit", type=click.IntRange(min=1), help="Take just the first N images.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-@click.option("--overwrite", is_flag=True, help="Remove another job's output first.")
-@click.option("--only-rejects", metavar="DIR", help="Try the rejects of the run in DIR again.")
+@click.option("--output", metavar="DIR", help="Write to DIR instead of output.directory.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Use only the first N images."
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan without running it.")
+@click.option("--overwrite", is_flag=True, help="Remove an earlier job's output first.")
+@click.option("--only-rejects", metavar="DIR", help="Retry only the rejects of the run in DIR.")
 def tokenize(
     config: str | None,
     beam_options: tuple[str, ...],
@@ -77,18 +79,17 @@ def tokenize(
     overwrite: bool,
     only_rejects: str | None,
 ) -> None:
-    """Tokenize an image dataset by CONFIG into sharded TFRecords.
+    """Tokenize the image dataset described by CONFIG (YAML) into shards of token records.
 
-    An interrupted job goes on where it stopped when the same command is given
-    again, and ends in the same bytes. With --only-rejects the images that were
-    refused are tried once more, all others are kept; CONFIG is then that in DIR
-    unless given. Options after -- go to Beam; without a --runner among them the
-    job runs on this machine.
+    To resume an interrupted job, run the same command again; the result has the
+    same bytes. --only-rejects retries the rejected images of a run and reuses all
+    others; CONFIG is then by default the one stored in DIR. Options after -- go to
+    Beam; without a --runner the job runs on this machine.
     """
     from fsq.yaml_config import load_config
     from pipeline.job.config import TokenizeConfig
 
-    # What follows '--' fills the first argument too when there is no config.
+    # Without a config, click takes the first option after '--' for it.
     if config is not None and config.startswith("-"):
         beam_options, config = (config, *beam_options), None
     loaded = None if config is None else load_config(config, TokenizeConfig)
@@ -101,8 +102,8 @@ def tokenize(
     elif loaded is None:
         raise click.UsageError("Missing argument 'CONFIG'.")
     else:
-        moved = loaded if output is None else _moved(loaded, output)
-        found = _tokenize(moved, limit, dry_run, overwrite, beam_options)
+        loaded = loaded if output is None else _with_output(loaded, output)
+        found = _tokenize(loaded, limit, dry_run, overwrite, beam_options)
         if found is None:
             return
         summary = found
@@ -117,28 +118,27 @@ def _tokenize(
     beam_options: tuple[str, ...],
 ) -> "Summary | None":
     from fsq.dataset.manifest import has_manifest
-    from pipeline.planning.background_listing import listing_ahead
+    from pipeline.planning.background_listing import list_in_background
     from pipeline.planning.prepare import describe_job, prepare
     from pipeline.planning.runtime_selection import has_cached_encoder
 
-    with quiet_start(), listing_ahead(config) as listing:
+    with quiet_start(), list_in_background(config) as listing:
         if not dry_run and not has_manifest(config.output.directory):
-            import pipeline.run  # noqa: F401 - meanwhile, because it takes as long
-        prepared = prepare(config, limit=limit, overwrite=overwrite, list_ahead=listing)
+            import pipeline.run  # noqa: F401 - imported while the source is listed
+        prepared = prepare(config, limit=limit, overwrite=overwrite, get_listing=listing)
     if dry_run:
         print_pairs(describe_job(prepared))
         return None
-    # A finished dataset needs no TensorFlow, nor does an encoder that was cached; otherwise it is
-    # loaded here, in silence.
+    # TensorFlow is needed unless the dataset is finished or its encoder is cached.
     _start(tensorflow=not (prepared.is_finished or has_cached_encoder(prepared.plan)))
     from pipeline.run import run
-    from pipeline.work.job_progress import watch
+    from pipeline.work.job_progress import show_progress
 
-    return run(prepared, beam_options=beam_options, observe=watch)
+    return run(prepared, beam_options=beam_options, progress=show_progress)
 
 
-def _moved(config: "TokenizeConfig", directory: str) -> "TokenizeConfig":
-    """Returns a config that writes elsewhere."""
+def _with_output(config: "TokenizeConfig", directory: str) -> "TokenizeConfig":
+    """Returns the config with another output directory."""
     from fsq.validation import parse
     from pipeline.job.config import OutputConfig
 
@@ -151,30 +151,30 @@ def _retry(
 ) -> "Summary":
     _start(tensorflow=True)
     from pipeline.run import retry_rejects
-    from pipeline.work.job_progress import watch
+    from pipeline.work.job_progress import show_progress
 
-    return retry_rejects(directory, config, beam_options=beam_options, observe=watch)
+    return retry_rejects(directory, config, beam_options=beam_options, progress=show_progress)
 
 
 def _start(*, tensorflow: bool) -> None:
-    """Loads what a job needs, and sets it up for a process that does nothing else."""
+    """Imports the libraries of a job, and sets them up for a process that runs one job."""
     with quiet_start():
         import pipeline.run  # noqa: F401
 
         if tensorflow:
             import tensorflow as tf
 
-            # The runner's threads already fill the cores, one unit each; threads inside each
-            # call of the encoder would only get in each other's way. The tokens are the same.
+            # The runner's threads already use all cores, one unit each; more threads inside
+            # each encoder call would only compete with them. The tokens are the same.
             tf.config.threading.set_intra_op_parallelism_threads(1)
-    # What is loaded by now stays; the collector need not walk a million objects again and again.
+    # Loaded modules stay, so the garbage collector need not scan their million objects again.
     gc.freeze()
 
 
-@cli.command(short_help="Read a dataset back and check every promise.")
+@cli.command(short_help="Check a dataset: checksums, records, tokens and counts.")
 @click.argument("directory", metavar="DIR")
 def verify(directory: str) -> None:
-    """Read the dataset in DIR back and check every promise it makes.
+    """Read the dataset in DIR back and check its checksums, records, tokens and counts.
 
     Prints one line for each problem and exits with 1 if there is any.
     """
@@ -191,11 +191,18 @@ def verify(directory: str) -> None:
 
 @cli.command(short_help="Draw images decoded from tokens.")
 @click.argument("directory", metavar="DIR")
-@click.option("--count", type=click.IntRange(min=1), default=32, show_default=True)
-@click.option("--output", required=True, metavar="F.png")
-@click.option("--originals", is_flag=True, help="Draw the source images above them.")
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=32,
+    show_default=True,
+    help="Number of images.",
+)
+@click.option("--output", required=True, metavar="F.png", help="The image file to write.")
+@click.option("--originals", is_flag=True, help="Draw the source images above the decoded ones.")
 def decode(directory: str, count: int, output: str, originals: bool) -> None:
-    """Decode the first images of the dataset in DIR, from its tokens alone, into one picture."""
+    """Decode the first N images of the dataset in DIR from their tokens, into a contact sheet."""
     from fsq.images.image_file import check_picture, save_picture
 
     check_picture(output)
@@ -213,7 +220,7 @@ def inspect(directory: str) -> None:
     """Describe the dataset or the tokenizer in DIR in a few lines."""
     from pipeline.reports.inspect import inspect_directory
 
-    # An imported tokenizer is run, which loads TensorFlow.
+    # An imported tokenizer is run on its reference batch, which loads TensorFlow.
     with quiet_start():
         pairs = inspect_directory(directory)
     print_pairs(pairs)
@@ -221,13 +228,13 @@ def inspect(directory: str) -> None:
 
 @cli.command("import", short_help="Import an encoder that was trained elsewhere.")
 @click.argument("config")
-@click.option("--dry-run", is_flag=True, help="Check everything, print the result and stop.")
+@click.option("--dry-run", is_flag=True, help="Run all checks without writing anything.")
 def import_(config: str, dry_run: bool) -> None:
-    """Import an encoder that was trained elsewhere, with its decoder if CONFIG names one.
+    """Import the encoder, trained elsewhere, that CONFIG (YAML) describes, and its decoder if any.
 
-    A Keras model, a TensorFlow SavedModel or an ONNX file becomes a tokenizer
-    like any other, if it gives the tokens of a reference batch that the
-    original code made. Nothing is written before that is known.
+    A Keras model, a TensorFlow SavedModel or an ONNX file becomes a tokenizer if it
+    gives the tokens of a reference batch made with the original code. Otherwise
+    nothing is written.
     """
     from fsq.yaml_config import load_config
     from pipeline.tokenizers.config import ImportConfig
@@ -251,9 +258,9 @@ def import_(config: str, dry_run: bool) -> None:
 
 
 def print_summary(summary: "Summary") -> None:
-    """Prints what a job came to; the accounts last."""
+    """Prints the result of a job, the image counts last."""
     if summary.images_retried:
-        click.echo(f"retried: {summary.images_retried:,} rejects of the run before")
+        click.echo(f"retried: {summary.images_retried:,} rejects of the earlier run")
     if summary.units_resumed:
         click.echo(f"resumed: {summary.units_resumed} of {summary.num_units} units done")
     if summary.runtime is not None:
@@ -274,9 +281,9 @@ def print_summary(summary: "Summary") -> None:
 
 def main() -> None:
     """Runs the command line. Exit 0: good; 1: the data is bad; 2: the request is bad."""
-    # Before TensorFlow is imported: its start-up notes are no news to our users.
+    # Before TensorFlow is imported, to hide its start-up notes.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Beam logs a worker's error several times over; it is raised to us anyway.
+    # Beam logs a worker's error several times; it is raised here anyway.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     run_command(cli, "fsq")
 

@@ -1,7 +1,7 @@
-"""The jobs that Python calls: `tokenize`, and `retry_rejects`.
+"""Jobs as Python functions: `tokenize` and `retry_rejects`.
 
-A job is read downwards: plan, output directory, encoder, work folder, Beam graph,
-summary. What is found out on the way is handed on, not asked for again.
+The steps of a job are: plan, output directory, encoder, work folder, Beam pipeline,
+summary. Each step gets the results of the steps before it.
 """
 
 import contextlib
@@ -22,39 +22,38 @@ from pipeline.planning.prepare import PreparedJob, match_output, prepare
 from pipeline.planning.retry_rejects import begin_retry, plan_retry
 from pipeline.planning.runtime_request import show_runtime
 from pipeline.planning.runtime_selection import runtime_from_cache, select_runtime
-from pipeline.planning.work_folder import begin
+from pipeline.planning.work_folder import set_up_work_folder
 from pipeline.runners.beam_options import parse_beam_options
 from pipeline.runners.beam_pipeline import run_units
 from pipeline.stages.shared_encoder import share_encoder
 
 __all__ = ["Summary", "retry_rejects", "tokenize"]
 
-Observe = Callable[[Job], AbstractContextManager[None]]
+Progress = Callable[[Job], AbstractContextManager[None]]
 
 
-def unobserved(job: Job) -> AbstractContextManager[None]:
-    """Lets a job run without showing anything."""
+def no_progress(job: Job) -> AbstractContextManager[None]:
+    """Shows no progress while a job runs."""
     return contextlib.nullcontext()
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What a job came to.
+    """The result of a finished job.
 
     Attributes:
-      directory: The finished dataset.
-      images_listed: Images of the source.
-      images_rejected: Those among them that were refused.
-      rejects_by_reason: How many, by reason.
-      rejects_by_file: Rejected and listed images of every source file with
-        rejects in it.
-      records: Token records written, one per image and view.
-      num_shards: Shards they lie in.
-      units_resumed: Units that an earlier run had done; all of them if the
-        dataset was finished before.
-      num_units: Units in all.
-      runtime: How the encoder was run, in words; None if by the reference.
-      images_retried: Rejects of an earlier run that were tried again.
+      directory: Directory of the finished dataset.
+      images_listed: Number of images listed in the source.
+      images_rejected: Number of images rejected.
+      rejects_by_reason: Number of rejects by reason.
+      rejects_by_file: Number of images rejected and listed, by source file; only
+        files with rejects.
+      records: Number of token records, one per image and view.
+      num_shards: Number of shards.
+      units_resumed: Units done by an earlier run; all if the dataset was finished.
+      num_units: Number of units.
+      runtime: Runtime of the encoder in words; None for the reference runtime.
+      images_retried: Number of rejects of an earlier run that were retried.
     """
 
     directory: str
@@ -71,7 +70,7 @@ class Summary:
 
     @property
     def images_written(self) -> int:
-        """Images with token records."""
+        """Number of images with token records."""
         return self.images_listed - self.images_rejected
 
 
@@ -82,18 +81,18 @@ def tokenize(
     overwrite: bool = False,
     beam_options: Sequence[str] = (),
 ) -> Summary:
-    """Tokenizes a dataset; goes on where an interrupted run of the same job stopped.
+    """Tokenizes a dataset; resumes an interrupted run of the same job.
 
     Args:
-      config: The job.
-      limit: Take just the first so many images.
-      overwrite: Remove another job's output first.
-      beam_options: Options for Beam, as on a command line. Without a runner
-        among them: the local one, with cores + 1 threads.
+      config: The config of the job.
+      limit: Use only the first `limit` images.
+      overwrite: Remove an earlier job's output first.
+      beam_options: Options for Beam, as on a command line. By default it runs
+        locally, with cores + 1 threads.
 
     Raises:
-      RequestError: The request is bad; nothing was begun.
-      DataError: The data is bad. What was done is kept.
+      RequestError: The request is bad; nothing was written.
+      DataError: The data is bad; the next run resumes from the finished units.
     """
     prepared = prepare(config, limit=limit, overwrite=overwrite)
     return run(prepared, beam_options=beam_options)
@@ -103,14 +102,14 @@ def run(
     prepared: PreparedJob,
     *,
     beam_options: Sequence[str] = (),
-    observe: Observe = unobserved,
+    progress: Progress = no_progress,
 ) -> Summary:
-    """Runs a prepared job; see `tokenize`. The units are done inside of `observe(job)`."""
+    """Runs a prepared job inside the context `progress(job)`; see `tokenize`."""
     options = parse_beam_options(beam_options)
     if prepared.is_finished and not prepared.output.has_leftovers:
         return summarize(prepared, resumed=prepared.count_done())
     with locked(prepared.output.path):
-        # Now nobody else can change it; what was seen before the lock mostly still holds.
+        # Read again under the lock: another process may have changed it in between.
         if (output := read_output(prepared.output.path)) != prepared.output:
             prepared = match_output(prepared.plan, output, overwrite=prepared.overwrite)
         resumed = prepared.count_done()
@@ -119,13 +118,13 @@ def run(
             filesystem.remove(prepared.plan.job.work)
             return summarize(prepared, resumed=resumed)
         plan = prepared.plan
-        # Before anything is removed or written: a tokenizer that does not fit must cost nothing.
+        # Before anything is removed or written, in case the tokenizer cannot be loaded.
         if resumed < plan.job.num_units:
             plan = load_encoder(plan)
         output = clear_output(output) if prepared.overwrite else output
         refuse_changed_content(plan)
-        units = begin(plan, output)
-        with observe(plan.job):
+        units = set_up_work_folder(plan, output)
+        with progress(plan.job):
             run_units(plan.job, units, options)
     return summarize(dataclasses.replace(prepared, plan=plan), resumed=resumed)
 
@@ -135,21 +134,21 @@ def retry_rejects(
     config: TokenizeConfig | None = None,
     *,
     beam_options: Sequence[str] = (),
-    observe: Observe = unobserved,
+    progress: Progress = no_progress,
 ) -> Summary:
-    """Tries the rejects of a run again, and what it had not begun; the rest is kept.
+    """Retries the rejects of a run, and does its units not started; reuses all others.
 
     Args:
       directory: The output of a run, finished or not.
-      config: Its config; without one, that which lies in the directory.
+      config: Its config; by default the one stored in the directory.
       beam_options: See `tokenize`.
-      observe: See `run`.
+      progress: See `run`.
 
     Raises:
-      RequestError: There is no such run, or its input changed beyond its rejects.
+      RequestError: There is no such run, or images other than rejects changed.
       DataError: See `tokenize`.
     """
-    parse_beam_options(beam_options)  # a mistake in them comes first
+    parse_beam_options(beam_options)  # to report a mistake in them first
     with locked(directory):
         retry = plan_retry(directory, config)
         output = retry.output
@@ -158,18 +157,18 @@ def retry_rejects(
             begin_retry(retry)
             output = read_output(directory)
     # From here on it is an unfinished job like any other.
-    summary = run(match_output(retry.plan, output), beam_options=beam_options, observe=observe)
+    summary = run(match_output(retry.plan, output), beam_options=beam_options, progress=progress)
     return dataclasses.replace(summary, images_retried=len(retry.rejects))
 
 
 def load_encoder(plan: Plan) -> Plan:
-    """Loads the encoder for this process, and selects how it is run.
+    """Loads the encoder into this process, and selects its runtime.
 
     Returns:
-      The plan, with its runtime.
+      The plan with the runtime.
 
     Raises:
-      RequestError: Contract and weights do not fit together, or it cannot be run so.
+      RequestError: Contract and weights do not match, or the runtime does not support them.
     """
     if (cached := runtime_from_cache(plan)) is not None:
         plan, encoder = cached
@@ -187,7 +186,7 @@ def load_encoder(plan: Plan) -> Plan:
 
 
 def summarize(prepared: PreparedJob, *, resumed: int) -> Summary:
-    """Reads what a finished job says of itself."""
+    """Makes the summary of a finished job from its manifest."""
     output, job = prepared.output, prepared.plan.job
     manifest: Manifest = (output.manifest if prepared.is_finished else None) or read_manifest(
         output.path

@@ -291,7 +291,7 @@ def status() -> Iterator[Target]:
         rejects=(Reject("key", "decode", "expected an image", "file", 3),),
         token_counts={1: 20, 59: 3},
         content={"file": "0123"},
-        refused="4567",
+        rejected_content="4567",
         etag="9 bytes of 9",
         machine="x86_64",
         seconds={"read": 0.25},

@@ -1,1 +1,1 @@
-"""Values that every layer passes on: units, records, rejects, the hardware kind."""
+"""Values shared by all layers: units, records, rejects, the hardware kind."""

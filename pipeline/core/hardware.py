@@ -1,10 +1,10 @@
-"""The kind of machine, as far as an encoder's last decimals depend on it."""
+"""Hardware kind: the CPU features on which an encoder's last decimals depend."""
 
 import functools
 import platform
 from pathlib import Path
 
-# The widest first: kernels are chosen by it.
+# Widest first: libraries choose their kernels by the widest one.
 VECTOR_UNITS = ("amx_tile", "avx512f", "avx2", "avx", "sse4_2", "sve", "asimd")
 
 
@@ -12,7 +12,7 @@ VECTOR_UNITS = ("amx_tile", "avx512f", "avx2", "avx", "sse4_2", "sve", "asimd")
 def machine_kind() -> str:
     """Returns the architecture and the widest vector unit, 'x86_64 avx2' for example.
 
-    The latter is left out where the system does not tell.
+    The architecture alone where /proc/cpuinfo lists none.
     """
     try:
         text = Path("/proc/cpuinfo").read_text()

@@ -1,7 +1,7 @@
-"""What flows: units of input, image records, token records, rejects.
+"""The values of the data flow: units, image records, rejects and content hashes.
 
-Those that are made once per image are named tuples: a frozen dataclass takes
-several times as long to make, which shows beside a small encoder.
+Values made once per image are named tuples: a frozen dataclass takes several
+times as long to create, which is noticeable with a small encoder.
 """
 
 import dataclasses
@@ -14,33 +14,32 @@ from fsq.dataset.records import Carried, encode_key
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """Records of a file that lie one behind the other.
+    """Consecutive records of one file.
 
     Attributes:
-      offset: The byte where the first of them begins.
-      first: Its number in the file.
-      num_records: How many they are.
-      lost: Why none of them can be read, if that is known before; each is then
-        a reject.
+      offset: Byte offset of the first record.
+      first: Number of the first record in the file, from 0.
+      num_records: Number of records.
+      damage: Why none of them can be read, if the listing found that; each is
+        then a reject.
     """
 
     offset: int
     first: int
     num_records: int
-    lost: str | None = None
+    damage: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A fixed slice of the input that is done as a whole.
+    """A fixed slice of the input that is processed as a whole.
 
     Attributes:
       name: Stable id, also the name of its part.
       path: The file to read.
-      spans: What to read of it, in order; empty where the part was made from a
-        finished dataset and cannot be made again.
-      etag: Stands for the state of what is read, see `pipeline.sources.units.etag_of`;
-        while it is the same, so is the content.
+      spans: The records to read, in order; empty if the part was copied from a
+        finished dataset and cannot be encoded again.
+      etag: Changes when the records change; see `pipeline.sources.units.etag_of`.
     """
 
     name: str
@@ -50,7 +49,7 @@ class Unit:
 
     @property
     def num_records(self) -> int:
-        """How many records its spans name."""
+        """Number of records in all spans."""
         return sum(span.num_records for span in self.spans)
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,7 +63,7 @@ class Unit:
 
 
 def record_numbers(unit: Unit) -> Iterator[int]:
-    """Yields the numbers, in their file, of the records of a unit."""
+    """Yields the number in the file of each record of a unit."""
     for span in unit.spans:
         yield from range(span.first, span.first + span.num_records)
 
@@ -75,7 +74,7 @@ def unit_name(number: int) -> str:
 
 
 class ImageRecord(NamedTuple):
-    """One image as the source holds it: undecoded bytes, with what is carried along."""
+    """One image as stored in the source: encoded bytes and carried features."""
 
     key: str
     data: bytes
@@ -91,7 +90,7 @@ class BadRecord:
 
 
 def hash_record(record: ImageRecord | BadRecord) -> int:
-    """Hashes key and bytes to 128 bits, as read; sums of these say what a set of records was."""
+    """Hashes key and encoded bytes to 128 bits; a sum of hashes identifies a set of records."""
     data = record.data if isinstance(record, ImageRecord) else record.reason.encode()
     key = encode_key(record.key)
     content = b"%d %b%b" % (len(key), key, data)
@@ -99,24 +98,24 @@ def hash_record(record: ImageRecord | BadRecord) -> int:
 
 
 def sum_of_hashes(records: Iterable[ImageRecord | BadRecord]) -> int:
-    """Adds up the hashes of records; the order does not matter."""
+    """Sums the hashes of records, in any order."""
     return sum(hash_record(record) for record in records)
 
 
 def hex_of_hashes(total: int) -> str:
-    """Renders a sum of hashes, modulo 2**128."""
+    """Formats a sum of hashes, modulo 2**128, as 32 hex digits."""
     return f"{total % 2**128:032x}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Reject:
-    """A record refused, with its reason and its place in the input.
+    """A refused record, with the reason and its position in the input.
 
     Attributes:
-      key: Its key.
-      stage: Where it was refused.
-      reason: One line.
-      file: The source file, or the folder of image files, that accounts for it.
+      key: Key of the record.
+      stage: The stage that refused it.
+      reason: One line of text.
+      file: The source file, or the folder of image files, that it is counted in.
       record: Its number in the file that was read.
     """
 

@@ -1,1 +1,1 @@
-"""The config of a job, and the resolved job that workers get."""
+"""The config of a job, and the resolved job that is sent to workers."""

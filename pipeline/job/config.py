@@ -1,4 +1,4 @@
-"""Configs: YAML in, frozen models out. Imports neither TensorFlow nor Beam."""
+"""Config of a job: YAML as frozen models. Imports neither TensorFlow nor Beam."""
 
 from typing import Annotated, Literal
 
@@ -17,14 +17,14 @@ __all__ = ["OutputConfig", "TokenizeConfig"]
 
 
 class OutputConfig(FrozenModel):
-    """Where the dataset goes and what it is called."""
+    """Directory, name and format of the dataset."""
 
     directory: PathStr
     name: Name
     split: Name = "train"
     num_shards: Annotated[int, pydantic.Field(ge=1, le=100_000)] | None = None
     tokens: Literal["bytes", "int64_list"] = "bytes"
-    # All hold the same records; see fsq/dataset/formats.
+    # All formats hold the same records; see fsq/dataset/formats.
     formats: tuple[str, ...] = (PRIMARY.name,)
 
     @pydantic.field_validator("formats")
@@ -44,7 +44,7 @@ class OutputConfig(FrozenModel):
     def _not_reserved(cls, split: str) -> str:
         if split == "all":
             raise ValueError(
-                "expected another name, 'all' means every split in tensorflow-datasets"
+                "expected a name other than 'all', which tensorflow-datasets uses for every split"
             )
         return split
 
@@ -57,14 +57,14 @@ class TokenizeConfig(FrozenModel):
     output: OutputConfig
     views: Annotated[tuple[ViewPolicyConfig, ...], pydantic.Field(min_length=1)] = DEFAULT_VIEWS
     decode: DecodeRules = DecodeRules()
-    # 8 at least: with one image per batch a result can depend on the number of threads.
+    # At least 8: with one image per batch the result can depend on the number of threads.
     batch_size: Annotated[int, pydantic.Field(ge=8, le=65_536)] = 256
-    # auto: the fastest here whose tokens are the reference's; see fsq/runtimes.
+    # auto: the fastest one on this machine that gives the reference's tokens; see fsq/runtimes.
     runtime: Literal["auto"] | RuntimeName = "auto"
-    # Of the encoder; with bfloat16 some per cent of the tokens are others.
+    # Of the encoder; bfloat16 changes a few per cent of the tokens.
     precision: Precision = "float32"
     max_reject_fraction: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
-    # How long one record may take to be read, and how often it is tried.
+    # Timeout for reading one record, and the number of tries.
     read_timeout_seconds: Annotated[float, pydantic.Field(gt=0, le=86_400)] = 120.0
     read_tries: Annotated[int, pydantic.Field(ge=1, le=100)] = 3
 

@@ -1,8 +1,7 @@
-"""The resolved job: what every worker needs to know, and where the job keeps its files.
+"""The resolved job: the settings that every worker needs, and the paths of the job's files.
 
-Unit files and unfinished shards lie in a folder that bears the job's fingerprint:
-a worker that outlived its job finds the folder gone, and cannot write into the
-next one's.
+Unit files and unfinished shards lie in a folder named after the job's fingerprint,
+so that a worker that outlives its job cannot write into the files of the next one.
 """
 
 import dataclasses
@@ -21,19 +20,19 @@ WORK_FOLDER = ".work"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A planned job; goes to the workers, so it holds descriptors only.
+    """A planned job; it is sent to every worker, so it holds no data.
 
     Attributes:
-      config: What was asked for.
+      config: The config.
       contract: The token contract with this dataset's views and storage type.
-      features: What is carried along.
-      runtime: How the encoder is run; 'auto' until one is selected.
-      num_records: Images to read.
-      num_units: Units they are cut into.
-      num_shards: Shards they are written to, in each format.
-      fingerprint: sha256 of all that decides the bytes.
-      run: Differs from run to run.
-      attempt: How often rejects were tried again.
+      features: Features carried along, such as labels.
+      runtime: Runtime of the encoder; 'auto' until one is selected.
+      num_records: Number of images to read.
+      num_units: Number of units.
+      num_shards: Number of shards, in each format.
+      fingerprint: sha256 of all that decides the bytes of the dataset.
+      run: Random id of this run.
+      attempt: How often rejects have been retried.
     """
 
     config: TokenizeConfig
@@ -49,12 +48,12 @@ class Job:
 
     @property
     def output(self) -> str:
-        """The dataset's folder."""
+        """The output directory."""
         return self.config.output.directory.rstrip("/")
 
     @property
     def work(self) -> str:
-        """The folder of everything that is removed when the dataset is done."""
+        """The work folder, removed when the dataset is finished."""
         return filesystem.join(self.output, WORK_FOLDER)
 
     @property
@@ -64,8 +63,8 @@ class Job:
 
     @property
     def max_rejects(self) -> int:
-        """How many images may be refused."""
-        # A fraction such as 0.29 is a little less than that in binary.
+        """Number of images that may be rejected."""
+        # In binary, a fraction such as 0.29 is slightly smaller than written.
         return math.floor(self.config.max_reject_fraction * self.num_records + 1e-6)
 
     @property
@@ -75,15 +74,15 @@ class Job:
 
     @property
     def staging(self) -> str:
-        """The folder of files that wait for their final name."""
+        """The folder of files before they are renamed to their final names."""
         return filesystem.join(self.work, f"staging-{self.fingerprint[:16]}-{self.attempt}")
 
     def part(self, unit_name: str) -> str:
-        """The records of one unit."""
+        """The path of a unit's part."""
         return filesystem.join(self.parts, f"{unit_name}.part")
 
     def part_status(self, unit_name: str) -> str:
-        """What became of one unit; written last, so that it commits the part."""
+        """The path of a unit's status, which is written last and commits the part."""
         return filesystem.join(self.parts, f"{unit_name}.json")
 
     def unit_names(self) -> list[str]:
@@ -91,11 +90,11 @@ class Job:
         return [unit_name(number) for number in range(self.num_units)]
 
     def shard_name(self, index: int, shard_format: str) -> str:
-        """A shard's final file name, as tensorflow-datasets spells it."""
+        """A shard's final file name, in the pattern of tensorflow-datasets."""
         output = self.config.output
         return f"{output.name}-{output.split}.{shard_format}-{index:05d}-of-{self.num_shards:05d}"
 
 
 def parts_folder(output: str, fingerprint: str, attempt: int) -> str:
-    """Returns the folder in which a job keeps its unit files."""
+    """Returns the folder of a job's unit files."""
     return filesystem.join(output, WORK_FOLDER, f"parts-{fingerprint[:16]}-{attempt}")

@@ -1,1 +1,1 @@
-"""All that is done before the first image: plan, fingerprint, runtime, output, resume, retry."""
+"""Everything before the first image is read: plan, fingerprint, runtime, output, resume, retry."""

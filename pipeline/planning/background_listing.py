@@ -1,7 +1,7 @@
-"""Listing a source in a process of its own, while this one loads the libraries of the job.
+"""Background listing: lists a source in another process while this one imports its libraries.
 
-Both take about as long for a hundred thousand files, and neither lets another
-thread of its process have the interpreter.
+Both take about equally long for 100,000 files, and both hold the GIL, so that a
+thread would not help.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ from pipeline.job.config import TokenizeConfig
 from pipeline.planning.plan import list_source
 from pipeline.sources.listing import ListedFile, Listing
 
-# Libraries with threads that Python does not know of.
+# Libraries with threads that `threading` does not count.
 HAVE_THREADS = {"grpc", "tensorflow", *packages()}
 
 
 @contextlib.contextmanager
-def listing_ahead(config: TokenizeConfig) -> Iterator[Callable[[], Listing]]:
-    """Begins to list a job's source; yields what waits for the listing and returns it.
+def list_in_background(config: TokenizeConfig) -> Iterator[Callable[[], Listing]]:
+    """Starts to list a job's source; yields a function that waits for the listing.
 
-    It raises what listing raises. Where a process cannot be forked safely, the
-    listing is done when it is asked for.
+    The function raises the errors of the listing. Where forking is not safe, it
+    lists in this process when it is called.
     """
     if not _can_fork():
         yield lambda: list_source(config, stride=config.batch_size)
@@ -53,7 +53,7 @@ def listing_ahead(config: TokenizeConfig) -> Iterator[Callable[[], Listing]]:
 
 
 def _can_fork() -> bool:
-    """Other threads would be missing in the new process, with whatever they hold."""
+    """Forking is safe without other threads, whose locks would stay locked in the new process."""
     alone = threading.active_count() == 1 and not HAVE_THREADS & sys.modules.keys()
     return sys.platform == "linux" and alone
 
@@ -65,7 +65,7 @@ def _list_and_exit(config: TokenizeConfig, answer: socket.socket) -> NoReturn:
             listing = list_source(config, stride=config.batch_size)
             if listing.text is not None:
                 listing.text.flush()
-                # It has no name; it is handed over as it is.
+                # The temporary file has no name, so its descriptor is sent.
                 files.append(listing.text.fileno())
             found = _to_dict(listing)
         except FsqError as error:
@@ -75,12 +75,12 @@ def _list_and_exit(config: TokenizeConfig, answer: socket.socket) -> NoReturn:
         if files:
             socket.send_fds(answer, [b"\0"], files)
     finally:
-        # A fault of another kind: nothing was sent, and the other process finds it out by itself.
+        # After any other error nothing is sent; the parent then lists by itself and raises it.
         os._exit(0)
 
 
 def _receive(answer: socket.socket) -> Listing | None:
-    """Returns the listing; None if none came.
+    """Returns the listing; None if the other process sent none.
 
     Raises:
       RequestError, DataError: See `Source.list`.
@@ -101,7 +101,7 @@ def _receive(answer: socket.socket) -> Listing | None:
 
 
 def _to_dict(listing: Listing) -> dict[str, Any]:
-    """All of a listing but its text, as JSON has it."""
+    """Returns a listing without its text, as JSON values."""
     content = dataclasses.asdict(dataclasses.replace(listing, text=None))
     for file in content["files"]:
         file["offsets"] = file["offsets"].tolist()

@@ -1,4 +1,4 @@
-"""Changed input: which image differs from the one that an unfinished job has seen."""
+"""Changed input: finds images that changed since an unfinished job listed or encoded them."""
 
 from fsq.errors import RequestError
 from pipeline.core.records import hex_of_hashes, sum_of_hashes
@@ -7,16 +7,16 @@ from pipeline.work.unit_files import read_status
 
 
 def changed_image(plan: Plan) -> str | None:
-    """Names the first image that is another than in the listing of an unfinished job."""
+    """Describes the first image that differs from the listing of an unfinished job."""
     change = plan.job.config.source.open().first_change(plan.job.work, plan.listing)
     return None if change is None else f"input {change}"
 
 
 def refuse_changed_content(plan: Plan) -> None:
-    """Reads what finished units were made of again, if its files were written since.
+    """Checks the images of finished units; reads those again whose etag changed.
 
     Raises:
-      RequestError: It is not the same; the message names the file.
+      RequestError: An image changed; the message names it or its file.
     """
     job = plan.job
     source = job.config.source.open()
@@ -25,13 +25,14 @@ def refuse_changed_content(plan: Plan) -> None:
             status = read_status(job, unit.name)
             if status is None or status.etag == unit.etag or not unit.spans:
                 continue
-            before = sum(int(total, 16) for total in [*status.content.values(), status.refused])
+            hashes = [*status.content.values(), status.rejected_content]
+            before = sum(int(total, 16) for total in hashes)
             after = sum_of_hashes(source.read(listing.locate(unit), job.features))
             if hex_of_hashes(before) != hex_of_hashes(after):
                 change = source.first_change(job.work, plan.listing, unit)
-                change = change or f"{unit.path} was written anew"
+                change = change or f"{unit.path} was rewritten"
                 raise RequestError(
-                    f"{job.output}: expected parts of this job, found parts of another: input "
-                    f"{change} (content {hex_of_hashes(before)[:12]}, "
-                    f"is {hex_of_hashes(after)[:12]}). Choose another directory, or --overwrite."
+                    f"{job.output}: expected parts of this job, found parts of another job: input "
+                    f"{change} (content was {hex_of_hashes(before)[:12]}, is "
+                    f"{hex_of_hashes(after)[:12]}). Choose another directory, or use --overwrite."
                 )

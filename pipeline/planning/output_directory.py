@@ -1,4 +1,4 @@
-"""What an output directory holds, read once and handed on."""
+"""Output directory: reads what it holds, and clears it for --overwrite."""
 
 import contextlib
 import dataclasses
@@ -42,29 +42,29 @@ class OutputDirectory:
 
     Attributes:
       path: The directory.
-      manifest: Of the finished dataset.
-      job_file: Of the unfinished job.
-      foreign_file: The first file that neither of them writes.
-      has_leftovers: Whether the run that finished the dataset was stopped at its very end.
+      manifest: Manifest of the finished dataset, if any.
+      job_file: Job file of the unfinished job, if any.
+      foreign_file: Name of the first file that belongs to neither.
+      has_leftovers: Whether a finished dataset still has temporary files of a killed run.
     """
 
     path: str
     manifest: Manifest | None = None
     job_file: JobFile | None = None
     foreign_file: str | None = None
-    # Not compared: a run sees its own lock.
+    # Not compared: a run's own lock file counts as a leftover.
     has_leftovers: bool = dataclasses.field(default=False, compare=False)
 
     @property
     def fingerprint(self) -> Fingerprint | None:
-        """Of the dataset, or of the job."""
+        """Of the dataset or the unfinished job."""
         if self.manifest is not None:
             return self.manifest.fingerprint.fields
         return None if self.job_file is None else self.job_file.fingerprint
 
 
 def read_output(path: str) -> OutputDirectory:
-    """Reads what a directory holds; nothing where there is none.
+    """Reads what a directory holds; a missing directory holds nothing.
 
     Raises:
       RequestError: The job file is damaged.
@@ -88,7 +88,7 @@ def _first_foreign(names: list[str], fingerprint: Fingerprint | None) -> str | N
     """Returns the first file that a job with this fingerprint does not write."""
     pattern = shard_pattern(fingerprint) if fingerprint else None
     for name in names:
-        # What was being written when a job was killed bears the name of what it would become.
+        # The temporary file of a killed job counts by its final name.
         plain = filesystem.final_name(name)
         ours = plain in OUR_FILES or (plain.endswith(".labels.txt") and fingerprint is not None)
         if not (ours or (pattern and re.fullmatch(pattern, plain))):
@@ -97,33 +97,33 @@ def _first_foreign(names: list[str], fingerprint: Fingerprint | None) -> str | N
 
 
 def refuse_foreign(output: OutputDirectory) -> None:
-    """Looks at an output that is to be overwritten.
+    """Checks that an output to be overwritten holds only files that a job writes.
 
     Raises:
-      RequestError: It holds other files than such a job writes.
+      RequestError: It holds a foreign file.
     """
     if output.foreign_file is not None:
         raise RequestError(
-            f"{output.path}: expected nothing but a dataset of ours to overwrite, "
-            f"found {output.foreign_file!r}. Choose another directory."
+            f"{output.path}: expected only files of fsq to overwrite, "
+            f"found {output.foreign_file!r}. Move it away, or choose another directory."
         )
 
 
 def clear_output(output: OutputDirectory) -> OutputDirectory:
-    """Removes an earlier job from the output, and nothing but what such a job writes.
+    """Removes the files of an earlier job from the output.
 
     Returns:
-      The output, empty.
+      The empty output.
 
     Raises:
-      RequestError: The directory holds foreign files.
+      RequestError: The output holds a foreign file.
     """
     refuse_foreign(output)
     work = filesystem.join(output.path, WORK_FOLDER)
     if output.manifest is not None:
         filesystem.remove(work)
-        # Of an interruption in the middle must remain what is known as ours, but is no dataset.
-        with contextlib.suppress(OSError):  # a full disk: clearing makes room
+        # If this is interrupted, the directory must look like an unfinished job, not a dataset.
+        with contextlib.suppress(OSError):  # the disk may be full; clearing makes room
             filesystem.make_folder(work)
             write_job_file(output.path, JobFile(fingerprint=output.manifest.fingerprint.fields))
         filesystem.remove(filesystem.join(output.path, MANIFEST_FILE))

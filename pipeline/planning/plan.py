@@ -1,4 +1,4 @@
-"""The plan of a job: all that can be settled before the first record."""
+"""Planning: reads the tokenizer, lists the source, cuts it into units, makes the fingerprint."""
 
 import dataclasses
 import importlib.metadata
@@ -43,8 +43,8 @@ class SavedTokenizer:
 
     Attributes:
       where: Its directory, for messages.
-      contract: What its tokens mean.
-      weights: The bytes of its weights.
+      contract: Its contract, with the job's views and storage type.
+      weights: Content of the weights file.
     """
 
     where: str
@@ -54,15 +54,15 @@ class SavedTokenizer:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A job with its units, not yet begun.
+    """A planned job with its units; nothing is written yet.
 
     Attributes:
-      job: What the workers get.
-      units: The slices of the input.
-      listing: The input.
-      tokenizer: Its contract bears the dataset's views and storage type.
-      config_text: The resolved config, YAML.
-      fingerprint: What decides the bytes.
+      job: The settings that are sent to workers.
+      units: The units of the input.
+      listing: The listed input.
+      tokenizer: The job's tokenizer.
+      config_text: The resolved config as YAML.
+      fingerprint: What decides the bytes of the dataset.
     """
 
     job: Job
@@ -78,15 +78,15 @@ def make_plan(
     *,
     limit: int | None = None,
     stride: int | None = None,
-    list_ahead: Callable[[], Listing] | None = None,
+    get_listing: Callable[[], Listing] | None = None,
 ) -> Plan:
     """Reads the tokenizer's contract, lists the source and cuts it into units.
 
     Args:
       config: The job's config.
-      limit: Take just the first so many images.
-      stride: See `Source.list`; a batch unless said.
-      list_ahead: Returns the listing, with a stride of a batch, where that was begun already.
+      limit: Use only the first `limit` images.
+      stride: See `Source.list`; the batch size by default.
+      get_listing: Returns a listing that was started earlier, with the default stride.
 
     Raises:
       RequestError: Tokenizer, source or config do not fit together.
@@ -94,10 +94,10 @@ def make_plan(
     """
     tokenizer = read_tokenizer(config)
     listing = (
-        list_ahead() if list_ahead else list_source(config, stride=stride or config.batch_size)
+        get_listing() if get_listing else list_source(config, stride=stride or config.batch_size)
     )
     if limit is not None and limit >= listing.num_records:
-        limit = None  # the same job as without
+        limit = None  # the same job as without a limit
     units = cut_units(listing, config.batch_size, limit)
     num_records = sum(unit.num_records for unit in units)
     num_written = num_records * len(config.view_names)
@@ -139,7 +139,7 @@ def read_tokenizer(config: TokenizeConfig) -> SavedTokenizer:
     """Reads a job's tokenizer; its contract gets the views and the storage type of the job.
 
     Raises:
-      RequestError: A file is missing, or the two do not belong together.
+      RequestError: A file is missing, or weights and contract do not belong together.
     """
     where = config.tokenizer
     contract = parse_contract(_read_file(where, CONTRACT_FILE), f"{where}/{CONTRACT_FILE}")
@@ -153,7 +153,7 @@ def read_tokenizer(config: TokenizeConfig) -> SavedTokenizer:
 
 
 def list_source(config: TokenizeConfig, *, stride: int) -> Listing:
-    """Lists the source of a job within its time limits.
+    """Lists the source of a job, with its stall timeout.
 
     Raises:
       RequestError, DataError: See `Source.list`.
@@ -178,6 +178,6 @@ def _read_file(folder: str, name: str) -> bytes:
         return filesystem.read(filesystem.join(folder, name))
     except OSError as error:
         raise RequestError(
-            f"tokenizer: expected a tokenizer in {folder!r}, found no {name} that can be read. "
-            "Train one with 'fsq train', or correct the path."
+            f"tokenizer: expected a tokenizer in {folder!r}, found no readable {name}. "
+            "Correct the path, or train a tokenizer with 'fsq train'."
         ) from error

@@ -1,4 +1,4 @@
-"""A plan beside what its output directory holds: new, to be continued, or finished already."""
+"""Preparing a job: its plan, compared with the output directory: new, unfinished or finished."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from pipeline.work.unit_files import read_done
 
 @dataclasses.dataclass(frozen=True)
 class PreparedJob:
-    """A plan that fits its output directory.
+    """A plan that matches its output directory.
 
     Attributes:
-      plan: With the runtime and the units that an unfinished job of its own has.
-      output: What the directory holds.
-      overwrite: Whether that is to be removed first.
+      plan: The plan, with runtime and units of its unfinished job, if any.
+      output: What the output directory holds.
+      overwrite: Whether to remove that first.
     """
 
     plan: Plan
@@ -33,11 +33,11 @@ class PreparedJob:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the output is the finished dataset of this very plan."""
+        """Whether the output is the finished dataset of this plan."""
         return not self.overwrite and self.output.manifest is not None
 
     def count_done(self) -> int:
-        """Counts the units that need not be done; reads the unit files of an unfinished job."""
+        """Counts the finished units; reads the unit files of an unfinished job."""
         job = self.plan.job
         if self.is_finished:
             return job.num_units
@@ -51,30 +51,30 @@ def prepare(
     *,
     limit: int | None = None,
     overwrite: bool = False,
-    list_ahead: Callable[[], Listing] | None = None,
+    get_listing: Callable[[], Listing] | None = None,
 ) -> PreparedJob:
-    """Plans a job and looks at its output directory; changes nothing.
+    """Plans a job and compares it with its output directory; writes nothing.
 
     Args:
       config: The job's config.
-      limit: Take just the first so many images.
-      overwrite: Remove another job's output first.
-      list_ahead: See `make_plan`.
+      limit: Use only the first `limit` images.
+      overwrite: Remove an earlier job's output first.
+      get_listing: See `make_plan`.
 
     Raises:
       RequestError: Tokenizer, source or config do not fit together; or the output
-        holds another job, finished or not, or files of somebody else.
+        holds a different job, finished or not, or foreign files.
       DataError: A file of the source is damaged.
     """
-    plan = make_plan(config, limit=limit, list_ahead=list_ahead)
+    plan = make_plan(config, limit=limit, get_listing=get_listing)
     return match_output(plan, read_output(plan.job.output), overwrite=overwrite)
 
 
 def match_output(plan: Plan, output: OutputDirectory, *, overwrite: bool = False) -> PreparedJob:
-    """Fits a plan to what its output directory holds.
+    """Compares a plan with its output directory; takes over its unfinished job.
 
     Raises:
-      RequestError: The output holds something else.
+      RequestError: The output holds a different job or foreign files.
     """
     if overwrite:
         refuse_foreign(output)
@@ -89,24 +89,24 @@ def _refuse_other(plan: Plan, output: OutputDirectory) -> None:
     if output.fingerprint is not None:
         what = "parts" if output.manifest is None else "a dataset"
         difference = output.fingerprint.first_difference(plan.fingerprint)
-        advice = "Choose another directory, or --overwrite"
+        advice = "Choose another directory, or use --overwrite"
         if difference is not None and difference.startswith("input "):
             difference = changed_image(plan) or difference
-            advice += f"; after mending rejects alone: fsq tokenize --only-rejects {output.path}"
+            advice += f"; if only rejects changed: fsq tokenize --only-rejects {output.path}"
         if difference is not None:
             raise RequestError(
-                f"{output.path}: expected {what} of this job, found {what} of another: "
+                f"{output.path}: expected {what} of this job, found {what} of another job: "
                 f"{difference}. {advice}."
             )
     if output.manifest is None and output.foreign_file is not None:
         raise RequestError(
-            f"{output.path}: expected no files but this job's, found {output.foreign_file!r}. "
-            "Choose another directory."
+            f"{output.path}: expected only files of this job, found {output.foreign_file!r}. "
+            "Move it away, or choose another directory."
         )
 
 
 def _reuse_units(plan: Plan, output: OutputDirectory) -> Plan:
-    """Gives a plan the units of its unfinished job; others where rejects are tried again."""
+    """Gives a plan the units of its unfinished job, which differ while rejects are retried."""
     job_file = output.job_file
     if job_file is None:
         return plan
@@ -118,7 +118,7 @@ def _reuse_units(plan: Plan, output: OutputDirectory) -> Plan:
 
 
 def _with_etag(unit: Unit, listing: Listing) -> Unit:
-    """Takes the etag of a stored unit's input as it is now."""
+    """Updates the etag of a stored unit to its present input."""
     if not unit.spans or (file := listing.file_of(unit)) is None:
         return unit
     return dataclasses.replace(unit, etag=etag_of(listing, file, list(record_numbers(unit))))
@@ -129,17 +129,17 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
     plan = prepared.plan
     job, contract, config = plan.job, plan.job.contract, plan.job.config
     if prepared.overwrite:
-        state = "anew"
+        state = "new, replaces what is there"
     elif prepared.is_finished:
-        state = "finished already"
+        state = "already finished"
     else:
         done = prepared.count_done()
-        state = f"to go on, {done} of {job.num_units} units done" if done else "new"
-    left_out = ", ".join(f"{count:,} {name}" for name, count in plan.listing.left_out.items())
+        state = f"to resume, {done} of {job.num_units} units done" if done else "new"
+    ignored = ", ".join(f"{count:,} {name}" for name, count in plan.listing.ignored.items())
     formats = len(config.output.formats)
     return [
         ("source", f"{config.source.open().describe()}, {job.num_records:,} images"),
-        *([("left out", f"{left_out}: no images by their names")] if left_out else []),
+        *([("ignored", f"{ignored}: not image files by their names")] if ignored else []),
         ("units", f"{job.num_units}, batches of {config.batch_size}"),
         (
             "tokens",

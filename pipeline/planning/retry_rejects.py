@@ -1,8 +1,8 @@
-"""Trying the rejects of a run again, and nothing else.
+"""Retry of rejects: turns an output directory into an unfinished job that redoes its rejects.
 
-The directory becomes an unfinished job: what was written before are its
-finished units, the rejects its open ones. From there on it is run, resumed and
-finalized like any other, and ends in the bytes of a run that had no rejects.
+What was written before becomes finished units, the rejects become open ones. The
+job is then run, resumed and finalized like any other, and gives the bytes of a run
+that had no rejects.
 """
 
 import dataclasses
@@ -36,82 +36,82 @@ from pipeline.work.unit_files import read_done
 
 @dataclasses.dataclass(frozen=True)
 class Retry:
-    """What there is to try again.
+    """A planned retry.
 
     Attributes:
       output: What the directory holds.
-      before: The job as it was; its fingerprint, and its parts if it was not finished.
-      plan: The job as it will be: the same with the input as it is now.
-      rejects: Of the job as it was.
-      suspects: The source files that had rejects at any time.
+      before: The earlier job: its fingerprint, and its parts if it is unfinished.
+      plan: The new job: the same config with the present input.
+      rejects: Rejects of the earlier job.
+      files_with_rejects: Source files that had rejects in any attempt.
     """
 
     output: OutputDirectory
     before: Job
     plan: Plan
     rejects: tuple[Reject, ...]
-    suspects: tuple[str, ...]
+    files_with_rejects: tuple[str, ...]
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is anything to try.
+        """Whether there is anything to redo.
 
-        Without rejects, an attempt was stopped before it came to what has been mended since.
+        Also true if an unfinished job without rejects stopped before an image that changed since.
         """
         changed = self.output.fingerprint != self.plan.fingerprint
         return bool(self.rejects) or (changed and self.output.manifest is None)
 
 
 def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:
-    """Looks at a directory, finished or not, and at the source as it is now.
+    """Plans a retry from an output directory, finished or not, and the present source.
 
     Args:
       directory: The output of the run.
-      config: Its config; without one, that which lies in the directory.
+      config: Its config; by default the one stored in the directory.
 
     Raises:
-      RequestError: There is no job, or more than rejected images has changed.
+      RequestError: There is no job, or images other than rejects changed.
     """
     output = read_output(directory)
-    begun = output.fingerprint
-    if begun is None:
+    earlier = output.fingerprint
+    if earlier is None:
         raise RequestError(
             f"{directory}: expected a dataset or an unfinished job, found neither. "
             "Run 'fsq tokenize CONFIG' first."
         )
     config = config or _stored_config(output)
     moved = config.output.model_copy(update={"directory": directory})
-    # Every record's place, because rejects lie anywhere.
-    plan = make_plan(config.model_copy(update={"output": moved}), limit=begun.limit, stride=1)
-    # However the directory is called now, the dataset says what its config said.
-    plan = dataclasses.replace(reuse_runtime(plan, begun), config_text=dump_config(config))
-    job_file = output.job_file or JobFile(fingerprint=begun)
+    # Stride 1 lists the offset of every record, because any can be a reject.
+    plan = make_plan(config.model_copy(update={"output": moved}), limit=earlier.limit, stride=1)
+    # The stored config stays as it was, also if the directory was moved.
+    plan = dataclasses.replace(reuse_runtime(plan, earlier), config_text=dump_config(config))
+    job_file = output.job_file or JobFile(fingerprint=earlier)
     before = dataclasses.replace(
         plan.job,
-        fingerprint=begun.sha256,
+        fingerprint=earlier.sha256,
         attempt=job_file.attempt,
         num_units=len(job_file.units or ()) or plan.job.num_units,
     )
     rejects = tuple(_read_rejects(before, finished=output.manifest is not None))
-    suspects = {*job_file.suspects, *(reject.file for reject in rejects)}
-    _refuse_changes(plan, begun, suspects)
+    files_with_rejects = {*job_file.files_with_rejects, *(reject.file for reject in rejects)}
+    _refuse_changes(plan, earlier, files_with_rejects)
     job = dataclasses.replace(plan.job, attempt=before.attempt + 1)
     plan = dataclasses.replace(plan, job=job)
-    return Retry(output, before, plan, rejects, tuple(sorted(suspects)))
+    return Retry(output, before, plan, rejects, tuple(sorted(files_with_rejects)))
 
 
 def begin_retry(retry: Retry) -> None:
     """Turns the directory into an unfinished job whose open units are the rejects.
 
-    Until the file of that job is written, the directory stays what it was.
+    The directory stays as it was until the new job file is written.
 
     Raises:
-      RequestError: An image that was written before is another now.
-      DataError: What was written before is damaged.
+      RequestError: An image that is not a reject changed.
+      DataError: A part or a shard of the earlier job is damaged.
     """
     plan, job = retry.plan, retry.plan.job
     finished = retry.output.manifest is not None
-    filesystem.remove(job.parts)  # of an attempt that was killed
+    filesystem.remove(job.parts)  # left by a killed retry
     make_folders(job)
     try:
         units = _write_units(retry)
@@ -120,13 +120,13 @@ def begin_retry(retry: Retry) -> None:
             filesystem.remove(folder)
         raise
     write_inputs(plan)
-    # From here on it is the new job; before, it was the old one.
+    # Writing the job file commits the new job.
     job_file = JobFile(
         fingerprint=plan.fingerprint,
         attempt=job.attempt,
         num_units=len(units),
         units=tuple(units),
-        suspects=retry.suspects,
+        files_with_rejects=retry.files_with_rejects,
     )
     write_job_file(job.output, job_file)
     filesystem.remove(filesystem.join(job.output, MANIFEST_FILE))
@@ -141,17 +141,17 @@ def _stored_config(output: OutputDirectory) -> TokenizeConfig:
 
 
 def _write_units(retry: Retry) -> list[Unit]:
-    """Writes the parts of what is reused; returns all units, the finished ones first."""
+    """Writes the reused parts; returns all units, the finished ones first."""
     job, limit = retry.plan.job, retry.plan.fingerprint.limit
     listing = retry.plan.listing.write_to(job.work)
-    not_begun: list[Unit] = []
+    not_started: list[Unit] = []
     if retry.output.manifest is not None:
         done = reuse_shards(job, retry.output.manifest, retry.rejects, listing)
     else:
         units = retry.output.job_file.units if retry.output.job_file is not None else None
         units = units or tuple(cut_units(listing, job.config.batch_size, limit))
-        done, not_begun = reuse_parts(retry.before, job, units, listing)
-    every = [*done, *_open_units(retry, listing, not_begun)]
+        done, not_started = reuse_parts(retry.before, job, units, listing)
+    every = [*done, *_open_units(retry, listing, not_started)]
     return [dataclasses.replace(unit, name=unit_name(number)) for number, unit in enumerate(every)]
 
 
@@ -165,7 +165,7 @@ def _read_rejects(before: Job, *, finished: bool) -> Iterator[Reject]:
             yield from status.rejects
 
 
-def _refuse_changes(plan: Plan, begun: Fingerprint, may_differ: set[str]) -> None:
+def _refuse_changes(plan: Plan, earlier: Fingerprint, may_differ: set[str]) -> None:
     """Raises a RequestError if more has changed than the files with rejects in them."""
 
     def comparable(fingerprint: Fingerprint) -> dict[str, Any]:
@@ -176,25 +176,25 @@ def _refuse_changes(plan: Plan, begun: Fingerprint, may_differ: set[str]) -> Non
         }
         return {**fields, "input": {"files": files}}
 
-    difference = first_difference(comparable(begun), comparable(plan.fingerprint))
+    difference = first_difference(comparable(earlier), comparable(plan.fingerprint))
     if difference is not None:
         raise RequestError(
-            f"{plan.job.output}: expected the job of this directory but for its rejects, found "
-            f"another: {difference}. Choose another directory, or --overwrite."
+            f"{plan.job.output}: expected changes in rejected images only, found another: "
+            f"{difference}. Undo it, or run again with --overwrite and without --only-rejects."
         )
 
 
-def _open_units(retry: Retry, listing: Listing, not_begun: list[Unit]) -> Iterator[Unit]:
-    """Yields what is to be done, in the order of the input: units not begun, and rejects."""
+def _open_units(retry: Retry, listing: Listing, not_started: list[Unit]) -> Iterator[Unit]:
+    """Yields the units to do, in the order of the input: those not started, and the rejects."""
     job = retry.plan.job
     order = {file.path: number for number, file in enumerate(listing.files)}
     by_name = {file.name: file for file in listing.files}
     size = unit_records(job.num_records, job.config.batch_size)
     entries: list[tuple[int, int, Unit | None]] = [
-        (order[unit.path], unit.spans[0].first, unit) for unit in not_begun
+        (order[unit.path], unit.spans[0].first, unit) for unit in not_started
     ]
     for reject in retry.rejects:
-        # The images of a folder lie in one listing, whatever accounts for them.
+        # All images of a folder are lines of one listing, whichever folder counts them.
         file = by_name.get(reject.file, listing.files[0])
         entries.append((order[file.path], reject.record, None))
     entries.sort(key=lambda entry: entry[:2])

@@ -1,4 +1,4 @@
-"""Reusing what an earlier run wrote, as finished units of a job that goes on from there."""
+"""Reuse of outputs: makes parts or shards of an earlier run the finished units of a new job."""
 
 import dataclasses
 import itertools
@@ -35,29 +35,29 @@ def reuse_parts(
     """Reuses the parts of an unfinished job.
 
     Args:
-      before: The job whose parts lie there.
-      job: The job that goes on; its units are numbered anew.
-      units: Those of the job before.
-      listing: The input as it is now.
+      before: The job that wrote the parts.
+      job: The new job, which renumbers the units.
+      units: The units of the job before.
+      listing: The present input.
 
     Returns:
-      The finished units without their rejects, and those not begun.
+      The finished units without their rejects, and the units not started.
 
     Raises:
-      RequestError: An image that was written before is another now.
+      RequestError: An image that is not a reject changed.
     """
     files = {file.path: file for file in listing.files}
     source = job.config.source.open()
     done: list[Unit] = []
-    not_begun: list[Unit] = []
+    not_started: list[Unit] = []
     for unit in units:
         status, file = read_done(before, unit.name), files.get(unit.path)
         if status is None:
-            not_begun.append(unit if file is None else _with_numbers(unit, set(), file, listing))
+            not_started.append(unit if file is None else _relocate(unit, set(), file, listing))
             continue
         if file is not None:
             rejected = {reject.record for reject in status.rejects}
-            unit = _with_numbers(unit, rejected, file, listing)
+            unit = _relocate(unit, rejected, file, listing)
             if not unit.spans:  # a unit of rejects alone holds nothing to reuse
                 continue
             _check_content(job, source, unit, status)
@@ -65,18 +65,18 @@ def reuse_parts(
         filesystem.copy(before.part(unit.name), job.part(name))
         filesystem.write(job.part_status(name), _without_rejects(status, unit).to_json())
         done.append(unit)
-    return done, not_begun
+    return done, not_started
 
 
-def _with_numbers(unit: Unit, but: set[int], file: ListedFile, listing: Listing) -> Unit:
-    """Looks up where the records of a unit lie now, as far as they are wanted."""
-    numbers = [number for number in record_numbers(unit) if number not in but]
+def _relocate(unit: Unit, skip: set[int], file: ListedFile, listing: Listing) -> Unit:
+    """Returns a unit without some records, located in the present listing."""
+    numbers = [number for number in record_numbers(unit) if number not in skip]
     etag = etag_of(listing, file, numbers)
     return dataclasses.replace(unit, spans=spans_of(file, numbers), etag=etag)
 
 
 def _check_content(job: Job, source: Source, unit: Unit, status: UnitStatus) -> None:
-    """Reads a unit again if its file was written since; it must be what it was."""
+    """Checks that the images of a unit are unchanged; reads them only if its etag changed."""
     if unit.etag != status.etag:
         content = sum_of_hashes(source.read(unit, job.features))
         before = sum(int(total, 16) for total in status.content.values())
@@ -89,7 +89,7 @@ def _without_rejects(status: UnitStatus, unit: Unit) -> UnitStatus:
     update = {
         "listed": listed,
         "rejects": (),
-        "refused": hex_of_hashes(0),
+        "rejected_content": hex_of_hashes(0),
         "etag": unit.etag,
     }
     return status.model_copy(update=update)
@@ -98,16 +98,16 @@ def _without_rejects(status: UnitStatus, unit: Unit) -> UnitStatus:
 def reuse_shards(
     job: Job, manifest: Manifest, rejects: tuple[Reject, ...], listing: Listing
 ) -> list[Unit]:
-    """Makes parts of the shards of a finished dataset; the first one holds all accounts.
+    """Splits the shards of a finished dataset into parts; the first unit has all counts.
 
     Args:
-      job: The job that goes on where the dataset lies.
-      manifest: Of the dataset.
-      rejects: Those of the dataset.
-      listing: The input as it is now.
+      job: The new job, in the directory of the dataset.
+      manifest: Manifest of the dataset.
+      rejects: Rejects of the dataset.
+      listing: The present input.
 
     Raises:
-      RequestError: An image that was written before is another now.
+      RequestError: An image that is not a reject changed.
       DataError: A shard is damaged.
     """
     _check_files_with_rejects(job, rejects, listing, manifest.by_file)
@@ -134,7 +134,7 @@ def reuse_shards(
 def _status_of(
     by_file: Mapping[str, SourceFileEntry], num_views: int, token_counts: Mapping[str, int]
 ) -> UnitStatus:
-    """The status of a unit that holds what was written, and no rejects."""
+    """Returns a unit status with the counts of written images, without rejects."""
     return UnitStatus(
         source="",
         listed={name: entry.written for name, entry in by_file.items()},
@@ -142,7 +142,7 @@ def _status_of(
         rejects=(),
         token_counts={int(token): count for token, count in token_counts.items()},
         content={name: entry.content for name, entry in by_file.items()},
-        refused=hex_of_hashes(0),
+        rejected_content=hex_of_hashes(0),
         etag="",
         machine="",
         seconds={},
@@ -150,7 +150,7 @@ def _status_of(
 
 
 def _placed_records(path: str) -> Iterator[list[PlacedRecord]]:
-    """Reads a shard's records with their places, some thousands at a time."""
+    """Yields a shard's records with their places, up to `MAX_UNIT_RECORDS` at a time."""
     records = enumerate(PRIMARY.read(path))
     while piece := list(itertools.islice(records, MAX_UNIT_RECORDS)):
         placed = []
@@ -167,18 +167,18 @@ def _check_files_with_rejects(
     listing: Listing,
     by_file: Mapping[str, SourceFileEntry],
 ) -> None:
-    """Reads what lies in one file with rejects again: the rest of it must be as it was."""
+    """Reads the files with rejects again, and checks that their other images are unchanged."""
     rejected = {(reject.file, reject.record) for reject in rejects}
-    suspects = {reject.file for reject in rejects}
+    files_with_rejects = {reject.file for reject in rejects}
     source = job.config.source.open()
     found: Counter[str] = Counter()
-    for unit in source.units_of(listing, suspects):
+    for unit in source.units_of(listing, files_with_rejects):
         records = source.read(unit, job.features)
         for number, record in zip(record_numbers(unit), records, strict=True):
             group = source.group_of(unit, record.key)
             if (group, number) not in rejected:
                 found[group] += hash_record(record)
-    for name in sorted(suspects):
+    for name in sorted(files_with_rejects):
         _refuse_other_content(job, name, int(by_file[name].content, 16), found[name])
 
 
@@ -186,6 +186,6 @@ def _refuse_other_content(job: Job, name: str, before: int, after: int) -> None:
     old, new = hex_of_hashes(before), hex_of_hashes(after)
     if old != new:
         raise RequestError(
-            f"{job.output}: expected the images of {name} that were written before as they "
-            f"were, found others (content {old[:12]}, is {new[:12]}). Run with --overwrite."
+            f"{job.output}: expected changes in rejected images only, found others in {name} "
+            f"(content was {old[:12]}, is {new[:12]}). Run again with --overwrite."
         )

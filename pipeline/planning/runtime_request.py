@@ -1,4 +1,4 @@
-"""The runtime that a config asks for, and how a fingerprint describes it."""
+"""Runtime request: the runtime that a config asks for, as the fingerprint describes it."""
 
 import importlib.metadata
 import math
@@ -13,26 +13,26 @@ from fsq.runtimes.registry import RUNTIMES, RuntimeName
 from fsq.spec.contract import TokenContract
 from pipeline.job.config import TokenizeConfig
 
-# Channel values of all images; below this, trying runtimes takes longer than it can save.
+# Pixel values of all images together; below this, measuring runtimes takes longer than it saves.
 SMALL_JOB = 2**24
 
 
 def request_runtime(
     config: TokenizeConfig, contract: TokenContract, num_images: int
 ) -> RuntimeChoice:
-    """Describes the runtime that a job begins with, for its fingerprint.
+    """Describes the runtime that a job starts with, for its fingerprint.
 
     Args:
       config: The job's config.
       contract: The tokenizer's contract.
-      num_images: Images and views to encode.
+      num_images: Number of images times views.
 
     Returns:
-      See `describe_runtime`. The name is 'auto', without a version, where it has
-      to be found out by trying.
+      See `describe_runtime`. The name is 'auto', without a version, if it has to
+      be selected by measuring.
 
     Raises:
-      RequestError: The tokenizer cannot be run so, or a package is missing.
+      RequestError: The runtime does not support the tokenizer, or is not installed.
     """
     kind = contract.network.kind
     name = config.runtime
@@ -46,20 +46,20 @@ def request_runtime(
 
 
 def describe_runtime(name: RuntimeName, precision: Precision) -> RuntimeChoice:
-    """Returns the runtime with the version of its package, if it needs one of its own."""
+    """Returns the runtime with the version of its package, if it has one of its own."""
     package = RUNTIMES[name].package
     version = None if package is None else importlib.metadata.version(package.name)
     return RuntimeChoice(name=name, precision=precision, version=version)
 
 
 def show_runtime(runtime: RuntimeChoice) -> str:
-    """Renders a runtime in words.
+    """Describes a runtime in words.
 
     Raises:
-      DataError: Its probe says something else; a manifest may come from anybody.
+      DataError: Its probe result is malformed; manifests are not trusted.
     """
     if runtime.name == "auto":
-        return "the fastest here whose tokens are the reference's"
+        return "auto: the fastest on this machine that gives the reference's tokens"
     shown = (
         runtime.name if runtime.precision == "float32" else f"{runtime.name} in {runtime.precision}"
     )
@@ -69,6 +69,6 @@ def show_runtime(runtime: RuntimeChoice) -> str:
         return f"{shown}; {ProbeResult(**runtime.probe)}"
     except (TypeError, ValueError, ArithmeticError) as error:
         raise DataError(
-            "fingerprint: expected the runtime of the job in it, got something else. "
+            "fingerprint: expected a runtime with a probe result, got something else. "
             "The dataset is damaged; tokenize it again."
         ) from error

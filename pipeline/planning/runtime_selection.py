@@ -1,4 +1,4 @@
-"""Runtime selection: the runtime of the output that was begun, of the cache, or by trying here."""
+"""Runtime selection: takes it from the output, from the cache, or measures on this machine."""
 
 import dataclasses
 from typing import Literal, cast
@@ -16,44 +16,44 @@ from pipeline.planning.plan import Plan
 from pipeline.planning.runtime_request import describe_runtime
 
 
-def reuse_runtime(plan: Plan, begun: Fingerprint | None) -> Plan:
-    """Gives a plan the runtime that its output was begun with, if that fits the config.
+def reuse_runtime(plan: Plan, earlier: Fingerprint | None) -> Plan:
+    """Gives a plan the runtime of the job in its output, if the config allows it.
 
-    So a job whose config says 'auto' chooses once.
+    So a job whose config says 'auto' selects its runtime once.
 
     Args:
       plan: The plan.
-      begun: The fingerprint of the job in the output, finished or not.
+      earlier: Fingerprint of the job in the output, finished or not.
 
     Raises:
       RequestError: That runtime is not installed here.
     """
     asked, precision = plan.fingerprint.runtime, plan.job.config.precision
-    if begun is None or begun.runtime.precision != precision:
+    if earlier is None or earlier.runtime.precision != precision:
         return plan
-    name = cast(RuntimeName, begun.runtime.name)
+    name = cast(RuntimeName, earlier.runtime.name)
     if name not in RUNTIMES or asked.name not in ("auto", name):
         return plan
     check_runtime(name, precision, plan.job.contract.network.kind)
-    # The version is that of today, so that another one is noticed.
+    # With the version installed now, so that a change of it is noticed.
     found = describe_runtime(name, precision)
-    return _with_runtime(plan, found.model_copy(update={"probe": begun.runtime.probe}))
+    return _with_runtime(plan, found.model_copy(update={"probe": earlier.runtime.probe}))
 
 
 def choice_from_cache(plan: Plan) -> Plan:
-    """Gives a plan the runtime that an earlier run on this machine chose, if its kind is cached.
+    """Gives a plan the runtime in the cache of this machine, if its encoder can be cached too.
 
-    A choice of any other runtime saves no import, and is left to `select_runtime`.
+    Any other runtime needs TensorFlow anyway, and is left to `select_runtime`.
     """
     asked = plan.fingerprint.runtime
     if asked.probe is not None:
         return plan
     choice = cache_of(plan.job).load_choice(asked.name, plan.job.config.precision)
-    return plan if choice is None or not _is_cached(choice[0]) else _with_choice(plan, *choice)
+    return plan if choice is None or not _is_cacheable(choice[0]) else _with_choice(plan, *choice)
 
 
 def has_cached_encoder(plan: Plan) -> bool:
-    """Says whether `runtime_from_cache` has an encoder to try; imports nothing heavy."""
+    """Returns whether `runtime_from_cache` has an encoder to load; imports nothing heavy."""
     plan = choice_from_cache(plan)
     name = plan.job.runtime
     if plan.fingerprint.runtime.probe is None or name == "auto":
@@ -62,10 +62,10 @@ def has_cached_encoder(plan: Plan) -> bool:
 
 
 def runtime_from_cache(plan: Plan) -> tuple[Plan, BatchEncoder] | None:
-    """Selects runtime and encoder that an earlier run on this machine cached, without TensorFlow.
+    """Loads the runtime and the encoder in the cache of this machine, without TensorFlow.
 
     Returns:
-      The plan with its runtime, and the encoder; None if one of the two is missing.
+      The plan with its runtime, and the encoder; None if either is not cached.
     """
     plan = choice_from_cache(plan)
     # The result of the probe is part of the fingerprint: an encoder alone is not enough.
@@ -76,7 +76,7 @@ def runtime_from_cache(plan: Plan) -> tuple[Plan, BatchEncoder] | None:
 
 
 def cached_encoder(job: Job) -> BatchEncoder | None:
-    """Loads a job's encoder from the cache on disk, without TensorFlow; None if it is not there."""
+    """Loads a job's encoder from the cache on disk, without TensorFlow; None if not cached."""
     if job.runtime == "auto":
         return None
     runtime = cache_of(job).load_encoder(job.runtime, job.config.precision)
@@ -84,11 +84,11 @@ def cached_encoder(job: Job) -> BatchEncoder | None:
 
 
 def select_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
-    """Selects the runtime by trying, unless plan or cache say which; caches choice and encoder.
+    """Selects the runtime by measuring, unless plan or cache have it; caches choice and encoder.
 
     Args:
-      plan: The plan. If it has a runtime with the result of its probe, it stays as it is.
-      tokenizer: The job's tokenizer; the runtime is set there.
+      plan: The plan; a runtime with a probe result stays as it is.
+      tokenizer: The job's tokenizer, whose runtime is set.
 
     Returns:
       The plan with its runtime.
@@ -102,8 +102,8 @@ def select_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
     choice = cache.load_choice(name, precision)
     if name != "auto" and asked.probe is not None:
         tokenizer.use_runtime(name, precision)
-    # Where the encoder could have been cached too, it was missing or gave other tokens.
-    elif choice is not None and not _is_cached(choice[0]):
+    # A cacheable encoder was not in the cache or gave other tokens: measure again.
+    elif choice is not None and not _is_cacheable(choice[0]):
         tokenizer.use_runtime(choice[0], precision)
         plan = _with_choice(plan, *choice)
     else:
@@ -119,11 +119,11 @@ def select_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
 
 
 def cache_of(job: Job) -> RuntimeCache:
-    """Returns the cache entries of a job's encoder on this machine."""
+    """Returns the cache of a job's encoder on this machine."""
     return RuntimeCache(job.contract, job.config.batch_size, machine_kind())
 
 
-def _is_cached(name: RuntimeName) -> bool:
+def _is_cacheable(name: RuntimeName) -> bool:
     return RUNTIMES[name].serialization is not None
 
 

@@ -1,4 +1,4 @@
-"""Setting up the work folder of a job."""
+"""Work folder: sets it up before the first unit."""
 
 from fsq.dataset.manifest import CONFIG_FILE
 from fsq.errors import RequestError
@@ -11,18 +11,18 @@ from pipeline.planning.plan import Plan
 from pipeline.work.job_file import JobFile, write_job_file
 
 
-def begin(plan: Plan, output: OutputDirectory) -> list[Unit]:
-    """Sets the work folder up and returns the units with their final paths.
+def set_up_work_folder(plan: Plan, output: OutputDirectory) -> list[Unit]:
+    """Sets up the work folder; returns the units with the paths they are read from.
 
     Args:
-      plan: The job.
-      output: What its directory holds; an unfinished job in it is this one.
+      plan: The plan of the job.
+      output: What the output directory holds; an unfinished job in it is this one.
 
     Raises:
       RequestError: The output cannot be written.
     """
     try:
-        return _begin(plan, output)
+        return _set_up(plan, output)
     except OSError as error:
         raise RequestError(
             f"{output.path}: expected a directory that can be written, "
@@ -30,10 +30,10 @@ def begin(plan: Plan, output: OutputDirectory) -> list[Unit]:
         ) from error
 
 
-def _begin(plan: Plan, output: OutputDirectory) -> list[Unit]:
+def _set_up(plan: Plan, output: OutputDirectory) -> list[Unit]:
     job = plan.job
     if output.job_file is None:
-        filesystem.remove(job.work)  # parts without their job could be anybody's
+        filesystem.remove(job.work)  # without a job file, its parts can be of any job
     make_folders(job)
     write_inputs(plan)
     listing = plan.listing.write_to(job.work)
@@ -43,17 +43,17 @@ def _begin(plan: Plan, output: OutputDirectory) -> list[Unit]:
 
 
 def make_folders(job: Job) -> None:
-    """Makes the folders of a job, and clears them of what killed runs and older jobs left."""
+    """Makes the folders of a job, and removes what killed runs and older jobs left in them."""
     for folder in (job.output, job.work, job.parts, job.staging):
         filesystem.make_folder(folder)
         filesystem.remove_temporary(folder)
 
 
 def write_inputs(plan: Plan) -> None:
-    """Writes the tokenizer and the config, which go from the work folder into the dataset."""
+    """Writes tokenizer and config to the work folder; finalizing copies them to the dataset."""
     work = plan.job.work
     contract = plan.tokenizer.contract.to_json().encode()
     filesystem.write(filesystem.join(work, CONTRACT_FILE), contract)
     filesystem.write(filesystem.join(work, WEIGHTS_FILE), plan.tokenizer.weights)
-    # Not part of the fingerprint (a tolerance may change), so the last one counts.
+    # Not in the fingerprint (max_reject_fraction may change), so the latest config counts.
     filesystem.write(filesystem.join(work, CONFIG_FILE), plan.config_text.encode())

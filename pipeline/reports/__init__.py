@@ -1,1 +1,1 @@
-"""Looking at results: verify, inspect, contact sheets."""
+"""Reports on results: verify, inspect, contact sheets."""

@@ -1,4 +1,4 @@
-"""A sheet of images decoded from tokens, with their originals above them if wanted."""
+"""Contact sheet: images decoded from tokens, optionally below their originals."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from pipeline.sources.units import one_unit_per_file
 
 @dataclasses.dataclass(frozen=True)
 class DrawnRecord:
-    """A token record, as far as a picture needs it."""
+    """The fields of a token record that a contact sheet needs."""
 
     key: str
     crop: CropBox
@@ -39,7 +39,7 @@ def draw_sheet(directory: str, count: int, *, originals: bool) -> Image.Image:
 
     Args:
       directory: A finished dataset; nothing else is needed for decoding.
-      count: How many images, at most as many as there are.
+      count: Number of images; fewer if the dataset has fewer records.
       originals: Also draw the source images. The source must be where the
         dataset's config says.
 
@@ -52,7 +52,7 @@ def draw_sheet(directory: str, count: int, *, originals: bool) -> Image.Image:
     if not contract.has_decoder:
         raise RequestError(
             f"{directory}: expected a tokenizer with a decoder, got one that was imported "
-            "without. Import it again with its decoder, and tokenize with that."
+            "without. Import it again with its decoder, then tokenize again."
         )
     records = list(first_records(directory, contract, count))
     if not records:
@@ -66,7 +66,7 @@ def draw_sheet(directory: str, count: int, *, originals: bool) -> Image.Image:
 
 
 def read_contract_of_dataset(directory: str) -> TokenContract:
-    """Reads the contract, and refuses a directory that is not finished."""
+    """Reads the token contract of a finished dataset; refuses any other directory."""
     read_manifest(directory)
     return read_contract(directory)
 
@@ -103,7 +103,7 @@ def _read_record(data: bytes, contract: TokenContract, where: str) -> DrawnRecor
         )
     except (DecodeError, IndexError, TypeError, ValueError) as error:
         raise DataError(
-            f"{where}: expected a token record, got another. The dataset is damaged; "
+            f"{where}: expected a token record, got something else. The dataset is damaged; "
             "tokenize it again."
         ) from error
 
@@ -128,7 +128,7 @@ def find_originals(
     if missing := sorted(wanted - found.keys()):
         raise DataError(
             f"{directory}: expected the original {missing[0]!r} in the source, found none. "
-            "The source changed; decode without originals."
+            "The source changed; run again without --originals."
         )
     return [
         fit_image(

@@ -1,4 +1,4 @@
-"""A dataset or a tokenizer in a few lines."""
+"""Inspection: describes a dataset or a tokenizer in a few lines."""
 
 import json
 from typing import Any
@@ -18,13 +18,14 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
 
     Raises:
       RequestError: It is neither a finished dataset nor a tokenizer.
-      DataError: Its files cannot be read, or an imported tokenizer gives other
-        tokens than it should.
+      DataError: Its files cannot be read, or an imported tokenizer does not give
+        the tokens of its reference batch.
     """
     path = filesystem.join(directory, CONTRACT_FILE)
     if not filesystem.exists(path):
         raise RequestError(
-            f"{directory}: expected a dataset or a tokenizer, found no {CONTRACT_FILE}."
+            f"{directory}: expected a dataset or a tokenizer, found no {CONTRACT_FILE}. "
+            "Check the path."
         )
     contract = parse_contract(filesystem.read(path), path)
     if not has_manifest(directory):

@@ -1,4 +1,4 @@
-"""Verification: reads a finished dataset back and checks every promise it makes."""
+"""Verification: reads a finished dataset back; checks checksums, records, tokens and counts."""
 
 import itertools
 import json
@@ -34,12 +34,11 @@ DAMAGED = "The dataset is damaged; tokenize it again."
 
 
 def verify_dataset(directory: str) -> Iterator[str]:
-    """Yields every problem found, one line each; nothing if all is well.
+    """Yields one line for every problem found.
 
-    Checked are: the sha256 of every file; every record's checksum, key, place
-    and order (which shows that no key comes twice); the number, length and
-    range of its tokens; the accounts; the statistics; the weights. Of a job that
-    is not finished: its parts.
+    It checks the sha256 of every file; the checksum, key, place and order of every
+    record, which excludes duplicate keys; the number and range of its tokens; the
+    accounting, the statistics and the weights. Of an unfinished job: the parts.
 
     Raises:
       RequestError: The directory is not a finished dataset.
@@ -57,7 +56,7 @@ def verify_dataset(directory: str) -> Iterator[str]:
             return
     manifest = read_manifest(directory)
     if filesystem.read(path) != manifest.render():
-        yield f"{path}: expected its text as it was written, got other spaces. Tokenize it again."
+        yield f"{path}: expected its text as it was written, got other spacing. Tokenize it again."
     try:
         yield from _verify(directory, manifest, files)
     except FsqError as error:
@@ -65,7 +64,7 @@ def verify_dataset(directory: str) -> Iterator[str]:
     except OSError as error:
         yield f"{error.filename or directory}: {error.strerror or error}."
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        yield f"{path}: expected all its entries, got: {error!r}."
+        yield f"{path}: expected a manifest with valid entries, got: {error!r}."
 
 
 def _verify(directory: str, manifest: Manifest, present: set[str]) -> Iterator[str]:
@@ -73,7 +72,7 @@ def _verify(directory: str, manifest: Manifest, present: set[str]) -> Iterator[s
     for name, problem in _check_files(directory, manifest, present):
         damaged.add(name)
         yield problem
-    # What is known to be something else is not read: it may be anything, without an end.
+    # Files with a wrong sha256 are not parsed: they can hold anything, of any size.
     if damaged & {CONTRACT_FILE, WEIGHTS_FILE}:
         return
     contract = read_contract(directory)
@@ -93,7 +92,7 @@ def _verify(directory: str, manifest: Manifest, present: set[str]) -> Iterator[s
 def _check_files(
     directory: str, manifest: Manifest, present: set[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yields the name of every file that is not as the manifest says, and what is wrong."""
+    """Yields the name of every file that differs from the manifest, and the problem."""
     expected = dict(manifest.files)
     for shard in manifest.shards:
         expected |= {file.file: file.sha256 for file in manifest.shard_files(shard).values()}
@@ -109,7 +108,7 @@ def _check_files(
 
 
 def _check_tokenizer(directory: str, manifest: Manifest, contract: TokenContract) -> Iterator[str]:
-    """Checks that contract and weights belong to the dataset; raises if not to each other."""
+    """Compares the contract with the manifest; raises if contract and weights do not match."""
     expected, found = (
         each.model_dump(mode="json", exclude_none=True)
         for each in (manifest.fingerprint.fields.tokenizer, contract)
@@ -143,8 +142,8 @@ def _check_shard(
             place, found = _check_record(feature, contract, len(manifest.shards), number, where)
             if last is not None and (place.high, place.low) <= (last.high, last.low):
                 raise DataError(
-                    f"{where}: expected a key after that of the record before, got one out of "
-                    "order or twice."
+                    f"{where}: expected records in shuffled order, got one out of order or a "
+                    "duplicate key."
                 )
             tokens.append(found)
             last = place
@@ -163,7 +162,7 @@ def _check_shard(
 
 
 def _check_other_formats(directory: str, manifest: Manifest, shard: ShardEntry) -> Iterator[str]:
-    """Compares the records of a shard's further files with those of its first."""
+    """Compares the records of a shard's other formats with those of its first format."""
     first = filesystem.join(directory, shard.file)
     for name, file in shard.other_formats.items():
         path = filesystem.join(directory, file.file)
@@ -174,7 +173,7 @@ def _check_other_formats(directory: str, manifest: Manifest, shard: ShardEntry) 
             for number, (expected, found) in enumerate(pairs):
                 if expected != found:
                     yield (
-                        f"{path}: record {number}: expected that of {shard.file}, "
+                        f"{path}: record {number}: expected the same as in {shard.file}, "
                         f"got {'none' if found is None else 'another'}. {DAMAGED}"
                     )
                     break
@@ -190,7 +189,7 @@ def _check_record(
     place = place_of(key, view)
     if place.shard(num_shards) != shard:
         raise DataError(
-            f"{where}: expected in shard {place.shard(num_shards)} by its key, got it in {shard}."
+            f"{where}: expected in shard {place.shard(num_shards)} by its key, found in {shard}."
         )
     tokens = tokens_of(feature, contract)
     if len(tokens) != contract.tokens_per_image:
@@ -202,13 +201,13 @@ def _check_record(
 
 
 def _check_accounts(directory: str, manifest: Manifest) -> Iterator[str]:
-    """Checks that what was listed is what was written and rejected, in all and by file."""
+    """Checks images listed = written + rejected, in total and by source file."""
     listed, rejected = manifest.images_listed, manifest.images_rejected
     written = (listed - rejected) * len(manifest.views)
     where = filesystem.join(directory, MANIFEST_FILE)
     if manifest.records != written:
         yield (
-            f"{where}: expected {written:,} records of {listed:,} images, {rejected:,} of them "
+            f"{where}: expected {written:,} records for {listed:,} images, {rejected:,} of them "
             f"rejected, got {manifest.records:,}."
         )
     if (total := sum(shard.records for shard in manifest.shards)) != manifest.records:
@@ -222,7 +221,7 @@ def _check_accounts(directory: str, manifest: Manifest) -> Iterator[str]:
 
 
 def _check_rejects(directory: str, manifest: Manifest) -> Iterator[str]:
-    """Compares the list of rejects with the accounts."""
+    """Compares the list of rejects with the counts in the manifest."""
     path = filesystem.join(directory, REJECTS_FILE)
     rejects = Counter[tuple[str, str]]()
     for line in filesystem.read(path).splitlines():
@@ -240,8 +239,8 @@ def _check_rejects(directory: str, manifest: Manifest) -> Iterator[str]:
 
 
 def _check_stats(directory: str, counts: Counter[int]) -> Iterator[str]:
-    """Compares the counts of tokens with those found in the shards."""
+    """Compares the token counts with those found in the shards."""
     path = filesystem.join(directory, STATS_FILE)
     stats = json.loads(filesystem.read(path))
     if {int(token): count for token, count in stats["token_counts"].items()} != counts:
-        yield f"{path}: expected the counts of the tokens in the shards, got others."
+        yield f"{path}: expected the token counts of the shards, got others."

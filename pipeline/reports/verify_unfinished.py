@@ -1,4 +1,4 @@
-"""Checks the parts of a job that is not finished."""
+"""Verification of an unfinished job: checks its parts."""
 
 import hashlib
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from pipeline.work.unit_files import HEAD, MAGIC, ROW, UnitStatus
 
 
 def verify_unfinished(directory: str) -> Iterator[str]:
-    """Yields every problem of an unfinished job, one line each; the last says that it is one.
+    """Yields one line for every problem of an unfinished job, and one with its progress.
 
-    Nothing is yielded where there is no such job.
+    Yields nothing if there is no unfinished job.
 
     Raises:
-      RequestError: Its description is damaged.
+      RequestError: The job file is damaged.
     """
     job_file = read_job_file(directory)
     if job_file is None:
@@ -37,10 +37,10 @@ def verify_unfinished(directory: str) -> Iterator[str]:
         if problem is None:
             done += 1
         else:
-            yield f"{problem} The unit is encoded anew when the job goes on."
+            yield f"{problem} The unit is encoded again when the job is resumed."
     yield (
         f"{directory}: expected a finished dataset, found a job with {done:,} of "
-        f"{job_file.num_units:,} units done. Run the same 'fsq tokenize' again."
+        f"{job_file.num_units:,} units done. Run the same 'fsq tokenize' command again."
     )
 
 
@@ -55,13 +55,13 @@ def _check_unit(path: str, num_shards: int) -> str | None:
         return f"{path}.part: expected a part, found none."
     if hashlib.sha256(data).hexdigest() == status.part_sha256:
         return None
-    place = _find_damage(data, num_shards)
-    where = "its index" if place is None else f"record {place} of {status.source}"
+    record = _find_damage(data, num_shards)
+    where = "its index" if record is None else f"record {record} of {status.source}"
     return f"{path}.part: expected the bytes that were written, got others in {where}."
 
 
 def _find_damage(data: bytes, num_shards: int) -> int | None:
-    """Returns the number of the first damaged record; None if it is none of them."""
+    """Returns the number of the first damaged record; None if no record is damaged."""
     start = len(MAGIC) + num_shards * HEAD.itemsize
     heads = data[len(MAGIC) : start]
     if len(heads) != num_shards * HEAD.itemsize:

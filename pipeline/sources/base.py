@@ -17,7 +17,7 @@ def no_heartbeat() -> None:
 
 
 class BaseSourceConfig(FrozenModel, abc.ABC):
-    """What every source's config has in common; each adds a `kind`, its name in YAML."""
+    """Base class of source configs; each adds a `kind`, its name in YAML."""
 
     @abc.abstractmethod
     def open(self) -> "Source":
@@ -25,26 +25,26 @@ class BaseSourceConfig(FrozenModel, abc.ABC):
 
 
 class Source(abc.ABC):
-    """One input format, opened by its config.
+    """An input format, opened by its config.
 
-    What is not abstract suits a format of record files, each of which holds many images.
+    The methods that are not abstract suit formats with many images per file.
     """
 
     @abc.abstractmethod
     def describe(self) -> str:
-        """Names the input for a message: its folder, files or dataset."""
+        """Returns the name of the input in messages: its folder, files or dataset."""
 
     @abc.abstractmethod
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input.
 
         Args:
-          stride: Note the place of every so many records only.
+          stride: List the byte offset of every `stride`-th record only.
           heartbeat: Called before each read, so that a read that hangs is noticed.
 
         Raises:
-          RequestError: There is none, or it lacks what the config names.
-          DataError: A file is damaged, and damage is not to be rejected.
+          RequestError: There is no input, or it lacks what the config names.
+          DataError: A file is damaged, and the config does not reject damage.
         """
 
     @abc.abstractmethod
@@ -57,41 +57,41 @@ class Source(abc.ABC):
         """Yields exactly `unit.num_records` records, in order.
 
         Args:
-          unit: What to read.
-          features: What to carry along.
+          unit: The unit.
+          features: The features to carry along.
           timed_out: Records whose read stalled in every try, by number, with the
             reason: they are not read again.
 
         Raises:
           OSError: The unit's file cannot be read.
-          DataError: It is damaged, and damage is not to be rejected.
+          DataError: It is damaged, and the config does not reject damage.
         """
 
     def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
-        """Yields units that hold all records of some entries of `Listing.groups`.
+        """Yields units with all records of some groups; see `Listing.groups`.
 
-        The listing is one with the stride 1.
+        The listing must have a stride of 1.
         """
         for file in listing.files:
             if file.name in groups:
                 yield Unit("", file.path, file.spans(0, file.num_records))
 
     def group_of(self, unit: Unit, key: str) -> str:
-        """Returns the entry of `Listing.groups` that a record belongs to."""
+        """Returns the group of a record; see `Listing.groups`."""
         return file_name(unit.path)
 
     def first_change(self, before: str, after: Listing, unit: Unit | None = None) -> str | None:
-        """Names the first image that has changed since the input was listed before.
+        """Describes the first image that changed since an earlier listing.
 
-        Listings of record files know nothing of single images, hence None.
+        Returns None by default: listings of record files do not list images.
 
         Args:
           before: The folder that the earlier listing was written to.
-          after: The listing now.
-          unit: Compare its images only, by their modification times too.
+          after: The present listing.
+          unit: Compare only the images of this unit, also by modification time.
 
         Returns:
-          '<image> was <before>, is <after>', or with a unit '<image> was written
-          anew'; None if no such image is known.
+          '<image> was <before>, is <after>', or with a unit '<image> was rewritten';
+          None if no such image is known.
         """
         return None

@@ -1,8 +1,7 @@
-"""Walking a directory tree: the files of a folder and all below it, sorted by whole names.
+"""Directory walk: yields the files of a folder and all below it, sorted by relative path.
 
-One folder's names are in memory at a time. Links are followed inside the
-folder only, unless asked: what a link points at outside is not the dataset
-that somebody named.
+Only the names of the folders being walked are in memory. Symbolic links that lead
+out of the folder are followed on request only.
 """
 
 import contextlib
@@ -12,24 +11,24 @@ from typing import NamedTuple
 
 from fsq.storage import filesystem
 
-LINK_OUT = (
-    "expected a file in the folder, got a link out of it (source.follow_links: true follows it)"
+LINK_OUTSIDE = (
+    "expected a file in the folder, got a link out of it (set source.follow_links to true)"
 )
-LINK_TO_NOTHING = "expected a file, got a link to nothing"
-NO_FILE = "expected a file, got a pipe, a socket or a device"
-CLOSED_FOLDER = "expected a folder that can be read, got one that cannot"
-# Listings refer to them by their numbers: add at the end.
-REFUSALS = (LINK_OUT, LINK_TO_NOTHING, NO_FILE, CLOSED_FOLDER)
+BROKEN_LINK = "expected a file, got a broken link"
+NOT_A_FILE = "expected a file, got a pipe, a socket or a device"
+UNREADABLE_FOLDER = "expected a folder that can be read, could not open it"
+# Listings store the index into this tuple: append only.
+REFUSALS = (LINK_OUTSIDE, BROKEN_LINK, NOT_A_FILE, UNREADABLE_FOLDER)
 
 
 class FoundFile(NamedTuple):
     """A file, or an entry that cannot be read as one, with the reason.
 
     Attributes:
-      name: Relative to the folder; a folder's ends with '/'.
-      size_bytes: Its size.
-      modified_ns: When it was written.
-      refused: None, or one of `REFUSALS`.
+      name: Path relative to the folder; that of a folder ends with '/'.
+      size_bytes: File size.
+      modified_ns: Modification time in ns since the epoch.
+      refused: One of `REFUSALS`; None if it can be read.
     """
 
     name: str
@@ -41,7 +40,7 @@ class FoundFile(NamedTuple):
 def walk(root: str, *, follow_links: bool, heartbeat: Callable[[], None]) -> Iterator[FoundFile]:
     """Yields the files in a folder and below; nothing if there is no such folder.
 
-    Files and folders with a leading dot are left out.
+    Files and folders with a leading dot are skipped.
     """
     if filesystem.is_local(root):
         if os.path.isdir(root):
@@ -60,16 +59,16 @@ class _Walk:
         self.heartbeat = heartbeat
 
     def enter(self, folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[FoundFile]:
-        """Yields what is in one folder; `above` are the real paths of those it lies in."""
+        """Yields the files of one folder; `above` holds the real paths of its parents."""
         self.heartbeat()
         try:
             with os.scandir(folder) as entries:
                 visible = [entry for entry in entries if not entry.name.startswith(".")]
         except OSError:
-            yield FoundFile(prefix or "./", 0, 0, CLOSED_FOLDER)
+            yield FoundFile(prefix or "./", 0, 0, UNREADABLE_FOLDER)
             return
         here = (*above, os.path.realpath(folder))
-        # A folder sorts as its files do: by name and slash.
+        # A folder sorts like the paths of its files: by its name with a slash.
         for name, entry in sorted((_sort_name(entry), entry) for entry in visible):
             self.heartbeat()
             if entry.is_symlink():
@@ -85,13 +84,13 @@ class _Walk:
         real = os.path.realpath(entry.path)
         inside = f"{real}/".startswith(self.root.rstrip("/") + "/")
         if not os.path.exists(real):
-            yield FoundFile(name, 0, 0, LINK_TO_NOTHING)
+            yield FoundFile(name, 0, 0, BROKEN_LINK)
         elif not inside and not self.follow_links:
-            yield FoundFile(name, 0, 0, LINK_OUT)
+            yield FoundFile(name, 0, 0, LINK_OUTSIDE)
         elif not name.endswith("/"):
             yield _found_file(entry, name)
-        # What a link to a folder inside shows is listed where it really lies; one to a folder
-        # above would never end.
+        # A linked folder inside the root is listed at its real path; a link to a parent would
+        # never end.
         elif self.follow_links and not inside and real not in here:
             yield from self.enter(entry.path, name, here)
 
@@ -105,6 +104,6 @@ def _sort_name(entry: "os.DirEntry[str]") -> str:
 
 def _found_file(entry: "os.DirEntry[str]", name: str) -> FoundFile:
     if not entry.is_file():
-        return FoundFile(name, 0, 0, NO_FILE)
+        return FoundFile(name, 0, 0, NOT_A_FILE)
     stat = entry.stat()
     return FoundFile(name, stat.st_size, stat.st_mtime_ns)

@@ -30,7 +30,7 @@ def first_record_kinds(
     """Returns the types of the wanted fields in the first record that can be read.
 
     Raises:
-      RequestError: It lacks one of them, or there is no such record.
+      RequestError: It lacks one of them, or no record can be read.
     """
     path, feature = _first_features(files, heartbeat)
     kinds: dict[str, FeatureKind] = {}
@@ -46,7 +46,7 @@ def first_record_kinds(
 
 
 def _first_features(files: Sequence[ListedFile], heartbeat: Callable[[], None]) -> tuple[str, Any]:
-    # A damaged record is refused or counted when its unit is read.
+    # Damaged records are refused or rejected when their unit is read.
     whole = [file for file in files if file.num_readable]
     for listed in whole:
         with filesystem.open_read(listed.path) as file:
@@ -57,12 +57,12 @@ def _first_features(files: Sequence[ListedFile], heartbeat: Callable[[], None]) 
                         return listed.path, Example.FromString(data).features.feature
     raise RequestError(
         f"{whole[0].path}: record 0: expected a tf.train.Example, got other bytes, "
-        "and none in any other record."
+        "as in all other records. Check source.files."
     )
 
 
 class Fields(NamedTuple):
-    """The fields to read of an Example; without a `key`, the record's number makes the key."""
+    """Names of the fields to read; without a `key`, the key is made of the record's number."""
 
     image: str
     key: str | None
@@ -74,12 +74,12 @@ def read_examples(
 ) -> Iterator[ImageRecord | BadRecord]:
     """Yields the records of a unit from a TFRecord file.
 
-    A record that is no Example, or lacks a field, comes out as a BadRecord; so
-    does a damaged one unless damage is refused.
+    A record that is no Example, or lacks a field, gives a BadRecord; so does a
+    damaged one, unless `damaged` is 'refuse'.
     """
     for span in unit.spans:
         numbers = iter(range(span.first, span.first + span.num_records))
-        reason = next(iter(timed_out.values()), span.lost)
+        reason = next(iter(timed_out.values()), span.damage)
         if timed_out and damaged == "refuse":
             raise TimeoutError(errno.ETIMEDOUT, reason, unit.path)
         if reason is None:
@@ -112,7 +112,7 @@ def _read_span(
             if data is None:
                 if damaged == "refuse":
                     raise DataError(
-                        f"{path}: record {number}: {WRONG_DATA}. Copy the file anew, or set "
+                        f"{path}: record {number}: {WRONG_DATA}. Copy the file again, or set "
                         "source.damaged to 'reject'."
                     )
                 yield BadRecord(key, WRONG_DATA)
@@ -132,8 +132,8 @@ def _read_span(
                 yield BadRecord(key, str(error))
     if left:
         raise DataError(
-            f"{path}: expected {span.num_records:,} records from {span.first} on, "
-            f"got {span.num_records - left:,}. The file changed after the job began."
+            f"{path}: expected {span.num_records:,} records from record {span.first} on, "
+            f"got {span.num_records - left:,}. The file changed after it was listed."
         )
 
 
@@ -155,7 +155,7 @@ def _scalar(feature: Any, name: str, kind: Literal["int64", "float32", "bytes"])
         case "float32":
             values = entry.float_list.value
     if len(values) != 1:
-        # The lookup has added a missing field to the message, which is then an empty one.
+        # The lookup has added an empty field if it was missing.
         if entry.WhichOneof("kind") is None:
             raise _BadFieldError(f"expected a field {name!r}, got none")
         raise _BadFieldError(f"expected one {kind} in field {name!r}, got {len(values)}")

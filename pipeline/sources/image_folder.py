@@ -1,4 +1,4 @@
-"""A folder of image files, of any depth."""
+"""Image folder source: the image files in a directory tree."""
 
 import hashlib
 import itertools
@@ -32,7 +32,7 @@ LISTING_NAME = "listing.txt"
 class ImageFolderConfig(BaseSourceConfig):
     """A folder of images; with `labels`, each image's folder is its class.
 
-    Links that lead out of the folder are refused unless `follow_links` is set.
+    Links that lead out of the folder are rejected unless `follow_links` is set.
     """
 
     kind: Literal["image_folder"]
@@ -46,10 +46,10 @@ class ImageFolderConfig(BaseSourceConfig):
 
 
 class ImageFolderSource(Source):
-    """Keys are paths relative to the folder; files and folders with a leading dot are left out.
+    """Keys are paths relative to the folder; files and folders with a leading dot are skipped.
 
-    The listing is a file of one line per image (`ListedImage`), so that
-    memory does not grow with the number of images.
+    The listing is a file with one line per image (`ListedImage`), so that memory
+    does not grow with the number of images.
     """
 
     def __init__(self, config: ImageFolderConfig):
@@ -64,7 +64,7 @@ class ImageFolderSource(Source):
         with tempfile.TemporaryFile() as draft:
             tally = self._walk_into(draft, heartbeat)
             classes = self._classes(tally) if self.config.labels else ()
-            # The walk has numbered the folders in its order; classes are numbered by name.
+            # The walk numbers folders in its order; class labels are numbered by name.
             ranks = {name: rank for rank, name in enumerate(classes)}
             numbers = [ranks.get(name, -1) for name in tally.records]
             draft.seek(0)
@@ -87,7 +87,7 @@ class ImageFolderSource(Source):
             },
             text=text,
             text_sha256=digest,
-            left_out=dict(sorted(tally.left_out.items())),
+            ignored=dict(sorted(tally.ignored.items())),
         )
 
     def read(
@@ -98,7 +98,7 @@ class ImageFolderSource(Source):
     ) -> Iterator[ImageRecord | BadRecord]:
         """Reads the records of a unit; see `Source`."""
         lines: list[bytes] = []
-        # All lines are read before the first image, which may take long to come.
+        # All lines are read first: the listing is not kept open while images are read.
         with filesystem.open_read(unit.path) as listing:
             for span in unit.spans:
                 listing.seek(span.offset)
@@ -107,7 +107,7 @@ class ImageFolderSource(Source):
         if unit.etag and hashlib.sha256(b"".join(lines)).hexdigest() != unit.etag:
             raise DataError(
                 f"{unit.path}: expected the {unit.num_records:,} images that were listed, got "
-                "others. The folder of the job is damaged; run the same command again."
+                "others. The work folder is damaged; run the same command again."
             )
         for number, line in zip(record_numbers(unit), lines, strict=True):
             image = ListedImage.from_line(line)
@@ -117,7 +117,7 @@ class ImageFolderSource(Source):
                 yield self._read(image, labelled=bool(features))
 
     def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
-        """Cuts units out of some groups; see `Source`."""
+        """Yields units of some groups; see `Source.units_of`."""
         assert listing.text is not None
         (file,) = listing.files
         listing.text.seek(0)
@@ -156,18 +156,18 @@ class ImageFolderSource(Source):
         if len(data) != image.size_bytes:
             return BadRecord(
                 image.key,
-                f"expected {image.size_bytes:,} bytes as listed, got {len(data):,}: it changed",
+                f"expected {image.size_bytes:,} bytes as listed, got {len(data):,}: file changed",
             )
         return ImageRecord(image.key, data, (image.label,) if labelled else ())
 
     def _walk_into(self, target: BinaryIO, heartbeat: Callable[[], None]) -> "_Tally":
-        """Writes a line for every image, with the number of its folder for a label."""
+        """Writes a line for every image, with the number of its folder as the label."""
         folder = self.config.directory
         tally = _Tally({}, {}, Counter(), Counter())
         numbers: dict[str, int] = {}
         for found in walk(folder, follow_links=self.config.follow_links, heartbeat=heartbeat):
             if not (found.name.lower().endswith(EXTENSIONS) or found.name.endswith("/")):
-                tally.left_out[os.path.splitext(found.name)[1].lower() or "no extension"] += 1
+                tally.ignored[os.path.splitext(found.name)[1].lower() or "no extension"] += 1
                 continue
             group = folder_of(found.name)
             number = numbers.setdefault(group, len(numbers))
@@ -194,16 +194,16 @@ class ImageFolderSource(Source):
             # tensorflow-datasets keeps the names in a text file, one per line.
             if "\n" in name or encode_key(name) != name.encode("utf-8", "replace"):
                 raise RequestError(
-                    f"{filesystem.join(folder, name)!a}: expected the name of a class in UTF-8 "
+                    f"{filesystem.join(folder, name)!a}: expected the name of a class, in UTF-8 "
                     "and on one line. Rename the folder, or set source.labels to false."
                 )
         return tuple(sorted(tally.records))
 
 
 class _Tally(NamedTuple):
-    """Images, bytes and the first image of each folder, in the order of the walk; other files."""
+    """Images, first image and bytes by folder, in walk order; ignored files by extension."""
 
     records: dict[str, int]
     first: dict[str, str]
     size_bytes: Counter[str]
-    left_out: Counter[str]
+    ignored: Counter[str]

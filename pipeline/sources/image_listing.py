@@ -1,4 +1,4 @@
-"""The listing of an image folder: a file with one line per image."""
+"""Image listing: a file with one line per image of a folder."""
 
 import hashlib
 import tempfile
@@ -16,7 +16,7 @@ NO_TIME = b"%020d" % 0
 
 
 class ListedImage(NamedTuple):
-    """A line of the listing: size or refusal, label, time and name of an image."""
+    """A line of the listing: size or refusal, label, modification time and name of an image."""
 
     key: str
     size_bytes: int
@@ -26,16 +26,16 @@ class ListedImage(NamedTuple):
 
     @classmethod
     def of(cls, found: FoundFile, label: int) -> "ListedImage":
-        """Makes the line of a file that was found."""
+        """Makes the line of a file that the walk found."""
         return cls(found.name, found.size_bytes, label, found.modified_ns, found.refused)
 
     def to_line(self) -> bytes:
-        """Renders the line; bytes of the name that would break it are escaped."""
+        """Returns the line as bytes; backslashes and newlines in the name are escaped."""
         size = self.size_bytes if self.refused is None else -1 - REFUSALS.index(self.refused)
         name = encode_key(self.key)
         if b"\\" in name or b"\n" in name:
             name = name.replace(b"\\", b"\\\\").replace(b"\n", b"\\n")
-        # The time has a fixed width, so that another one moves no other line.
+        # The time has a fixed width, so that a change of it moves no other line.
         return b"%d %d %020d %s\n" % (size, self.label, self.modified_ns, name)
 
     @classmethod
@@ -43,7 +43,7 @@ class ListedImage(NamedTuple):
         """The inverse of `to_line`.
 
         Raises:
-          DataError: It is none.
+          DataError: The line is damaged.
         """
         try:
             size_text, label, modified_ns, key = line[:-1].split(b" ", 3)
@@ -54,19 +54,19 @@ class ListedImage(NamedTuple):
             name = key.decode("utf-8", "surrogateescape")
             return cls(name, max(0, size), int(label), int(modified_ns), refused)
         except (ValueError, IndexError) as error:
-            raise DataError(f"expected a line of a listing, got {line[:100]!r}.") from error
+            raise DataError(f"expected a line of listing.txt, got {line[:100]!r}.") from error
 
 
 def folder_of(key: str) -> str:
     """Returns the folder of an image, relative to the root: 'n01440764' of 'n01440764/x.JPEG'.
 
-    A folder that is refused as a whole counts as its own, so that classes keep their numbers.
+    A refused folder counts as a folder of its own, so that classes keep their numbers.
     """
     return key.rpartition("/")[0] or "."
 
 
 def first_change(before: BinaryIO, after: BinaryIO) -> str | None:
-    """Names the first image in which two listings differ, times aside: what it was and is."""
+    """Describes the first image that differs between two listings, ignoring times."""
     missing = "absent"
     before.seek(0)
     after.seek(0)
@@ -86,13 +86,13 @@ def first_change(before: BinaryIO, after: BinaryIO) -> str | None:
 
 
 def first_rewritten(before: BinaryIO, after: BinaryIO, numbers: Iterable[int]) -> str | None:
-    """Names the first of the images with these numbers whose lines differ, times included."""
+    """Describes the first of some images whose lines differ, including times."""
     wanted = set(numbers)
     before.seek(0)
     after.seek(0)
     for number, (old, new) in enumerate(zip(before, after, strict=False)):
         if number in wanted and old != new:
-            return f"{ListedImage.from_line(new).key} was written anew"
+            return f"{ListedImage.from_line(new).key} was rewritten"
     return None
 
 
@@ -103,18 +103,18 @@ def _describe(image: ListedImage) -> str:
 def finish_listing(
     draft: BinaryIO, labels: list[int], stride: int
 ) -> tuple[BinaryIO, str, np.ndarray]:
-    """Copies the lines of a draft, whose labels are numbers of folders, with their final labels.
+    """Copies the lines of a draft and replaces folder numbers by labels.
 
     Args:
       draft: The lines as the directory walk wrote them.
-      labels: By number of the folder, the label of its images.
-      stride: Note the offset of every so many lines only.
+      labels: Label by folder number.
+      stride: Return the offset of every `stride`-th line only.
 
     Returns:
-      The text, at its end; its sha256 without the times; the offsets of every
-      stride-th line.
+      The text, positioned at its end; its sha256 without the times; int64 byte
+      offsets of every `stride`-th line.
     """
-    # It lives as long as the listing; the system removes it with the process at the latest.
+    # Open as long as the listing is used; the system removes it when it is closed.
     text = tempfile.TemporaryFile()  # noqa: SIM115
     digest = hashlib.sha256()
     offsets = array("q")

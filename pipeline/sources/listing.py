@@ -1,4 +1,4 @@
-"""The listing of a source's input: its files, their records, and where these begin."""
+"""Listing: the files of a source, their numbers of records, and the record offsets."""
 
 import contextlib
 import dataclasses
@@ -21,16 +21,15 @@ class ListedFile:
     """A file of records.
 
     Attributes:
-      path: Where a unit of it is read from.
-      name: The name that stands in keys and messages.
-      size_bytes: Its size.
-      modified_ns: When it was written.
-      num_readable: How many records can be read.
+      path: The path that units are read from.
+      name: The name in keys and messages.
+      size_bytes: File size.
+      modified_ns: Modification time in ns since the epoch.
+      num_readable: Number of records that can be read.
       offsets: int64 byte offsets of every `stride`-th of these.
       stride: See offsets.
-      num_lost: Records that come after them and cannot be read; one, if
-        nobody knows how many.
-      lost: Why.
+      num_unreadable: Number of unreadable records after them; 1 if unknown.
+      damage: Why these cannot be read.
     """
 
     path: str
@@ -40,38 +39,38 @@ class ListedFile:
     num_readable: int
     offsets: np.ndarray
     stride: int
-    num_lost: int = 0
-    lost: str | None = None
+    num_unreadable: int = 0
+    damage: str | None = None
 
     @property
     def num_records(self) -> int:
-        """All records, readable or lost."""
-        return self.num_readable + self.num_lost
+        """Number of records, readable or not."""
+        return self.num_readable + self.num_unreadable
 
     def spans(self, first: int, count: int) -> tuple[Span, ...]:
-        """Says how to read some of the records; `first` is a multiple of the stride."""
+        """Returns the spans of some records; `first` must be a multiple of the stride."""
         readable = max(0, min(count, self.num_readable - first))
         spans = []
         if readable:
             spans.append(Span(int(self.offsets[first // self.stride]), first, readable))
         if count > readable:
-            spans.append(Span(0, first + readable, count - readable, self.lost))
+            spans.append(Span(0, first + readable, count - readable, self.damage))
         return tuple(spans)
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """All of a source's input.
+    """The files and records of a source.
 
     Attributes:
-      files: In the order of their records.
-      features: What is carried along with each record.
-      groups: Records and bytes of every source file; of every folder, where
-        each image is a file of its own.
-      text: Where each image is a file of its own: the content of the one listed
-        file, which names them. It is temporary until it is written to a folder.
-      text_sha256: Of the text, without the times in it.
-      left_out: How many files are no images, by extension.
+      files: The files, in order.
+      features: Features carried along with each record.
+      groups: Number of records and bytes by source file; by folder, where each
+        image is a file of its own.
+      text: Where each image is a file of its own: a temporary file with a line
+        per image, which is the content of the one entry of `files`.
+      text_sha256: sha256 of the text without modification times.
+      ignored: Number of files that are not images, by extension.
     """
 
     files: tuple[ListedFile, ...]
@@ -79,20 +78,20 @@ class Listing:
     groups: Mapping[str, tuple[int, int]]
     text: BinaryIO | None = None
     text_sha256: str = ""
-    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def num_records(self) -> int:
-        """The records of all files."""
+        """Number of records in all files."""
         return sum(file.num_records for file in self.files)
 
     def digest(self) -> str:
-        """sha256 over names, sizes and counts of the input, wherever it lies."""
+        """Returns the sha256 of the names, sizes and counts of the files."""
         content = [(file.name, file.size_bytes, file.num_records) for file in self.files]
         return hashlib.sha256(json.dumps([content, self.text_sha256]).encode()).hexdigest()
 
     def describe(self) -> dict[str, object]:
-        """The input as a job's fingerprint names it."""
+        """Returns the input as it stands in a job's fingerprint."""
         groups = {
             name: {"records": records, "bytes": size_bytes}
             for name, (records, size_bytes) in self.groups.items()
@@ -106,13 +105,13 @@ class Listing:
         return next((file for file in self.files if file.path == unit.path), None)
 
     def locate(self, unit: Unit) -> Unit:
-        """Returns the unit with its path where `write_to` has put the text; else as it is."""
+        """Returns the unit with the path that `write_to` gave the text, if there is one."""
         if self.text is None:
             return unit
         return dataclasses.replace(unit, path=self.files[0].path)
 
     def write_to(self, folder: str) -> "Listing":
-        """Writes the text, if there is one, to a folder, and returns the listing that lies there.
+        """Writes the text, if there is one, to a folder; returns the listing with its path.
 
         Units of the result can be read: their files exist.
         """
@@ -127,7 +126,7 @@ class Listing:
 
     @contextlib.contextmanager
     def on_disk(self) -> Iterator["Listing"]:
-        """Yields the listing, with its text in a temporary folder until the block ends."""
+        """Yields the listing with its text in a temporary folder, removed after the block."""
         if self.text is None:
             yield self
             return

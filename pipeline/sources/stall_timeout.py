@@ -1,7 +1,7 @@
-"""Reads with a stall timeout: a read that hangs is tried again a few times, then given up.
+"""Stall timeout: a read that hangs is retried a few times, then given up.
 
-A read that hangs in the system cannot be interrupted, so the work is done in a
-thread that can be left behind, and whoever waits for it watches its heartbeat.
+A read that hangs in a system call cannot be interrupted, so the work runs in a
+thread that can be abandoned, while the caller monitors its heartbeat.
 """
 
 import math
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class StalledError(DataError):
-    """No read came back within the timeout, in any try.
+    """A read took longer than the timeout in every try.
 
     Attributes:
-      count: How many records had been read before, in the best try.
+      count: Number of records read before it, in the best try.
     """
 
     def __init__(self, message: str, count: int):
@@ -31,18 +31,18 @@ class StalledError(DataError):
 
 
 class _CancelledError(BaseException):
-    """Ends the thread of a try that was given up."""
+    """Ends the thread of a cancelled try."""
 
 
 class Heartbeat:
-    """Says how long the current read takes; belongs to one try.
+    """Measures how long the current read of one try takes.
 
-    The thread that reads calls `start_read`, `end_read` and `idle`; each of
-    them ends that thread once the try is cancelled.
+    The reading thread calls `start_read`, `end_read` and `idle`; each of them ends
+    that thread once the try is cancelled.
 
     Attributes:
-      count: How many records have been read.
-      on_cancel: Called when the try is cancelled, by the thread that waits for it.
+      count: Number of records read.
+      on_cancel: Called when the try is cancelled, by the waiting thread.
     """
 
     def __init__(self) -> None:
@@ -69,11 +69,11 @@ class Heartbeat:
         self._read_started_at = math.inf
 
     def read_seconds(self) -> float:
-        """How long the current read has taken; negative infinity if there is none."""
+        """Returns the seconds since the current read started; negative infinity without one."""
         return time.monotonic() - self._read_started_at
 
     def cancel(self) -> None:
-        """Ends the thread that reads at its next heartbeat, if it ever comes to that."""
+        """Ends the reading thread at its next heartbeat, if it ever gets there."""
         self._cancelled = True
         self.on_cancel()
 
@@ -86,14 +86,14 @@ def run_with_stall_timeout(
     where: str,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> T:
-    """Does work in a thread of its own; from its beginning in another one if a read stalls.
+    """Runs work in a thread; starts it over in a new thread if a read stalls.
 
     Args:
-      work: Calls `start_read` before it reads, `end_read` or `idle` after it.
-      timeout_seconds: How long one read may take.
-      tries: How often to begin.
-      where: What is read, for the message.
-      interrupted: Whether nobody wants the result any more.
+      work: Calls `start_read` before each read, `end_read` or `idle` after it.
+      timeout_seconds: Timeout of one read.
+      tries: Maximum number of tries.
+      where: Name of the input, for the message.
+      interrupted: Whether the result is no longer wanted.
 
     Raises:
       StalledError: A read stalled in every try.
@@ -123,7 +123,7 @@ def run_with_stall_timeout(
 
 
 def with_heartbeat(records: Iterator[T], heartbeat: Heartbeat) -> Iterator[T]:
-    """Passes records on, and tells the heartbeat when each read starts and ends."""
+    """Yields the records, and reports the start and end of each read to the heartbeat."""
     while True:
         heartbeat.start_read()
         try:
@@ -136,7 +136,7 @@ def with_heartbeat(records: Iterator[T], heartbeat: Heartbeat) -> Iterator[T]:
 
 
 def stall_reason(timeout_seconds: float, tries: int) -> str:
-    """Says why a record is refused whose read stalled in every try."""
+    """Returns the reject reason of a record whose read stalled in every try."""
     return f"expected to be read within {timeout_seconds:g} s, got nothing in {tries} tries"
 
 

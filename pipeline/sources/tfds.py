@@ -1,4 +1,4 @@
-"""Datasets that tensorflow-datasets has prepared, read from their TFRecord shards."""
+"""tensorflow-datasets source: prepared datasets, read from their TFRecord shards."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +44,7 @@ class TfdsConfig(BaseSourceConfig):
         return carry
 
     @pydantic.model_validator(mode="after")
-    def _one_place(self) -> "TfdsConfig":
+    def _directory_or_name(self) -> "TfdsConfig":
         if (self.directory is None) == (self.name is None):
             raise ValueError("expected either 'directory' or 'name', got both or neither")
         if self.data_dir is not None and self.name is None:
@@ -114,17 +114,17 @@ class TfdsSource(Source):
                     f"found none in {self.config.directory!r}. Give the directory that holds "
                     "dataset_info.json."
                 ) from error
-        # Not tfds.builder(): that one looks for unprepared datasets in the network.
+        # Not tfds.builder(), which looks for unprepared datasets on the network.
         try:
             return read_only_builder.builder_from_files(
                 self.config.name, data_dir=self.config.data_dir
             )
         except (tfds.core.DatasetNotFoundError, ValueError) as error:
-            place = self.config.data_dir
-            option = f" --data_dir {place}" if place else ""
+            data_dir = self.config.data_dir
+            option = f" --data_dir {data_dir}" if data_dir else ""
             raise RequestError(
                 f"source.name: expected a prepared dataset {self.config.name!r} in "
-                f"{place or 'the default data_dir'}, found none. "
+                f"{data_dir or 'the default data_dir'}, found none. "
                 f"Prepare it with 'tfds build {self.config.name}{option}'."
             ) from error
 
@@ -147,19 +147,19 @@ def _shards(builder: Any, split_name: str) -> list[tuple[str, int]]:
     try:
         paths = [os.fspath(path) for path in split.filepaths]
         if not paths or "\0" in "".join(paths):
-            raise ValueError(f"{len(paths)} names of files, {paths[:1]}")
+            raise ValueError(f"{len(paths)} file names, {paths[:1]}")
         return list(zip(paths, split.shard_lengths, strict=True))
     except Exception as error:  # tfds raises what its template and JSON layers raise
         raise RequestError(
             f"{builder.data_dir}/dataset_info.json: expected name and length of every shard, "
-            f"got: {' '.join(str(error).split())[:200]}. Prepare the dataset anew."
+            f"got: {' '.join(str(error).split())[:200]}. Prepare the dataset again."
         ) from error
 
 
 def _carried(name: str, known: Any) -> CarriedFeature:
     if name not in known:
         raise RequestError(
-            f"source.carry: expected features out of {', '.join(sorted(known))}, got {name!r}."
+            f"source.carry: expected features among {', '.join(sorted(known))}, got {name!r}."
         )
     feature = known[name]
     info = feature.get_tensor_info()
@@ -169,10 +169,10 @@ def _carried(name: str, known: Any) -> CarriedFeature:
             f"source.carry: expected scalar features, got {name!r} with shape {info.shape}."
         )
     if (getattr(feature, "num_classes", None) or 0) > MAX_CLASSES:
-        # Their names would be made one by one, whatever the number.
+        # tensorflow-datasets would generate a name for each.
         raise RequestError(
             f"source.carry: expected at most {MAX_CLASSES:,} classes of {name!r}, "
-            f"got {feature.num_classes:,}. features.json is damaged; prepare the dataset anew."
+            f"got {feature.num_classes:,}. features.json is damaged; prepare the dataset again."
         )
     class_names = tuple(getattr(feature, "names", None) or ()) or None
     match kind:

@@ -1,4 +1,4 @@
-"""TFRecord files of tf.train.Example with named fields."""
+"""TFRecord source: files of tf.train.Example with named fields."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
@@ -52,10 +52,10 @@ class TfrecordSource(Source):
         paths = filesystem.glob(self.config.files)
         if not paths:
             raise RequestError(
-                f"source.files: expected TFRecord files, found none that fit "
+                f"source.files: expected TFRecord files, found none that match "
                 f"{self.config.files!r}. Check the path."
             )
-        # How many records each should hold is not known.
+        # The expected number of records is unknown.
         expected = [(path, None) for path in sorted([*paths, *missing_shards(paths)])]
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         wanted = [self.config.image, *self.config.carry.values()]

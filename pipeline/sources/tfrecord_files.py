@@ -1,4 +1,4 @@
-"""Listing TFRecord files: the offsets of their records, by the headers alone."""
+"""Listing of TFRecord files: finds record offsets by reading only the record headers."""
 
 import os
 import re
@@ -13,29 +13,28 @@ from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from pipeline.sources.listing import ListedFile, Listing, file_name
 
-# What to do about a damaged or missing file: refuse the job, or reject each record that is known
-# to be lost.
+# What to do about a damaged or missing file: refuse the job, or reject each unreadable record.
 Damaged = Literal["refuse", "reject"]
 
 
 def check_carried_names(names: Iterable[str]) -> None:
-    """Raises a RequestError if a carried feature has the name of one of the token record's own."""
+    """Raises a RequestError if a carried feature has the name of a feature of token records."""
     for name in names:
         if name in RESERVED_FEATURES:
             raise RequestError(
                 f"source.carry: expected names other than {', '.join(RESERVED_FEATURES)}, "
-                f"got {name!r}. The token record uses it itself."
+                f"got {name!r}, which token records use themselves."
             )
 
 
 def listing_of(files: tuple[ListedFile, ...], features: tuple[CarriedFeature, ...]) -> Listing:
-    """Returns the listing of record files; each of them is a group of its own."""
+    """Returns the listing of record files; each file is a group."""
     groups = {file.name: (file.num_records, file.size_bytes) for file in files}
     return Listing(files, features, groups)
 
 
 def missing_shards(paths: list[str]) -> list[str]:
-    """Returns the shards that are not there, though names such as 'x-00001-of-00004' imply them."""
+    """Returns the missing shards that names such as 'x-00001-of-00004' imply."""
     counted = [match for path in paths if (match := _SHARD.fullmatch(path))]
     wanted = {
         f"{match['head']}{number:0{len(match['number'])}d}-of-{match['total']}{match['tail']}"
@@ -57,9 +56,9 @@ def list_record_files(
     """Scans TFRecord files for the offsets of their records.
 
     Args:
-      expected: Path of each, and how many records it should hold if that is known.
+      expected: Path and expected number of records of each file; None if unknown.
       damaged: Whether to refuse a file that is damaged, missing or of another
-        length, or to list the records that are lost.
+        length, or to list its unreadable records.
       stride: See `Source.list`.
       heartbeat: See `Source.list`.
 
@@ -68,10 +67,10 @@ def list_record_files(
     """
     files = [_list_file(path, count, stride, heartbeat) for path, count in expected]
     for file in files:
-        if file.lost is not None and damaged == "refuse":
+        if file.damage is not None and damaged == "refuse":
             raise DataError(
-                f"{file.path}: {file.lost}. Copy it anew, or set source.damaged to 'reject' "
-                "to count what is lost."
+                f"{file.path}: {file.damage}. Copy it again, or set source.damaged to 'reject' "
+                "to reject its unreadable records."
             )
     if not any(file.num_readable for file in files):
         raise DataError(f"{files[0].path}: expected records, got none in {len(files)} file(s).")
@@ -101,15 +100,15 @@ def _list_file(
         damage = f"expected a file that can be read, got: {error.strerror or error}"
     readable = found.num_records if expected is None else min(found.num_records, expected)
     if damage is not None:
-        # Without a count nobody knows how many more there were: at least one.
-        lost = 1 if expected is None else max(1, expected - readable)
+        # Without an expected number, at least one record is unreadable.
+        unreadable = 1 if expected is None else max(1, expected - readable)
     elif expected is not None and found.num_records != expected:
-        lost = abs(expected - found.num_records)
+        unreadable = abs(expected - found.num_records)
         damage = (
             f"expected {expected:,} records as dataset_info.json says, got {found.num_records:,}"
         )
     else:
-        lost = 0
+        unreadable = 0
     return ListedFile(
         path=path,
         name=file_name(path),
@@ -118,6 +117,6 @@ def _list_file(
         num_readable=readable,
         offsets=found.offsets,
         stride=stride,
-        num_lost=lost,
-        lost=damage,
+        num_unreadable=unreadable,
+        damage=damage,
     )

@@ -1,4 +1,4 @@
-"""Cutting a listing into units, alike on every machine."""
+"""Units: cuts a listing into units, equal on every machine."""
 
 import hashlib
 import itertools
@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from pipeline.core.records import Span, Unit, unit_name
 from pipeline.sources.listing import ListedFile, Listing
 
-# Units are alike on every machine: their size follows from the input alone.
+# Units are equal on every machine, because their size follows from the input alone.
 UNITS_WANTED = 64
-
-
 MAX_UNIT_RECORDS = 4096
 
 
 def unit_records(total: int, batch_size: int) -> int:
-    """Returns how many records a unit takes: full batches, some 64 units, at most 4096."""
+    """Returns the number of records per unit: full batches, about 64 units, at most 4096."""
     wanted = min(math.ceil(total / UNITS_WANTED), MAX_UNIT_RECORDS)
     return max(1, wanted // batch_size) * batch_size
 
@@ -27,7 +25,7 @@ def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> li
     Args:
       listing: The input, listed with a stride that divides the batch size.
       batch_size: Images per batch.
-      limit: Take just the first so many records.
+      limit: Use only the first `limit` records.
     """
     left = listing.num_records if limit is None else min(limit, listing.num_records)
     size = unit_records(left, batch_size)
@@ -44,11 +42,10 @@ def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> li
 
 
 def etag_of(listing: Listing, file: ListedFile, numbers: Sequence[int]) -> str:
-    """Returns the entity tag of some records: while it is the same, so is their content.
+    """Returns the etag of some records: equal etags mean equal content.
 
-    It is made of the size and the modification time of their file; where each
-    image is a file of its own, it is the sha256 of their lines in the listing,
-    which hold these of each.
+    It is the size and modification time of their file; where each image is a file
+    of its own, the sha256 of their lines in the listing, which hold size and time.
     """
     if listing.text is None or not numbers:
         return f"{file.size_bytes} bytes of {file.modified_ns}"
@@ -61,9 +58,9 @@ def etag_of(listing: Listing, file: ListedFile, numbers: Sequence[int]) -> str:
 
 
 def spans_of(file: ListedFile, numbers: Sequence[int]) -> tuple[Span, ...]:
-    """Says how to read some records of a file that was listed with the stride 1."""
+    """Returns the spans of some records of a file that was listed with a stride of 1."""
     spans: list[Span] = []
-    # Numbers that follow each other differ from their place in the list by the same amount.
+    # Consecutive numbers have the same difference to their index.
     for _, run in itertools.groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
         first, *rest = (number for _, number in run)
         spans += file.spans(first, 1 + len(rest))
@@ -71,7 +68,7 @@ def spans_of(file: ListedFile, numbers: Sequence[int]) -> tuple[Span, ...]:
 
 
 def one_unit_per_file(listing: Listing) -> list[Unit]:
-    """Returns the whole input, for a reader that keeps no parts."""
+    """Returns units of the whole input, for a reader that writes no parts."""
     return [
         Unit(unit_name(number), file.path, file.spans(0, file.num_records))
         for number, file in enumerate(listing.files)

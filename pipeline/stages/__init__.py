@@ -1,1 +1,1 @@
-"""The work itself as plain functions, without Beam: encode units, merge shards, finalize."""
+"""The stages of a job as plain functions without Beam: encode units, merge shards, finalize."""

@@ -1,4 +1,4 @@
-"""Batching: views in batches of the one size that the encoder always sees, and their records."""
+"""Batching: collects views in batches of one size, encodes them and serializes the records."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -17,13 +17,13 @@ from pipeline.work.unit_files import PlacedRecord
 
 
 class PendingView(NamedTuple):
-    """What remains of a view once its pixels are in a batch.
+    """A view whose pixels are in the batch.
 
     Attributes:
-      key: The image's key.
-      record: Its number in the source file.
-      group: The source file that accounts for it.
-      carried: What is carried along.
+      key: Key of the image.
+      record: Number of the image in the source file.
+      group: The source file that the image is counted in.
+      carried: Values of the carried features.
       view: The view.
     """
 
@@ -38,11 +38,11 @@ class UnitBatches:
     """Collects the views of a unit in full batches and runs the encoder on them.
 
     Attributes:
-      lost: Of the images with a NaN or an infinite latent in any view, by number.
+      not_finite: One view of each image with a NaN or an infinite latent, by image number.
     """
 
     def __init__(self, job: Job, encoder: BatchEncoder, timer: StageTimer, limiter: GilLimiter):
-        self.lost: dict[int, PendingView] = {}
+        self.not_finite: dict[int, PendingView] = {}
         self._writer = ExampleWriter(
             job.contract.vocab_size, job.features, job.config.output.tokens
         )
@@ -60,7 +60,7 @@ class UnitBatches:
             self.flush()
 
     def flush(self) -> None:
-        """Encodes what is waiting, padded to the batch size."""
+        """Encodes the views collected so far, padded to the batch size."""
         if not self._pending:
             return
         self._timer.lap("decode")
@@ -74,17 +74,17 @@ class UnitBatches:
         self._pending = []
 
     def records(self) -> tuple[list[PlacedRecord], dict[str, int]]:
-        """Serializes the records of all images that are not lost.
+        """Serializes the records of all images with finite latents.
 
         Returns:
-          The records, and how many each source file has.
+          The records, and their number by source file.
         """
         records: list[PlacedRecord] = []
         written: Counter[str] = Counter()
         for views, tokens in self._encoded:
             values = self._writer.tokens_to_values(tokens)
             for pending, value in zip(views, values, strict=True):
-                if pending.record in self.lost:
+                if pending.record in self.not_finite:
                     continue
                 key = encode_key(pending.key)
                 data = self._writer.serialize(value, key, pending.view, pending.carried)
@@ -94,23 +94,23 @@ class UnitBatches:
         return records, dict(written)
 
     def token_counts(self) -> dict[int, int]:
-        """Counts the tokens of all images that are not lost."""
-        kept = [
-            tokens[[pending.record not in self.lost for pending in views]] if self.lost else tokens
+        """Counts the tokens of all images with finite latents."""
+        finite = [
+            tokens[[p.record not in self.not_finite for p in views]] if self.not_finite else tokens
             for views, tokens in self._encoded
         ]
-        if not kept:
+        if not finite:
             return {}
-        tokens, times = np.unique(np.concatenate(kept), return_counts=True)
+        tokens, times = np.unique(np.concatenate(finite), return_counts=True)
         return dict(zip(tokens.tolist(), times.tolist(), strict=True))
 
     def _check(self, tokens: np.ndarray) -> None:
-        """Notes the images without a token; one beyond the vocabulary is an error."""
+        """Notes images with a token of -1, a latent that is not finite; checks the upper bound."""
         for row in np.flatnonzero((tokens < 0).any(axis=1)):
-            self.lost[self._pending[row].record] = self._pending[row]
+            self.not_finite[self._pending[row].record] = self._pending[row]
         vocab_size = self._encoder.contract.vocab_size
         if tokens.max() >= vocab_size:
             raise DataError(
                 f"{self._pending[0].key}: expected tokens below {vocab_size} in the batch that "
-                f"begins here, got {tokens.max()}. The encoder's runtime is at fault."
+                f"starts here, got {tokens.max()}. Set another runtime in the config."
             )

@@ -1,4 +1,4 @@
-"""Decoding: an image record to the pixels of its views."""
+"""Decoding: turns an image record into the pixels of its views."""
 
 from typing import Literal, NamedTuple
 
@@ -14,10 +14,10 @@ from pipeline.views import ViewPolicy
 
 
 class DecodedImage(NamedTuple):
-    """One image, decoded. Its encoded bytes are let go, so that a unit stays small.
+    """One decoded image, without its encoded bytes, to save memory.
 
     Attributes:
-      carried: What is carried along.
+      carried: Values of the carried features.
       views: Its views.
       pixels: uint8 [S, S, C] of each view.
     """
@@ -28,7 +28,7 @@ class DecodedImage(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why a record becomes a reject, and at which stage."""
+    """The stage at which a record is rejected, and the reason."""
 
     stage: Literal["read", "decode"]
     reason: str
@@ -40,7 +40,7 @@ def decode_record(
     policies: tuple[ViewPolicy, ...],
     rules: DecodeRules,
 ) -> DecodedImage | Refusal:
-    """Decodes a record and fits its views; what cannot be decoded is refused."""
+    """Decodes a record and crops its views; returns a refusal if it cannot be decoded."""
     if isinstance(record, BadRecord):
         return Refusal("read", record.reason)
     try:
@@ -53,7 +53,7 @@ def decode_record(
 
 
 def _fit_views(image: np.ndarray, spec: ImageSpec, views: tuple[View, ...]) -> list[np.ndarray]:
-    """Fits an image to each view; those of one crop share what takes longest, the resampling."""
+    """Crops and resizes an image for each view; views with the same crop share the resizing."""
     fitted: list[np.ndarray] = []
     crop = None
     for view in views:

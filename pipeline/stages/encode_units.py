@@ -1,4 +1,4 @@
-"""Tokenizing one unit: read, decode, views, batches, encode, tokens, part."""
+"""Encoding a unit: reads, decodes, crops and encodes its images, commits the part."""
 
 import dataclasses
 import itertools
@@ -31,7 +31,7 @@ from pipeline.stages.gil_limiter import GilLimiter
 from pipeline.stages.shared_encoder import shared_encoder
 from pipeline.stages.stage_timer import StageTimer
 from pipeline.work.signals import (
-    NOT_BEGUN,
+    NOT_STARTED,
     count_rejects,
     describe_error,
     interrupted,
@@ -40,32 +40,32 @@ from pipeline.work.signals import (
 )
 from pipeline.work.unit_files import PlacedRecord, UnitStatus, commit_part, read_done
 
-# Read before they are decoded: enough that changing from one to the other costs nothing, and few
-# enough that the files of large photographs fit into memory.
+# Records read before they are decoded: enough to make switching between the two cheap, few enough
+# for the files of large photographs to fit in memory.
 RECORDS_PER_READ = 16
 NOT_FINITE = "expected finite latents, got NaN or infinity"
 
 
 @dataclasses.dataclass(frozen=True)
 class UnitResult:
-    """Says that a unit is done, or why it could not be."""
+    """The outcome of a unit; `error` says why it failed."""
 
     unit_name: str
     error: str | None = None
 
 
 def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
-    """Does one unit and commits its part, unless that was done before."""
+    """Tokenizes one unit and commits its part, unless it is committed already."""
     if stop_reason(job):
-        return UnitResult(unit.name, error=NOT_BEGUN)
+        return UnitResult(unit.name, error=NOT_STARTED)
     try:
         if (done := read_done(job, unit.name)) is not None:
             count_rejects(job, unit.name, len(done.rejects))
             return UnitResult(unit.name)
         if not unit.spans:
             raise DataError(
-                f"{job.part(unit.name)}: expected the records that were kept, got a damaged part. "
-                "They cannot be made again by themselves; run with --overwrite."
+                f"{job.part(unit.name)}: expected the records of an earlier run, got a damaged "
+                "part. Run again with --overwrite."
             )
         records, status = read_and_encode(unit, job, shared_encoder(job))
     except (OSError, FsqError) as error:
@@ -74,7 +74,7 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
         with GilLimiter():
             commit_part(job, unit.name, records, status)
     except OSError as error:
-        # Where one part cannot be written, no other can.
+        # If one part cannot be written, no other can.
         message = describe_error(error, job.output)
         stop(job, message)
         return UnitResult(unit.name, error=message)
@@ -85,10 +85,10 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
 def read_and_encode(
     unit: Unit, job: Job, encoder: BatchEncoder
 ) -> tuple[list[PlacedRecord], UnitStatus]:
-    """Does `encode_unit`, and again if a read stalls; an image that never comes is a reject.
+    """Runs `encode_unit`, again if a read stalls; an image that stalls every time is rejected.
 
     Raises:
-      OSError, DataError: The unit's file cannot be read, too much of it stalls, or the run is
+      OSError, DataError: The unit's file cannot be read, too many reads stall, or the run is
         interrupted.
     """
     numbers = list(record_numbers(unit))
@@ -97,7 +97,7 @@ def read_and_encode(
 
     def work(heartbeat: Heartbeat) -> tuple[list[PlacedRecord], UnitStatus]:
         limiter = GilLimiter()
-        # A thread that hangs must not hold the others up.
+        # A thread that hangs must not block the others.
         heartbeat.on_cancel = limiter.release
         return encode_unit(
             unit, job, encoder, heartbeat=heartbeat, limiter=limiter, timed_out=timed_out
@@ -133,15 +133,15 @@ def encode_unit(
     """Reads, decodes and encodes one unit.
 
     Args:
-      unit: What to read.
-      job: How.
-      encoder: The job's.
-      heartbeat: Told of every read.
-      limiter: Held while the interpreter is busy.
+      unit: The unit.
+      job: The job.
+      encoder: The job's encoder.
+      heartbeat: Notified of every read.
+      limiter: Held during work that needs the GIL.
       timed_out: Records whose read stalled in every try, by number, with the reason.
 
     Returns:
-      The token records, and the unit's accounting.
+      The token records and the unit's status.
 
     Raises:
       OSError, DataError: The unit's file cannot be read.
@@ -163,7 +163,7 @@ def encode_unit(
         batches.flush()
         tally.reject(
             Reject(view.key, "encode", NOT_FINITE, view.group, number)
-            for number, view in batches.lost.items()
+            for number, view in batches.not_finite.items()
         )
         placed, written = batches.records()
         timer.lap("write")
@@ -178,7 +178,7 @@ def _decode(
     batches: UnitBatches,
     tally: "UnitTally",
 ) -> None:
-    """Adds the views of an image to the batches, or rejects it."""
+    """Decodes an image: adds its views to the batches, or rejects it."""
     decoded = decode_record(record, job.contract.image, job.config.views, job.config.decode)
     if isinstance(decoded, Refusal):
         tally.reject([Reject(record.key, decoded.stage, decoded.reason, group, number)])
@@ -188,7 +188,7 @@ def _decode(
 
 
 class UnitTally:
-    """What is listed and what is rejected of a unit, by source file."""
+    """Counts the listed and rejected images of a unit, by source file."""
 
     def __init__(self) -> None:
         self._listed: Counter[str] = Counter()
@@ -198,7 +198,7 @@ class UnitTally:
 
     @property
     def num_listed(self) -> int:
-        """Records listed by now."""
+        """Number of records listed so far."""
         return len(self._hashes)
 
     def list(self, number: int, record: ImageRecord | BadRecord, group: str) -> None:
@@ -208,7 +208,7 @@ class UnitTally:
         self._content[group] += self._hashes[number]
 
     def reject(self, rejects: Iterable[Reject]) -> None:
-        """Notes records that were refused."""
+        """Adds rejected records."""
         self._rejects += rejects
 
     def status(
@@ -218,11 +218,11 @@ class UnitTally:
         token_counts: dict[int, int],
         seconds: dict[str, float],
     ) -> UnitStatus:
-        """Returns the accounting of the unit, rejects in the order of the input."""
+        """Returns the status of the unit, with rejects in the order of the input."""
         self._rejects.sort(key=lambda reject: reject.record)
-        refused = 0
+        rejected_content = 0
         for reject in self._rejects:
-            refused += self._hashes[reject.record]
+            rejected_content += self._hashes[reject.record]
             self._content[reject.file] -= self._hashes[reject.record]
         return UnitStatus(
             source=unit.path,
@@ -231,7 +231,7 @@ class UnitTally:
             rejects=tuple(self._rejects),
             token_counts=token_counts,
             content={group: hex_of_hashes(total) for group, total in self._content.items()},
-            refused=hex_of_hashes(refused),
+            rejected_content=hex_of_hashes(rejected_content),
             etag=unit.etag,
             machine=machine_kind(),
             seconds=seconds,

@@ -1,4 +1,4 @@
-"""Finalizing: the accounts are checked before the shards are written, and at the end again."""
+"""Finalizing: checks the accounting before and after the shards are written; adds the manifest."""
 
 import dataclasses
 import json
@@ -27,14 +27,15 @@ from pipeline.stages.merge_shards import ShardResult
 from pipeline.stages.stats import collect_stats, collect_timing
 from pipeline.work.accounting import Accounting
 from pipeline.work.job_file import read_job_file
-from pipeline.work.signals import NOT_BEGUN, describe_error, interrupted, report_failure
+from pipeline.work.signals import NOT_STARTED, describe_error, interrupted, report_failure
 from pipeline.work.unit_files import UnitStatus, read_status
 
 
 def check_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
-    """Balances the accounts of all units; yields the shards to write if they are good.
+    """Checks the accounting of all units; yields the indices of the shards to write.
 
-    Otherwise it leaves the reason and yields nothing, as it does when the run was interrupted.
+    On an error it writes the reason to the work folder and yields nothing. An interrupted run
+    yields nothing either.
     """
     if interrupted(job):
         return
@@ -48,7 +49,7 @@ def check_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
 
 
 def finalize_dataset(results: Iterable[ShardResult], job: Job) -> None:
-    """Writes all that stands beside the shards, the manifest last, and clears the work folder."""
+    """Writes all files beside the shards, the manifest last, and removes the work folder."""
     shards = sorted(results, key=lambda shard: shard.index)
     try:
         _finalize(shards, job)
@@ -58,24 +59,27 @@ def finalize_dataset(results: Iterable[ShardResult], job: Job) -> None:
 
 def _check_units(errors: dict[str, str], job: Job) -> None:
     accounts = Accounting()
-    write_rejects(job, accounts.adding(read_statuses(job, but=errors)))
+    write_rejects(job, accounts.adding(read_statuses(job, skip=errors)))
     if (rejected := accounts.num_rejected) > job.max_rejects:
         left = job.num_records - accounts.num_listed
-        early = f" among the first {accounts.num_listed:,}, and left the rest" if left else ""
+        early = f" among the first {accounts.num_listed:,}, then stopped" if left else ""
         raise DataError(
             f"{job.output}: expected at most {job.config.max_reject_fraction:.4g} of "
             f"{job.num_records:,} images rejected, got {rejected:,}{early}: "
-            f"{'; '.join(accounts.first_rejects)}. {'Those' if left else 'All'} are in "
+            f"{'; '.join(accounts.first_rejects)}. {'These' if left else 'All'} are listed in "
             f"{filesystem.join(job.output, REJECTS_FILE)}. Raise max_reject_fraction and run "
-            "again, or mend these images and run "
-            f"'fsq tokenize --only-rejects {job.output}': the tokens are kept."
+            "again, or repair these images and run "
+            f"'fsq tokenize --only-rejects {job.output}'; finished units are reused."
         )
     if errors:
-        real = [message for message in errors.values() if message != NOT_BEGUN]
+        real = [message for message in errors.values() if message != NOT_STARTED]
         if not real:
-            raise DataError(f"{job.output}: expected all units done, found some not begun.")
+            raise DataError(
+                f"{job.output}: expected all units done, found some not started. "
+                "Run the same command again."
+            )
         rest = [f"{len(real) - 1} more units failed"] if len(real) > 1 else []
-        rest += [f"{len(errors) - len(real)} not begun"] if len(errors) > len(real) else []
+        rest += [f"{len(errors) - len(real)} not started"] if len(errors) > len(real) else []
         raise DataError(f"{real[0]} ({', '.join(rest)})" if rest else real[0])
     accounts.check(job)
 
@@ -83,13 +87,16 @@ def _check_units(errors: dict[str, str], job: Job) -> None:
 def _finalize(shards: list[ShardResult], job: Job) -> None:
     errors = [shard.error for shard in shards if shard.error is not None]
     if errors:
-        raise DataError(next((e for e in errors if e != NOT_BEGUN), errors[0]))
+        raise DataError(next((e for e in errors if e != NOT_STARTED), errors[0]))
     accounts = Accounting()
     write_rejects(job, accounts.adding(read_statuses(job)))
     accounts.check(job)
     written = accounts.written.total()
     if (found := sum(shard.records for shard in shards)) != written:
-        raise DataError(f"{job.output}: expected {written:,} records in the shards, got {found:,}.")
+        raise DataError(
+            f"{job.output}: expected {written:,} records in the shards, got {found:,}. "
+            "Run the same command again."
+        )
     for name in (CONTRACT_FILE, WEIGHTS_FILE, CONFIG_FILE):
         filesystem.write(
             filesystem.join(job.output, name), filesystem.read(filesystem.join(job.work, name))
@@ -119,27 +126,27 @@ def write_tfds_metadata(job: Job, shards: list[ShardResult]) -> None:
     )
 
 
-def read_statuses(job: Job, *, but: Iterable[str] = ()) -> Iterator[UnitStatus]:
-    """Reads what became of every unit, in their order, but for those named.
+def read_statuses(job: Job, *, skip: Iterable[str] = ()) -> Iterator[UnitStatus]:
+    """Yields the status of every unit in order, except the units to skip.
 
     Raises:
-      DataError: A unit has no status, though the job came this far.
+      DataError: A unit has no status.
     """
-    left_out = set(but)
+    skipped = set(skip)
     for name in job.unit_names():
-        if name in left_out:
+        if name in skipped:
             continue
         status = read_status(job, name)
         if status is None:
             raise DataError(
-                f"{job.part_status(name)}: expected a finished unit, found none. "
-                "Something removed it; run the same command again."
+                f"{job.part_status(name)}: expected the status of a finished unit, found none. "
+                "Run the same command again."
             )
         yield status
 
 
 def write_rejects(job: Job, statuses: Iterable[UnitStatus]) -> None:
-    """Writes every reject as a line of JSON, in the order of the input."""
+    """Writes rejects.jsonl, a line of JSON per reject, in the order of the input."""
     with filesystem.open_write(filesystem.join(job.output, REJECTS_FILE)) as file:
         for status in statuses:
             for reject in status.rejects:
@@ -150,8 +157,8 @@ def _manifest(job: Job, accounts: Accounting, shards: list[ShardResult]) -> Mani
     shard_names = {
         job.shard_name(shard.index, name) for shard in shards for name in job.config.output.formats
     }
-    # All that stands there, so that what tensorflow-datasets writes besides is covered too.
-    # Times differ from run to run, so their file is the only one that is not.
+    # All files present, so that those written by tensorflow-datasets are covered too; only
+    # timing.json is not, because it differs from run to run.
     files = [
         entry.name
         for entry in filesystem.list_files(job.output)
@@ -179,7 +186,7 @@ def _manifest(job: Job, accounts: Accounting, shards: list[ShardResult]) -> Mani
 
 
 def shard_entry(job: Job, shard: ShardResult) -> ShardEntry:
-    """Says what the manifest says of a shard."""
+    """Returns the manifest entry of a shard."""
     entries = {
         name: FileEntry(
             file=job.shard_name(shard.index, name), **dataclasses.asdict(shard.files[name])

@@ -1,22 +1,22 @@
-"""GIL limiter: one thread at a time does what holds the interpreter, for speed alone."""
+"""GIL limiter: lets one thread at a time run Python code, which is faster for small images."""
 
 import contextlib
 import threading
 from collections.abc import Iterator
 
 MAX_WAIT_SECONDS = 0.05
-# A decoder is outside of the interpreter for most of a longer time.
+# Decoding a larger image releases the GIL for most of its time.
 SMALL_IMAGE_SECONDS = 0.0005
 
 
 class GilLimiter:
     """Lets one thread read, decode and serialize while the others encode.
 
-    Decoders release the GIL for some microseconds per small image; threads that all
-    decode small images then pass it to and fro, and lose a third of their speed
-    (measured at 28 x 28). Large images do not need it, and where they are decoded
-    nobody waits. It is no lock: a thread that has waited for `MAX_WAIT_SECONDS`,
-    because another waits for a disk, goes ahead. No result depends on it.
+    Decoders release the GIL for a few microseconds per small image; threads that all
+    decode small images hand it back and forth, and lose a third of their speed
+    (measured at 28 x 28). For large images the limiter is off. It is no mutex: a
+    thread proceeds after `MAX_WAIT_SECONDS`, because another may wait for a disk. No
+    result depends on it.
     """
 
     _only_one = threading.Lock()
@@ -37,21 +37,21 @@ class GilLimiter:
         self.release()
 
     def release(self) -> None:
-        """Lets the next thread go ahead, also in the place of one that hangs."""
+        """Lets the next thread proceed; another thread may call it for one that hangs."""
         with self._own:
             if self._held:
                 self._only_one.release()
             self._held = False
 
     def observe(self, seconds_per_image: float) -> None:
-        """Learns how long images take to decode in this process."""
+        """Switches the limiter on or off by the decoding time of images."""
         GilLimiter._images_are_small = seconds_per_image < SMALL_IMAGE_SECONDS
         if not GilLimiter._images_are_small:
             self.release()
 
     @contextlib.contextmanager
     def released(self) -> Iterator[None]:
-        """Releases it inside the block, and waits for it again afterwards."""
+        """Releases the limiter inside the block, and acquires it again afterwards."""
         self.release()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Shards: one output file each, gathered from a slice of every part."""
+"""Merging: writes each shard from its slice of every part, in shuffled order."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ from fsq.dataset.formats.tfrecord import unframe
 from fsq.errors import DataError, FsqError
 from fsq.storage import filesystem
 from pipeline.job.job import Job
-from pipeline.work.signals import NOT_BEGUN, describe_error, interrupted, stop, stop_reason
+from pipeline.work.signals import NOT_STARTED, describe_error, interrupted, stop, stop_reason
 from pipeline.work.unit_files import SliceReader, read_status
 
 RECORDS_IN_MEMORY = 16_384
@@ -22,13 +22,13 @@ RECORDS_IN_MEMORY = 16_384
 
 @dataclasses.dataclass(frozen=True)
 class ShardResult:
-    """What a finished shard holds, or why it could not be written.
+    """The outcome of a shard.
 
     Attributes:
-      index: Its number.
-      records: How many records it holds.
+      index: Index of the shard.
+      records: Number of records.
       files: Its files by format; all hold the same records.
-      error: None if all went well.
+      error: Why it could not be written; None if it was.
     """
 
     index: int
@@ -38,9 +38,9 @@ class ShardResult:
 
 
 def write_shard(index: int, job: Job) -> ShardResult:
-    """Gathers, sorts and writes one shard: under another name, read back, then renamed."""
+    """Merges one shard, writes it under a temporary name, reads it back and renames it."""
     if stop_reason(job):
-        return ShardResult(index, error=NOT_BEGUN)
+        return ShardResult(index, error=NOT_STARTED)
     try:
         return _write_shard(index, job)
     except (OSError, FsqError) as error:
@@ -72,13 +72,13 @@ def _write_shard(index: int, job: Job) -> ShardResult:
 
 
 def gather_shard(index: int, job: Job) -> Iterator[list[bytes]]:
-    """Reads a shard's slice of every part.
+    """Merges a shard's slices of all parts.
 
-    The places are hashes, so that equal stretches of them hold about as many
-    records each: one stretch is in memory at a time, however long the shard.
+    Places are hashes, so equal ranges of them hold about equally many records: one
+    range is in memory at a time, whatever the size of the shard.
 
     Yields:
-      Framed records in their final order.
+      Framed records of one range, in their final order.
 
     Raises:
       OSError: A part cannot be read.
@@ -87,9 +87,9 @@ def gather_shard(index: int, job: Job) -> Iterator[list[bytes]]:
     names = job.unit_names()
     slices = [SliceReader(job.part(name), index, job.num_shards) for name in names]
     expected = job.num_records * len(job.views) / job.num_shards
-    stretches = math.ceil(expected / RECORDS_IN_MEMORY) or 1
-    for stretch in range(1, stretches + 1):
-        pieces = [piece.read_below(2**64 * stretch // stretches) for piece in slices]
+    num_ranges = math.ceil(expected / RECORDS_IN_MEMORY) or 1
+    for number in range(1, num_ranges + 1):
+        pieces = [piece.read_below(2**64 * number // num_ranges) for piece in slices]
         rows = np.concatenate([rows for rows, _ in pieces])
         frames = [frame for _, frames in pieces for frame in frames]
         order = np.lexsort((rows["low"], rows["high"]))

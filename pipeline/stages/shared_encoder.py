@@ -1,4 +1,4 @@
-"""The encoder of a job, shared by all threads of a process."""
+"""Shared encoder: one encoder per process, used by all its threads."""
 
 import threading
 
@@ -14,7 +14,7 @@ _encoders: dict[tuple[str, int], BatchEncoder] = {}
 
 
 def share_encoder(job: Job, encoder: BatchEncoder) -> None:
-    """Gives this process an encoder for the job, ready to run."""
+    """Sets the encoder that this process uses for the job."""
     with _lock:
         _share(job, encoder)
 
@@ -34,7 +34,7 @@ def _load_encoder(job: Job) -> BatchEncoder:
         where=job.work,
         batch_size=job.config.batch_size,
     )
-    assert job.runtime != "auto", "a job begins when its runtime is selected"
+    assert job.runtime != "auto", "the runtime is selected before a job starts"
     tokenizer.use_runtime(job.runtime, job.config.precision)
     return tokenizer.encoder
 

@@ -1,4 +1,4 @@
-"""Stage timer: where the time of a unit goes."""
+"""Stage timer: measures the time of each stage of a unit."""
 
 import time
 from collections import defaultdict
@@ -12,12 +12,12 @@ class StageTimer:
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> float:
-        """Adds the time since the last lap to a stage; returns all of that stage, in seconds."""
+        """Adds the time since the last lap to a stage; returns the stage's total seconds."""
         now = time.perf_counter()
         self._seconds[stage] += now - self._last
         self._last = now
         return self._seconds[stage]
 
     def seconds(self) -> dict[str, float]:
-        """Returns the seconds of every stage."""
+        """Returns the total seconds by stage."""
         return {stage: round(seconds, 6) for stage, seconds in self._seconds.items()}

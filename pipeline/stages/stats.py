@@ -1,4 +1,4 @@
-"""What a finished run says of its tokens, its images and its time."""
+"""Statistics of a finished run: codebook usage, image counts, seconds by stage."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ STAGES = ("read", "decode", "encode", "write", "wait")
 
 
 def collect_stats(job: Job, accounts: Accounting) -> dict[str, Any]:
-    """Codebook usage, and the images by source file; the same in every run of a job."""
+    """Returns codebook usage and counts by source file; equal in every run of a job."""
     counts = accounts.token_counts
     usage = usage_of_counts(
         np.fromiter((counts[token] for token in sorted(counts)), np.int64, len(counts)),
@@ -29,9 +29,9 @@ def collect_stats(job: Job, accounts: Accounting) -> dict[str, Any]:
 
 
 def collect_timing(accounts: Accounting) -> dict[str, Any]:
-    """Seconds by stage, all workers together, another in every run.
+    """Returns seconds by stage, summed over all workers; they differ from run to run.
 
-    'wait' is the time in which a worker let another one go first.
+    'wait' is the time that threads waited for the GIL limiter.
     """
     seconds = {stage: round(accounts.seconds[stage], 3) for stage in STAGES}
     return {

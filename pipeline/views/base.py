@@ -21,17 +21,17 @@ class ViewPolicy(FrozenModel, abc.ABC):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of its views, in their order; a policy of one view gives it its own name."""
+        """The names of its views, in order; by default one view, named like the policy."""
         return (self.kind,)
 
     @abc.abstractmethod
     def views(self, key: str, width: int, height: int) -> tuple[View, ...]:
-        """Places the views on one image; the same arguments give the same views everywhere.
+        """Returns the views of one image; equal arguments give equal views.
 
         Args:
           key: The image's key; a random policy draws from its hash.
-          width: Of the upright image, in pixels.
-          height: Of the upright image, in pixels.
+          width: Width of the upright image, in pixels.
+          height: Height of the upright image, in pixels.
 
         Returns:
           One view for each of `names`, in that order, with its crop inside the image.
@@ -39,7 +39,7 @@ class ViewPolicy(FrozenModel, abc.ABC):
 
     @pydantic.model_serializer(mode="wrap")
     def _shorten(self, dump: pydantic.SerializerFunctionWrapHandler) -> Any:
-        """Writes a policy without parameters as its name, the way configs spell it."""
+        """Writes a policy without parameters as its name, as configs do."""
         content = dump(self)
         return content if content.keys() - {"kind"} else self.kind
 

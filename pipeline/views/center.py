@@ -1,4 +1,4 @@
-"""The center crop: the largest centred square of an image, as it is or mirrored."""
+"""Center crop: the largest centred square of an image, as it is or mirrored."""
 
 import functools
 from typing import Literal
@@ -13,17 +13,17 @@ class Center(ViewPolicy):
     kind: Literal["center"] = "center"
 
     def views(self, key: str, width: int, height: int) -> tuple[View, ...]:
-        """Places the view; see `ViewPolicy.views`."""
+        """Returns the view; see `ViewPolicy.views`."""
         return _center(self.kind, width, height, flip=False)
 
 
 class CenterFlipped(ViewPolicy):
-    """The center crop, mirrored left and right."""
+    """The center crop, flipped horizontally."""
 
     kind: Literal["center_flipped"] = "center_flipped"
 
     def views(self, key: str, width: int, height: int) -> tuple[View, ...]:
-        """Places the view; see `ViewPolicy.views`."""
+        """Returns the view; see `ViewPolicy.views`."""
         return _center(self.kind, width, height, flip=True)
 
 

@@ -1,4 +1,4 @@
-"""Accounting: every image listed was written or rejected, source file by source file."""
+"""Accounting: checks images listed = images written + rejected for every source file."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -11,17 +11,17 @@ from pipeline.work.unit_files import UnitStatus
 
 
 class Accounting:
-    """Adds up the units of a job, one at a time.
+    """Sums the counts of a job's units.
 
     Attributes:
-      listed: Images by source file.
-      written: Token records by source file.
-      rejected: Reasons with their counts, by source file.
-      content: Sums of the hashes of the images written, by source file.
+      listed: Images listed, by source file.
+      written: Token records written, by source file.
+      rejected: Images rejected, by source file and reason.
+      content: Sum of the hashes of the images written, by source file.
       token_counts: How often each token occurs.
       seconds: Worker seconds by stage.
-      machines: The kinds of machine that worked.
-      first_rejects: Some of the rejects, for a message.
+      machines: Hardware kinds of the workers.
+      first_rejects: The first rejects, for a message.
     """
 
     def __init__(self, num_first_rejects: int = 5) -> None:
@@ -36,7 +36,7 @@ class Accounting:
         self._num_first_rejects = num_first_rejects
 
     def add(self, status: UnitStatus) -> None:
-        """Adds one unit."""
+        """Adds the counts of one unit."""
         self.listed.update(status.listed)
         self.written.update(status.written)
         for reject in status.rejects:
@@ -49,38 +49,38 @@ class Accounting:
         self.machines.add(status.machine)
 
     def adding(self, statuses: Iterable[UnitStatus]) -> Iterator[UnitStatus]:
-        """Passes units on and adds each."""
+        """Yields the statuses unchanged and adds each."""
         for status in statuses:
             self.add(status)
             yield status
 
     @property
     def num_listed(self) -> int:
-        """Images listed in all files."""
+        """Number of images listed in all files."""
         return self.listed.total()
 
     @property
     def num_rejected(self) -> int:
-        """Images rejected in all files."""
+        """Number of images rejected in all files."""
         return sum(reasons.total() for reasons in self.rejected.values())
 
     def reasons(self) -> dict[str, int]:
-        """All reasons with their counts, in the order of their text."""
+        """Returns the number of rejects by reason, sorted by reason."""
         total: Counter[str] = Counter()
         for reasons in self.rejected.values():
             total.update(reasons)
         return dict(sorted(total.items()))
 
     def check(self, job: Job) -> None:
-        """Compares what was listed with what was written and rejected, in every source file.
+        """Checks listed = written + rejected for every source file.
 
         Raises:
-          DataError: The accounts do not balance.
+          DataError: The counts differ.
         """
         if self.num_listed != job.num_records:
             raise DataError(
                 f"{job.output}: expected {job.num_records:,} images read, "
-                f"got {self.num_listed:,}. This is a fault of the program; please report it."
+                f"got {self.num_listed:,}. This is a bug; please report it."
             )
         for name, listed in self.listed.items():
             rejected = self.rejected[name].total() if name in self.rejected else 0
@@ -88,15 +88,11 @@ class Accounting:
                 raise DataError(
                     f"{name}: expected {listed:,} images written or rejected, got "
                     f"{self.written[name]:,} records of {len(job.views)} view(s) and "
-                    f"{rejected:,} rejects. This is a fault of the program; please report it."
+                    f"{rejected:,} rejects. This is a bug; please report it."
                 )
 
     def by_file(self, num_views: int) -> dict[str, SourceFileEntry]:
-        """The accounts in images, by source file in the order of names.
-
-        'content' is the sum of the hashes of the images written, whatever the
-        order in which they were read.
-        """
+        """Returns the manifest entries by source file, sorted by name; counts are of images."""
         return {
             name: SourceFileEntry(
                 listed=self.listed[name],

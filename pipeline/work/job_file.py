@@ -1,4 +1,4 @@
-"""The job file: what an unfinished job says of itself in its work folder, which it commits."""
+"""Job file: describes an unfinished job; writing it commits the work folder."""
 
 import json
 import re
@@ -18,22 +18,22 @@ class JobFile(FrozenModel):
     """The content of job.json.
 
     Attributes:
-      fingerprint: What decides the bytes.
-      attempt: How often rejects were tried again.
-      num_units: Units of the job.
-      units: They themselves, where they do not follow from the input.
-      suspects: Source files that had rejects, and so may have changed since.
+      fingerprint: What decides the bytes of the dataset.
+      attempt: How often rejects have been retried.
+      num_units: Number of units.
+      units: The units while rejects are retried; otherwise they follow from the input.
+      files_with_rejects: Source files that had rejects; their content may change.
     """
 
     fingerprint: Fingerprint
     attempt: Count = 0
     num_units: Count = 0
     units: tuple[Unit, ...] | None = None
-    suspects: tuple[str, ...] = ()
+    files_with_rejects: tuple[str, ...] = ()
 
 
 def read_job_file(output: str) -> JobFile | None:
-    """Reads the job file of an unfinished job; None if there is no job.
+    """Reads the job file of an unfinished job; None if there is none.
 
     Raises:
       RequestError: It is damaged.
@@ -45,17 +45,16 @@ def read_job_file(output: str) -> JobFile | None:
     try:
         content = json.loads(filesystem.read(path))
         if not has_its_digest(content):
-            raise ValueError("expected what was written, got something else")
+            raise ValueError("expected the digest of the content, got another")
         return parse(JobFile, {k: v for k, v in content.items() if k != DIGEST}, path)
     except (FsqError, ValueError, RecursionError) as error:
         raise RequestError(
-            f"{path}: expected the description of a job, got something else. "
-            f"Remove {work} and run again."
+            f"{path}: expected a job file, got something else. Remove {work} and run again."
         ) from error
 
 
 def write_job_file(output: str, job_file: JobFile) -> None:
-    """Writes the job file into the work folder, which is there already."""
+    """Writes the job file to the work folder, which must exist."""
     path = filesystem.join(output, WORK_FOLDER, JOB_FILE)
     filesystem.write(path, render(job_file.model_dump(exclude_none=True)))
 

@@ -1,4 +1,4 @@
-"""Watches a running job by the parts it commits, so that it works alike on every engine."""
+"""Job progress: counts the parts that a job commits, so it works with any Beam runner."""
 
 import contextlib
 import threading
@@ -10,27 +10,27 @@ from fsq.terminal.progress_bar import Update, progress_bar
 from pipeline.job.job import Job
 from pipeline.work.unit_files import read_status
 
-SECONDS_BETWEEN_LOOKS = 0.5
+POLL_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def watch(job: Job) -> Iterator[None]:
-    """Shows images done of total, images/s, rejects and time left, while the job runs inside."""
+def show_progress(job: Job) -> Iterator[None]:
+    """Shows images done of total, images/s, rejects and time left while the block runs."""
     stop = threading.Event()
     with progress_bar("tokenize", job.num_records) as update:
-        watcher = _Watcher(job, update)
-        thread = threading.Thread(target=watcher.run, args=(stop,), daemon=True)
+        poller = _Poller(job, update)
+        thread = threading.Thread(target=poller.run, args=(stop,), daemon=True)
         thread.start()
         try:
             yield
-            # The parts are gone by now, the last of them perhaps unseen.
-            watcher.images = job.num_records
+            # The parts are removed by now, the last ones perhaps uncounted.
+            poller.images = job.num_records
         finally:
             stop.set()
             thread.join()
 
 
-class _Watcher:
+class _Poller:
     def __init__(self, job: Job, update: Update):
         self.job = job
         self.update = update
@@ -38,19 +38,19 @@ class _Watcher:
         self._seen: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
-        self._look()
-        # Parts of an earlier run are no measure of this one's speed.
+        self._poll()
+        # Parts of an earlier run do not count for the speed of this one.
         began, before = time.monotonic(), self.images
-        while not stop.wait(SECONDS_BETWEEN_LOOKS):
-            self._look()
+        while not stop.wait(POLL_SECONDS):
+            self._poll()
             self._show(began, before)
         self._show(began, before)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         for entry in filesystem.list_files(self.job.parts):
             if entry.name in self._seen or not entry.name.endswith(".json"):
                 continue
-            # None if the work folder was cleared, as it is when the job is done.
+            # None if the work folder was removed because the job is done.
             status = read_status(self.job, entry.name.removesuffix(".json"))
             if status is None:
                 continue

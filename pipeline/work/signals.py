@@ -1,9 +1,9 @@
-"""Signals between the processes of a job: stop what has not begun; this is why it failed.
+"""Signals between the processes of a job: the request to stop, and the reason of a failure.
 
-A full disk or too many rejects are no reason to encode for days more. Whoever
-notices it says so in its own process at once, and to the others by a file in the
-work folder. The process that started the job reads the reason from such a file,
-because every engine wraps a worker's error in words of its own.
+On a full disk, or with too many rejects, no further unit or shard should start.
+The process that notices it sets a flag for itself, and writes a file to the work
+folder for the others. The process that started the job reads the reason from such
+a file, because every Beam runner wraps a worker's error in other text.
 """
 
 import contextlib
@@ -19,18 +19,18 @@ from pipeline.job.job import Job
 
 STOP_FILE = "stop.json"
 FAILURE_FILE = "failure.json"
-NOT_BEGUN = "not begun"
+NOT_STARTED = "not started"
 INTERRUPTED = "interrupted"
 
 _HINTS = {
-    errno.ENOENT: "Something removed it while the job ran.",
+    errno.ENOENT: "It was removed while the job ran.",
     errno.ENOSPC: "Make room, then run the same command again.",
     errno.EDQUOT: "Make room, then run the same command again.",
     errno.EFBIG: "Raise the limit on file sizes, then run the same command again.",
     errno.EROFS: "Choose another directory, or mount it for writing.",
     errno.EACCES: "Make it accessible, then run the same command again.",
 }
-# As every engine quotes the error of a worker, whatever it puts around it.
+# How every Beam runner quotes the error of a worker, whatever it puts around it.
 _QUOTED = re.compile(r"fsq\.errors\.\w+Error: (.*?)(?: \[while running|\\n|\n|$)")
 
 _lock = threading.Lock()
@@ -41,15 +41,15 @@ _failures: dict[str, str] = {}
 
 
 def stop(job: Job, reason: str) -> None:
-    """Lets no further unit or shard begin; the first reason is kept."""
+    """Prevents further units and shards from starting; the first reason given is reported."""
     if _stop_reasons.setdefault(job.run, reason) == reason:
-        # On a full disk this fails too; each process then finds out by itself.
+        # On a full disk this fails too; each process then notices it by itself.
         with contextlib.suppress(OSError):
             _send(job, STOP_FILE, reason)
 
 
 def stop_reason(job: Job) -> str | None:
-    """Returns why this run of the job stops; None while it goes on."""
+    """Returns why this run of the job stops; None if it does not."""
     if job.run not in _stop_reasons and (reason := _receive(job, STOP_FILE)) is not None:
         _stop_reasons[job.run] = reason
     return _stop_reasons.get(job.run)
@@ -69,9 +69,9 @@ def interrupted(job: Job) -> bool:
 
 
 def count_rejects(job: Job, unit_name: str, count: int) -> None:
-    """Adds a unit's rejects to those that this process has seen; stops when they are too many.
+    """Counts a unit's rejects in this process, and stops the job if there are too many.
 
-    Rejects that are tried again are all tried: those left out would no longer be known as such.
+    A retry is never stopped: rejects that it did not reach would not be recorded as rejects.
     """
     if job.attempt:
         return
@@ -94,10 +94,10 @@ def workers_in_this_process(job: Job) -> Iterator[None]:
 
 
 def report_failure(job: Job, message: str) -> None:
-    """Leaves a message for the process that started the job.
+    """Writes the reason of a failure for the process that started the job.
 
     Raises:
-      DataError: It cannot be left; then the engine has to carry it.
+      DataError: It cannot be written; the Beam runner passes it on instead.
     """
     if job.run in _local_runs:
         _failures[job.run] = message
@@ -109,12 +109,12 @@ def report_failure(job: Job, message: str) -> None:
 
 
 def read_failure(job: Job) -> str | None:
-    """Returns what this run of the job left; None if all went well."""
+    """Returns the reason that a worker of this run gave; None if there is none."""
     return _failures.get(job.run) or _receive(job, FAILURE_FILE)
 
 
 def describe_error(error: Exception, where: str) -> str:
-    """Renders an error of the data, a disk or a network as one line."""
+    """Formats an error of the data, a disk or a network as one line."""
     if isinstance(error, FsqError):
         return str(error)
     name = getattr(error, "filename", None) or where
@@ -123,15 +123,15 @@ def describe_error(error: Exception, where: str) -> str:
 
 
 def message_in(error: Exception) -> str | None:
-    """Finds our own message in an engine's error; None if it is none of ours."""
-    # An engine that works in this process raises our own error, with its step in the message.
+    """Extracts the message of an fsq error from a Beam runner's error; None if there is none."""
+    # A runner in this process raises the fsq error itself, with the Beam step in its message.
     kind = "fsq.errors.DataError: " if isinstance(error, FsqError) else ""
     found = _QUOTED.findall(f"{kind}{error}")
     return found[-1] if found else None
 
 
 def is_interrupt(error: BaseException | None) -> bool:
-    """Says whether an engine's error is nothing but Ctrl-C, in its own wrapping."""
+    """Returns whether a Beam runner's error wraps a KeyboardInterrupt (Ctrl-C)."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
@@ -143,7 +143,7 @@ def _send(job: Job, name: str, message: str) -> None:
 
 
 def _receive(job: Job, name: str) -> str | None:
-    """Returns the message of this run; None if there is none that can be read."""
+    """Returns the message of this run; None if there is none, or it is damaged."""
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         content = json.loads(filesystem.read(filesystem.join(job.work, name)))
         if content["run"] == job.run:

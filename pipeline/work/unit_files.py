@@ -1,11 +1,12 @@
-"""Parts: the committed output of one unit, sorted by shard, with an index.
+"""Unit files: a unit's part, which is its token records sorted by shard, and its status.
 
-A part file holds, in this order, all little-endian: a magic word; for each
-shard a head (the number of its first row and of its rows, the checksums of the
-rows, the records and the head itself); the rows, sorted by (shard, place); the
-records they point to, framed as in a TFRecord file. A shard's writer thus reads
-small slices of it, and renames nothing before their checksums. The status
-beside it (JSON) is written last and commits it.
+A part file holds, in this order, all little-endian: a magic word; a header per
+shard (its first row, its number of rows, checksums of the rows, the records and
+the header); the rows, sorted by (shard, place), where place is the hash that
+decides shard and order of a record; the records that the rows point to, framed as
+in a TFRecord file. So the writer of a shard reads one slice of each part, and
+checks it before it renames the shard. The status (JSON) is written last and
+commits the part.
 """
 
 import hashlib
@@ -43,22 +44,21 @@ ROW = np.dtype(
 
 
 class UnitStatus(FrozenModel):
-    """What became of one unit.
+    """The outcome of one unit.
 
     Attributes:
       source: The file it was read from, for messages.
-      listed: Images it should read, by source file; see `Listing.groups`.
+      listed: Images listed, by source file; see `Listing.groups`.
       written: Token records written, one per image and view, by source file.
-      rejects: The images refused.
-      token_counts: How often each token occurs, by token; tokens that do not
-        occur are left out.
+      rejects: The images rejected.
+      token_counts: How often each token occurs; others are absent.
       content: Sum of the hashes of the images written, by source file; see
         `hash_record`.
-      refused: The same of the rejects, all together.
-      etag: Of the unit when it was read.
-      machine: The kind of machine that did it.
-      seconds: Time spent, by stage.
-      part_sha256: Of the part file.
+      rejected_content: Sum of the hashes of all rejects.
+      etag: Etag of the unit when it was read.
+      machine: Hardware kind of the worker.
+      seconds: Seconds by stage.
+      part_sha256: sha256 of the part file.
     """
 
     source: str
@@ -67,7 +67,7 @@ class UnitStatus(FrozenModel):
     rejects: tuple[Reject, ...]
     token_counts: dict[int, int]
     content: dict[str, str]
-    refused: str
+    rejected_content: str
     etag: str
     machine: str
     seconds: dict[str, float]
@@ -75,17 +75,17 @@ class UnitStatus(FrozenModel):
 
     @property
     def num_listed(self) -> int:
-        """Images it should read."""
+        """Number of images listed."""
         return sum(self.listed.values())
 
     @property
     def num_written(self) -> int:
-        """Token records written."""
+        """Number of token records written."""
         return sum(self.written.values())
 
     def to_json(self) -> bytes:
-        """Renders the status file."""
-        # Not in pydantic's JSON mode: that changes names that are not UTF-8.
+        """Returns the content of the status file."""
+        # Not in pydantic's JSON mode, which changes names that are not UTF-8.
         content = self.model_dump()
         content["token_counts"] = {str(k): v for k, v in self.token_counts.items()}
         return json.dumps(with_digest(content)).encode()
@@ -95,21 +95,21 @@ class UnitStatus(FrozenModel):
         """The inverse of `to_json`.
 
         Raises:
-          ValueError: It is not what was written.
+          ValueError: The content is damaged.
         """
         content = json.loads(data)
         if not has_its_digest(content):
-            raise ValueError("expected the status that was written, got another")
+            raise ValueError("expected the digest of the content, got another")
         return cls.model_validate({k: v for k, v in content.items() if k != DIGEST})
 
 
 class PlacedRecord(NamedTuple):
-    """A serialized record, where it belongs as `place_digest` says, and where it comes from.
+    """A serialized token record with its place in the shuffle, and its origin.
 
     Attributes:
-      digest: Its place.
-      data: A tf.train.Example.
-      record: The number of its image in the source file.
+      digest: The place, 16 bytes; see `place_digest`.
+      data: A serialized tf.train.Example.
+      record: Number of the image in the source file.
     """
 
     digest: bytes
@@ -118,7 +118,7 @@ class PlacedRecord(NamedTuple):
 
 
 def pack_part(records: list[PlacedRecord], num_shards: int) -> bytes:
-    """Builds the bytes of a part file."""
+    """Returns the content of a part file."""
     high, low = np.frombuffer(b"".join(r.digest for r in records), ">u8").reshape(-1, 2).T
     shards = high % np.uint64(num_shards)
     order = np.lexsort((low, high, shards))
@@ -142,27 +142,27 @@ def pack_part(records: list[PlacedRecord], num_shards: int) -> bytes:
 
 
 class SliceReader:
-    """Reads what a part holds for one shard, in order, a stretch of places at a time.
+    """Reads the slice of a part for one shard, in order, one range of places at a time.
 
     Args:
       path: The part.
-      shard: The number of the shard.
-      num_shards: How many there are.
+      shard: Index of the shard.
+      num_shards: Number of shards.
     """
 
     def __init__(self, path: str, shard: int, num_shards: int):
         self.path = path
         self._shard, self._num_shards = shard, num_shards
         self._head: np.void | None = None
-        self._rows = np.zeros(0, ROW)  # read, not yet taken
+        self._rows = np.zeros(0, ROW)  # read, not yet returned
         self._next_row = 0
         self._rows_checksum = self._data_checksum = 0
 
     def read_below(self, bound: int) -> tuple[np.ndarray, list[bytes]]:
-        """Reads on to the first record whose place is not below a bound.
+        """Reads the next records, up to a place.
 
         Args:
-          bound: Of the `high` half of a place; never less than in the call before.
+          bound: Exclusive bound of `high` in the place; never less than in the call before.
 
         Returns:
           `ROW` entries, sorted by place, and the framed record of each.
@@ -171,7 +171,7 @@ class SliceReader:
           OSError: The part cannot be read.
           DataError: It is damaged.
         """
-        # Opened anew each time: there can be more parts than a process may hold open.
+        # Opened in each call: there can be more parts than a process may have open files.
         with filesystem.open_read(self.path) as file:
             if self._head is None:
                 self._head = self._read_head(file)
@@ -190,7 +190,7 @@ class SliceReader:
         ]
 
     def check(self) -> None:
-        """Compares the checksums when all has been read.
+        """Compares the checksums, once all records are read.
 
         Raises:
           DataError: The part is damaged.
@@ -207,7 +207,7 @@ class SliceReader:
             raise self._damaged()
         start = len(MAGIC) + self._shard * HEAD.itemsize
         head: np.void = np.frombuffer(self._read(file, start, HEAD.itemsize), HEAD)[0]
-        # A wrong head would send us anywhere, so it is looked at before it is followed.
+        # Checked before use: a damaged header points anywhere.
         if _own_checksum(head) != head["own_checksum"]:
             raise self._damaged()
         return head
@@ -228,7 +228,7 @@ class SliceReader:
             start += len(packed)
 
     def _read(self, file: BinaryIO, offset: int, size: int) -> bytes:
-        # Asked first: a damaged length could be more than there is memory.
+        # Checked first: a damaged length could exceed the memory.
         if offset + size > file.seek(0, os.SEEK_END):
             raise self._damaged()
         file.seek(offset)
@@ -236,8 +236,8 @@ class SliceReader:
 
     def _damaged(self) -> DataError:
         return DataError(
-            f"{self.path}: expected the checksums of shard {self._shard}, got a damaged part. "
-            "Run the same command again; the unit is encoded anew."
+            f"{self.path}: expected data with its checksums, got damage in shard {self._shard}. "
+            "Run the same command again; it encodes the unit again."
         )
 
 
@@ -255,9 +255,9 @@ def commit_part(job: Job, unit_name: str, records: list[PlacedRecord], status: U
 
 
 def read_status(job: Job, unit_name: str) -> UnitStatus | None:
-    """Returns the status of a finished unit, None for one that is still to be done.
+    """Returns the status of a finished unit; None if the unit is still to be done.
 
-    A status that cannot be read commits nothing: the unit is still to be done.
+    A damaged status commits nothing: the unit is still to be done.
     """
     try:
         return UnitStatus.from_json(filesystem.read(job.part_status(unit_name)))
@@ -266,7 +266,7 @@ def read_status(job: Job, unit_name: str) -> UnitStatus | None:
 
 
 def read_done(job: Job, unit_name: str) -> UnitStatus | None:
-    """Returns the status of a unit whose part is the very one that the status speaks of."""
+    """Returns the status of a finished unit; None if its part does not match the status."""
     status = read_status(job, unit_name)
     if status is None:
         return None

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from builders.jobs import MakeConfig, job_config, job_fields
 from builders.paths import ROOT
 from builders.sources import SOURCES, SourceBuilder
+from pipeline.job.config import TokenizeConfig
 from tools.fork_server import start
 from tools.kills import Victim
 
@@ -78,6 +80,17 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def make_config(image_folder: Path, tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
+    """Makes configs of jobs over `image_folder`, by the name of the output and what is changed."""
+
+    def make(name: str = "out", **changes: object) -> TokenizeConfig:
+        usual = {"source": image_folder, "tokenizer": tokenizer_directory}
+        return job_config(directory=tmp_path / name, **(usual | changes))
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def small_images() -> list[bytes]:
     """30 encoded images."""
@@ -113,11 +126,7 @@ def small_victim(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Victim:
     """A job of 56 images in 7 units and 3 shards, to be disturbed."""
-    config = {
-        "source": {"kind": "image_folder", "directory": str(image_folder)},
-        "tokenizer": str(tokenizer_directory),
-        "output": {"name": "pets", "num_shards": 3, "formats": ["tfrecord", "array_record"]},
-        "batch_size": 8,
-    }
+    output = {"formats": ["tfrecord", "array_record"]}
+    config = job_fields(image_folder, tokenizer_directory, Path("out"), output=output)
     folder = tmp_path_factory.mktemp("victim")
     return Victim(folder, config, arguments=["--limit", "56"])

@@ -130,7 +130,7 @@ def test_tokenize_verify_inspect_decode(run: Run, checkout: Path):
     check_refused(run("verify", "out/demo", cwd=checkout), "found no manifest.json")
 
 
-def test_train_leaves_a_finished_dataset_and_a_strangers_files_alone(
+def test_train_leaves_a_finished_dataset_and_foreign_files_alone(
     run: Run, checkout: Path, image_folder: Path
 ):
     source = {"kind": "image_folder", "directory": str(image_folder)}
@@ -167,7 +167,7 @@ def test_inspect_finds_weights_that_are_missing_or_others(run: Run, checkout: Pa
 
 
 @pytest.mark.slow
-def test_train_goes_on_after_a_kill_and_leaves_a_tokenizer_with_its_card(
+def test_train_resumes_after_a_kill_and_leaves_a_tokenizer_with_its_card(
     run: Run, checkout: Path, image_folder: Path
 ):
     (checkout / "tokenizers").unlink()
@@ -220,7 +220,7 @@ def test_train_goes_on_after_a_kill_and_leaves_a_tokenizer_with_its_card(
     assert list((checkout / "logs").glob("events.out.tfevents.*"))
 
 
-def test_spoilt_records_fail_the_run_unless_tolerated(run: Run, checkout: Path, root: Path):
+def test_corrupted_records_fail_the_run_unless_tolerated(run: Run, checkout: Path, root: Path):
     config = yaml.safe_load((checkout / "configs/tokenize/demo.yaml").read_text())
     config["source"]["directory"] = str(root / "tests" / "data" / "fashion_mnist_spoilt")
     config["max_reject_fraction"] = 0.0005
@@ -255,7 +255,7 @@ def test_spoilt_records_fail_the_run_unless_tolerated(run: Run, checkout: Path, 
     [
         (["tokenize", "nowhere.yaml"], "nowhere.yaml: expected a config file, got: No such file"),
         (["tokenize", "bad.yaml"], "bad.yaml.outptu: unknown key (did you mean 'output'?)"),
-        (["tokenize", "no_tokenizer.yaml"], "expected a tokenizer in 'nowhere', found no tokeniz"),
+        (["tokenize", "no_tokenizer.yaml"], "expected a tokenizer in 'nowhere', found no readable"),
         (["tokenize", "no_source.yaml"], "source.directory: expected images"),
         (["tokenize", "good.yaml", "--limit", "0"], "Invalid value for '--limit'"),
         (["tokenize", "good.yaml", "--fast"], "No such option"),

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 import yaml
+from builders.jobs import MakeConfig, files_of
 from builders.weights import forge_tokenizer
 
 from fsq.dataset import token_dataset
@@ -30,35 +31,6 @@ from pipeline.run import Summary, tokenize
 from pipeline.work.unit_files import PlacedRecord, SliceReader, pack_part
 
 pytestmark = pytest.mark.slow
-
-MakeConfig = Callable[..., TokenizeConfig]
-
-
-@pytest.fixture
-def make_config(image_folder: Path, tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
-    def make(name: str = "out", **changes: object) -> TokenizeConfig:
-        config = {
-            "source": {"kind": "image_folder", "directory": str(image_folder)},
-            "tokenizer": str(tokenizer_directory),
-            "output": {"directory": str(tmp_path / name), "name": "pets", "num_shards": 3},
-            "batch_size": 8,
-        }
-        output = changes.pop("output", {})
-        assert isinstance(output, dict)
-        config["output"] |= output
-        return TokenizeConfig.model_validate(config | changes)
-
-    return make
-
-
-def contents(directory: Path | str, pattern: str = "*") -> dict[str, bytes]:
-    # Timing is measured anew in each run, and a config names its own output.
-    skipped = ("timing.json", "manifest.json", "config.yaml")
-    return {
-        path.name: path.read_bytes()
-        for path in sorted(Path(directory).glob(pattern))
-        if path.name not in skipped and path.is_file()
-    }
 
 
 def read_examples(directory: Path | str) -> list[tf.train.Example]:
@@ -125,7 +97,7 @@ def test_the_same_job_gives_the_same_bytes_whatever_the_workers(make_config: Mak
     ):
         config = make_config(f"run{number}")
         tokenize(config, beam_options=options)
-        runs.append(contents(config.output.directory))
+        runs.append(files_of(config.output.directory))
     assert list(runs[0]) == [
         "dataset_info.json",
         "features.json",
@@ -142,7 +114,7 @@ def test_the_same_job_gives_the_same_bytes_whatever_the_workers(make_config: Mak
     assert runs[2] == runs[0]
 
 
-def test_a_run_that_failed_goes_on_and_ends_in_the_same_bytes(
+def test_a_run_that_failed_is_resumed_and_ends_in_the_same_bytes(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
     undisturbed = make_config("undisturbed")
@@ -174,7 +146,7 @@ def test_a_run_that_failed_goes_on_and_ends_in_the_same_bytes(
     )
     assert tokenize(config).units_resumed == 11
     assert sorted(encoded) == ["unit-000003", "unit-000007"]
-    assert contents(config.output.directory) == contents(undisturbed.output.directory)
+    assert files_of(config.output.directory) == files_of(undisturbed.output.directory)
     assert not (Path(config.output.directory) / ".work").exists()
 
 
@@ -203,16 +175,16 @@ def test_another_job_in_the_same_directory_is_refused_until_it_is_overwritten(
 ):
     config = make_config()
     tokenize(config)
-    before = contents(config.output.directory)
+    before = files_of(config.output.directory)
     with pytest.raises(RequestError) as error:
         tokenize(make_config(**changes))
-    assert "expected a dataset of this job, found a dataset of another: " in str(error.value)
+    assert "expected a dataset of this job, found a dataset of another job: " in str(error.value)
     assert message in str(error.value)
-    assert contents(config.output.directory) == before
+    assert files_of(config.output.directory) == before
     tokenize(make_config(**changes), overwrite=True)
     fresh = make_config("fresh", **changes)
     tokenize(fresh)
-    assert contents(config.output.directory) == contents(fresh.output.directory)
+    assert files_of(config.output.directory) == files_of(fresh.output.directory)
 
 
 def test_another_input_or_limit_is_refused(make_config: MakeConfig, image_folder: Path, tmp_path):
@@ -224,26 +196,24 @@ def test_another_input_or_limit_is_refused(make_config: MakeConfig, image_folder
         tokenize(config, limit=10)
     assert tokenize(config, limit=1_000_000).units_resumed > 0  # no limit at all
     (copied / "cats" / "new.png").write_bytes((copied / "cats" / "001.png").read_bytes())
-    message = r"found a dataset of another: input files cats records was 50, is 51\."
+    message = r"found a dataset of another job: input files cats records was 50, is 51\."
     with pytest.raises(RequestError, match=message):
         tokenize(config)
 
 
-def test_files_of_somebody_else_are_neither_mixed_with_nor_removed(make_config: MakeConfig):
+def test_foreign_files_are_neither_mixed_with_nor_removed(make_config: MakeConfig):
     config = make_config()
     directory = Path(config.output.directory)
     directory.mkdir()
     (directory / "thesis.txt").write_text("precious")
-    with pytest.raises(RequestError, match=r"expected no files but this job's, found 'thesis.txt'"):
+    with pytest.raises(RequestError, match=r"expected only files of this job, found 'thesis.txt'"):
         tokenize(config)
-    with pytest.raises(
-        RequestError, match=r"nothing but a dataset of ours to overwrite, found 'th"
-    ):
+    with pytest.raises(RequestError, match=r"only files of fsq to overwrite, found 'thesis.txt'"):
         tokenize(config, overwrite=True)
     assert [path.name for path in directory.iterdir()] == ["thesis.txt"]
 
 
-def test_a_strange_manifest_does_not_make_a_directory_ours(make_config: MakeConfig):
+def test_a_foreign_manifest_does_not_make_a_directory_ours(make_config: MakeConfig):
     config = make_config()
     directory = Path(config.output.directory)
     directory.mkdir()
@@ -324,12 +294,12 @@ def test_verify_finds_what_is_damaged_in_an_unfinished_job(
     done = 12 if FOUND[damage] is None else 11
     assert last == (
         f"{directory}: expected a finished dataset, found a job with {done} of 13 units done. "
-        "Run the same 'fsq tokenize' again."
+        "Run the same 'fsq tokenize' command again."
     )
     assert len(problems) == 12 - done
     if problems:
         assert re.search(FOUND[damage], problems[0])
-        assert problems[0].endswith("The unit is encoded anew when the job goes on.")
+        assert problems[0].endswith("The unit is encoded again when the job is resumed.")
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
@@ -341,11 +311,11 @@ def test_what_an_interruption_may_leave_damaged_is_done_again(
     config = make_config()
     damage(interrupt(config, monkeypatch))
     assert tokenize(config).units_resumed in (11, 12)
-    assert contents(config.output.directory) == contents(undisturbed.output.directory)
+    assert files_of(config.output.directory) == files_of(undisturbed.output.directory)
     assert list(verify_dataset(config.output.directory)) == []
 
 
-def test_parts_without_their_job_are_not_taken_over(
+def test_parts_without_a_job_file_are_not_reused(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
     config = make_config()
@@ -355,7 +325,7 @@ def test_parts_without_their_job_are_not_taken_over(
     assert tokenize(other).units_resumed == 0
     fresh = make_config("fresh", views=["center_flipped"])
     tokenize(fresh)
-    assert contents(other.output.directory) == contents(fresh.output.directory)
+    assert files_of(other.output.directory) == files_of(fresh.output.directory)
 
 
 def test_a_damaged_job_and_files_that_came_in_between_are_refused(
@@ -363,14 +333,16 @@ def test_a_damaged_job_and_files_that_came_in_between_are_refused(
 ):
     config = make_config()
     job = interrupt(config, monkeypatch)
-    stranger = Path(job.output, "hello.txt")
-    stranger.touch()
-    with pytest.raises(RequestError, match=r"no files but this job's, found 'hello\.txt'"):
+    foreign = Path(job.output, "hello.txt")
+    foreign.touch()
+    with pytest.raises(RequestError, match=r"only files of this job, found 'hello\.txt'"):
         tokenize(config)
-    stranger.unlink()
+    foreign.unlink()
     for content in ("", "[]", "{}"):
         Path(job.work, "job.json").write_text(content)
-        with pytest.raises(RequestError, match=r"job\.json: expected the description of a job"):
+        with pytest.raises(
+            RequestError, match=r"job\.json: expected a job file, got something else"
+        ):
             tokenize(config)
 
 
@@ -392,18 +364,18 @@ def test_weights_that_do_not_fit_are_refused_before_the_job_begins(
 
 
 @pytest.fixture
-def spoilt_folder(image_folder: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "spoilt"
+def corrupted_folder(image_folder: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "corrupted"
     shutil.copytree(image_folder, folder)
     (folder / "cats" / "001.png").write_bytes(b"")
     (folder / "dogs" / "050.png").write_bytes(b"<html>not found</html>")
     return folder
 
 
-def test_a_bad_image_fails_the_run_after_its_accounting_and_the_tokens_are_kept(
-    make_config: MakeConfig, spoilt_folder: Path
+def test_a_bad_image_fails_the_run_after_its_accounting_and_finished_units_are_reused(
+    make_config: MakeConfig, corrupted_folder: Path
 ):
-    source = {"kind": "image_folder", "directory": str(spoilt_folder)}
+    source = {"kind": "image_folder", "directory": str(corrupted_folder)}
     config = make_config(source=source)
     directory = Path(config.output.directory)
     config = make_config(source=source, max_reject_fraction=0.01)
@@ -411,17 +383,17 @@ def test_a_bad_image_fails_the_run_after_its_accounting_and_the_tokens_are_kept(
         tokenize(config)
     assert re.fullmatch(
         re.escape(f"{directory}: expected at most 0.01 of 100 images rejected, got 2")
-        + "( among the first [0-9]+, and left the rest)?: "
+        + "( among the first [0-9]+, then stopped)?: "
         + re.escape(
             "cats/001.png: decode: expected an image, got 0 bytes; "
             "dogs/050.png: decode: expected one of PNG, JPEG, WEBP, BMP, GIF, TIFF, got other "
             "bytes. "
         )
-        + "(All|Those)"
+        + "(All|These)"
         + re.escape(
-            f" are in {directory}/rejects.jsonl. Raise max_reject_fraction and run again, or "
-            f"mend these images and run 'fsq tokenize --only-rejects {directory}': the tokens are "
-            "kept."
+            f" are listed in {directory}/rejects.jsonl. Raise max_reject_fraction and run again, "
+            f"or repair these images and run 'fsq tokenize --only-rejects {directory}'; finished "
+            "units are reused."
         ),
         str(error.value),
     )
@@ -442,28 +414,28 @@ def test_a_bad_image_fails_the_run_after_its_accounting_and_the_tokens_are_kept(
     }
 
 
-def test_rejects_change_no_other_token(make_config: MakeConfig, spoilt_folder: Path):
-    whole, spoilt = (
+def test_rejects_change_no_other_token(make_config: MakeConfig, corrupted_folder: Path):
+    whole, corrupted = (
         make_config("whole"),
         make_config(
-            "spoilt_out",
-            source={"kind": "image_folder", "directory": str(spoilt_folder)},
+            "corrupted_out",
+            source={"kind": "image_folder", "directory": str(corrupted_folder)},
             max_reject_fraction=0.02,
         ),
     )
     tokenize(whole)
-    tokenize(spoilt)
-    lost = {b"cats/001.png", b"dogs/050.png"}
-    kept = [
+    tokenize(corrupted)
+    rejected = {b"cats/001.png", b"dogs/050.png"}
+    expected = [
         example.SerializeToString(deterministic=True)
         for example in read_examples(whole.output.directory)
-        if example.features.feature["key"].bytes_list.value[0] not in lost
+        if example.features.feature["key"].bytes_list.value[0] not in rejected
     ]
     found = [
         example.SerializeToString(deterministic=True)
-        for example in read_examples(spoilt.output.directory)
+        for example in read_examples(corrupted.output.directory)
     ]
-    assert found == kept
+    assert found == expected
 
 
 def test_a_nan_latent_rejects_the_image_with_all_its_views(
@@ -571,11 +543,11 @@ def test_the_shuffle_is_a_fixed_hash_of_key_and_view():
     assert place_of(b"cats/001.png", "center_flipped") != place_of(b"cats/001.png", "center")
 
 
-def take_all(path: Path, shard: int, num_shards: int, stretches: int = 1):
+def take_all(path: Path, shard: int, num_shards: int, num_ranges: int = 1):
     reader = SliceReader(str(path), shard, num_shards)
     rows, frames = [], []
-    for stretch in range(1, stretches + 1):
-        more_rows, more_frames = reader.read_below(2**64 * stretch // stretches)
+    for number in range(1, num_ranges + 1):
+        more_rows, more_frames = reader.read_below(2**64 * number // num_ranges)
         rows.append(more_rows)
         frames += more_frames
     reader.check()
@@ -587,8 +559,8 @@ def placed(number: int, data: bytes) -> PlacedRecord:
 
 
 @pytest.mark.parametrize("num_shards", [1, 2, 7])
-@pytest.mark.parametrize("stretches", [1, 3, 40])
-def test_the_slices_of_a_part_are_the_part(tmp_path: Path, num_shards: int, stretches: int):
+@pytest.mark.parametrize("num_ranges", [1, 3, 40])
+def test_the_slices_of_a_part_are_the_part(tmp_path: Path, num_shards: int, num_ranges: int):
     records = [placed(n, b"record %d" % n * (n % 5)) for n in range(1000)]
     path = tmp_path / "unit.part"
     path.write_bytes(pack_part(records, num_shards))
@@ -597,7 +569,7 @@ def test_the_slices_of_a_part_are_the_part(tmp_path: Path, num_shards: int, stre
     )
     found = []
     for shard in range(num_shards):
-        rows, frames = take_all(path, shard, num_shards, stretches)
+        rows, frames = take_all(path, shard, num_shards, num_ranges)
         places = [Place(*row) for row in rows[["high", "low"]].tolist()]
         assert places == sorted(places)
         assert all(place.shard(num_shards) == shard for place in places)

@@ -1,4 +1,4 @@
-"""Nothing of a stranger's is run, followed or believed, and nothing is written elsewhere."""
+"""Untrusted files: nothing in them is run, followed or believed; only the output is written."""
 
 import ast
 import importlib.metadata
@@ -18,6 +18,7 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 import yaml
+from builders.jobs import job_fields
 from builders.weights import forge_tokenizer
 
 from fsq.dataset import token_dataset
@@ -264,20 +265,12 @@ KEYS = [b"../../../etc/passwd", b"/etc/passwd", b"..", b"a\0b", b"", b"\xff\n\x1
 
 @pytest.fixture
 def job(tmp_path: Path, tokenizer_directory: Path, small_images: list[bytes]) -> dict[str, Any]:
-    """A job over records with keys that would lead elsewhere if anybody followed them."""
+    """A job over records whose keys would lead elsewhere as paths."""
     (tmp_path / "input").mkdir()
     write_records(tmp_path / "input" / "one.tfrecord", small_images[: len(KEYS)], KEYS)
-    return {
-        "source": {
-            "kind": "tfrecord",
-            "files": f"{tmp_path}/input/*.tfrecord",
-            "image": "image",
-            "key": "key",
-        },
-        "tokenizer": str(tokenizer_directory),
-        "output": {"directory": str(tmp_path / "out"), "name": "tokens", "num_shards": 2},
-        "batch_size": 8,
-    }
+    files = f"{tmp_path}/input/*.tfrecord"
+    source = {"kind": "tfrecord", "files": files, "image": "image", "key": "key"}
+    return job_fields(source, tokenizer_directory, tmp_path / "out")
 
 
 def files_below(*folders: Path) -> set[str]:
@@ -326,13 +319,14 @@ def test_nothing_is_written_outside_the_output(job: dict[str, Any], tmp_path: Pa
         "dataset_info.json",
         "features.json",
         "manifest.json",
+        "pets-train.tfrecord-00000-of-00003",
+        "pets-train.tfrecord-00001-of-00003",
+        "pets-train.tfrecord-00002-of-00003",
         "rejects.jsonl",
         "stats.json",
         "timing.json",
         "tokenizer.json",
         "tokenizer.safetensors",
-        "tokens-train.tfrecord-00000-of-00002",
-        "tokens-train.tfrecord-00001-of-00002",
     ]
 
 
@@ -383,7 +377,7 @@ def hold_no_fields(manifest: dict[str, Any]) -> None:
         (hold_no_fields, "fingerprint.sha256: expected a value, got none."),
     ],
 )
-def test_a_strangers_manifest_is_not_followed(
+def test_a_forged_manifest_is_not_followed(
     job: dict[str, Any], forge: Callable[[dict[str, Any]], None], message: str
 ):
     config = TokenizeConfig.model_validate(job)
@@ -408,7 +402,7 @@ def test_a_strangers_manifest_is_not_followed(
 
 
 @pytest.mark.parametrize("name", ["stats.json", "config.yaml"])
-def test_another_file_than_the_manifest_speaks_of_is_not_read(job: dict[str, Any], name: str):
+def test_a_file_that_differs_from_the_manifest_is_not_read(job: dict[str, Any], name: str):
     tokenize(TokenizeConfig.model_validate(job))
     directory = job["output"]["directory"]
     Path(directory, name).write_text("{}")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from builders.jobs import job_config
 
 from fsq.dataset import SequenceSpec, TokenBatches, TokenSource
 from fsq.dataset.formats.array_record import open_reader, open_writer
@@ -132,20 +133,9 @@ def dataset(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "out"))
 
 
-def config_of(images: Path, tokenizer: Path, output: Path, **changes) -> TokenizeConfig:
-    config = {
-        "source": {"kind": "image_folder", "directory": str(images)},
-        "tokenizer": str(tokenizer),
-        "output": {
-            "directory": str(output),
-            "name": "pets",
-            "num_shards": 3,
-            "formats": ["tfrecord", "array_record"],
-        },
-        "views": ["center", "center_flipped"],
-        "batch_size": 8,
-    }
-    return TokenizeConfig.model_validate(config | changes)
+def config_of(images: Path, tokenizer: Path, directory: Path, **changes) -> TokenizeConfig:
+    views, output = ["center", "center_flipped"], {"formats": ["tfrecord", "array_record"]}
+    return job_config(images, tokenizer, directory, views=views, output=output, **changes)
 
 
 def shards(directory: Path) -> dict[str, bytes]:
@@ -292,7 +282,7 @@ def forge(directory: Path) -> None:
         (flip_a_bit, f"{TWIN}: expected sha256 "),
         (remove, f"{TWIN}: expected a file, found none."),
         (add, "pets-train.array_record-00003-of-00003: expected no such file in the dataset."),
-        (swap_two_records, f"{TWIN}: record 0: expected that of pets-train.tfrecord-00001-of-"),
+        (swap_two_records, f"{TWIN}: record 0: expected the same as in pets-train.tfrecord-00001"),
         (drop_the_last, "got none. The dataset is damaged; tokenize it again."),
     ],
 )

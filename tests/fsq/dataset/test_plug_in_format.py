@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow_datasets as tfds
+from builders.jobs import MakeConfig
 
 from fsq.dataset.formats import FORMATS, ShardFormat
 from fsq.dataset.formats.tfrecord import payload
@@ -47,26 +48,9 @@ HEX = ShardFormat("hex", "hexadecimal digits", open_hex_writer, read_hex)
 
 
 @pytest.fixture
-def config(
-    image_folder: Path,
-    tokenizer_directory: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> TokenizeConfig:
+def config(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> TokenizeConfig:
     monkeypatch.setitem(FORMATS, HEX.name, HEX)
-    return TokenizeConfig.model_validate(
-        {
-            "source": {"kind": "image_folder", "directory": str(image_folder)},
-            "tokenizer": str(tokenizer_directory),
-            "output": {
-                "directory": str(tmp_path / "out"),
-                "name": "pets",
-                "num_shards": 2,
-                "formats": ["hex", "array_record", "tfrecord"],
-            },
-            "batch_size": 8,
-        }
-    )
+    return make_config(output={"num_shards": 2, "formats": ["hex", "array_record", "tfrecord"]})
 
 
 def test_a_new_format_is_written_verified_and_shown(config: TokenizeConfig):

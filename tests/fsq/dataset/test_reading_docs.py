@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from builders.jobs import job_config
 from builders.paths import ROOT
 
-from pipeline.job.config import TokenizeConfig
 from pipeline.run import tokenize
 
 pytestmark = pytest.mark.slow
@@ -29,14 +29,9 @@ def outputs(image_folder: Path, tokenizer_directory: Path, tmp_path_factory) -> 
         "my_images": {"formats": ["tfrecord", "array_record"]},
         "my_integers": {"tokens": "int64_list"},
     }.items():
-        config = {
-            "source": {"kind": "image_folder", "directory": str(image_folder)},
-            "tokenizer": str(tokenizer_directory),
-            "output": {"directory": str(folder / "out" / name), "name": name, "num_shards": 2}
-            | output,
-            "batch_size": 8,
-        }
-        tokenize(TokenizeConfig.model_validate(config))
+        output = {"name": name, "num_shards": 2, **output}
+        directory = folder / "out" / name
+        tokenize(job_config(image_folder, tokenizer_directory, directory, output=output))
     return folder
 
 

@@ -1,11 +1,11 @@
 """The on-disk cache holds the chosen runtime and its encoder; neither changes a token."""
 
+import functools
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from builders.jobs import MakeConfig, files_of
 
 import fsq.runtimes.autoselect
 import pipeline.planning.runtime_request
@@ -30,7 +31,6 @@ from pipeline.run import tokenize
 pytestmark = pytest.mark.slow
 
 PROBE = ProbeResult(16_384, 1, 1e-6)
-MakeConfig = Callable[..., TokenizeConfig]
 
 
 @pytest.fixture
@@ -42,25 +42,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def make_config(image_folder: Path, tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
-    def make(name: str, **changes: object) -> TokenizeConfig:
-        config = {
-            "source": {"kind": "image_folder", "directory": str(image_folder)},
-            "tokenizer": str(tokenizer_directory),
-            "output": {"directory": str(tmp_path / name), "name": "pets", "num_shards": 2},
-            "batch_size": 8,
-            "runtime": "openvino",
-        }
-        return TokenizeConfig.model_validate(config | changes)
-
-    return make
-
-
-def files_of(config: TokenizeConfig) -> dict[str, bytes]:
-    """All files of a dataset but the one that may differ, and the one that says where it lies."""
-    directory = Path(config.output.directory)
-    different = {"timing.json", "config.yaml", "manifest.json"}
-    return {p.name: p.read_bytes() for p in directory.iterdir() if p.name not in different}
+def make_config(make_config: MakeConfig) -> MakeConfig:
+    return functools.partial(make_config, runtime="openvino")
 
 
 def found(config: TokenizeConfig) -> object:
@@ -97,7 +80,7 @@ finally:
         text=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"
-    assert files_of(first) == files_of(second)
+    assert files_of(tmp_path / "first") == files_of(tmp_path / "second")
     fingerprints = [
         json.loads(Path(c.output.directory, "manifest.json").read_text())["fingerprint"]
         for c in (first, second)
@@ -118,20 +101,21 @@ def test_an_entry_of_another_encoder_is_not_taken(
 
 
 @pytest.mark.parametrize("place", [40, -3000, -60])
-def test_a_damaged_entry_is_made_anew(folder: Path, make_config: MakeConfig, place: int):
-    first, second, third = make_config("first"), make_config("second"), make_config("third")
-    tokenize(first)
+def test_a_damaged_entry_is_made_again(
+    folder: Path, make_config: MakeConfig, tmp_path: Path, place: int
+):
+    tokenize(make_config("first"))
     path = entries(folder)["encoder"]
     whole = path.read_bytes()
     data = bytearray(whole)
     data[place] ^= 0xFF
     path.write_bytes(data)
-    tokenize(second)
-    assert files_of(first) == files_of(second)
+    tokenize(make_config("second"))
+    assert files_of(tmp_path / "first") == files_of(tmp_path / "second")
     path.write_bytes(whole[: len(whole) // 2])
     entries(folder)["choice"].write_text('{"name": "opengl", "probe": {}}')
-    tokenize(third)
-    assert files_of(first) == files_of(third)
+    tokenize(make_config("third"))
+    assert files_of(tmp_path / "first") == files_of(tmp_path / "third")
     assert found(make_config("fourth")) is not None
 
 
@@ -254,7 +238,7 @@ def test_nothing_is_cached_where_that_is_not_wanted_or_not_possible(
 
 
 def test_a_worker_process_takes_the_cached_encoder(
-    folder: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    folder: Path, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     tokenize(make_config("first"))
     job = choice_from_cache(make_plan(make_config("second"))).job
@@ -268,4 +252,4 @@ def test_a_worker_process_takes_the_cached_encoder(
     monkeypatch.setattr(pipeline.run, "share_encoder", lambda job, encoder: None)
     options = ["--runner=FnApiRunner", "--direct_running_mode=multi_threading"]
     tokenize(make_config("second"), beam_options=[*options, "--direct_num_workers=2"])
-    assert files_of(make_config("first")) == files_of(make_config("second"))
+    assert files_of(tmp_path / "first") == files_of(tmp_path / "second")

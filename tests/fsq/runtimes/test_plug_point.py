@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from builders.jobs import MakeConfig
 
 import fsq.runtimes.autoselect
 from fsq.errors import RequestError
@@ -111,23 +112,13 @@ def test_damage_anywhere_in_a_cached_encoder_is_noticed(
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_a_registered_runtime_runs_a_job_and_the_next_one_from_the_cache(
-    brightness: None,
-    image_folder: Path,
-    tokenizer_directory: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    brightness: None, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def config_of(name: str) -> TokenizeConfig:
-        config = TokenizeConfig.model_validate(
-            {
-                "source": {"kind": "image_folder", "directory": str(image_folder)},
-                "tokenizer": str(tokenizer_directory),
-                "output": {"directory": str(tmp_path / name), "name": "pets", "num_shards": 1},
-                "batch_size": 8,
-            }
-        )
         # Not checked: only a name in the source can be a name in the config.
-        return config.model_copy(update={"runtime": "brightness"})
+        return make_config(name, output={"num_shards": 1}).model_copy(
+            update={"runtime": "brightness"}
+        )
 
     summary = tokenize(config_of("first"))
     assert summary.runtime is not None and summary.runtime.startswith("brightness; ")

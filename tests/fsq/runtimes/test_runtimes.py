@@ -12,6 +12,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from builders.jobs import MakeConfig
 
 import fsq.runtimes.autoselect
 import pipeline.planning.runtime_request
@@ -34,7 +35,6 @@ from pipeline.run import tokenize
 
 pytestmark = pytest.mark.slow
 
-MakeConfig = Callable[..., TokenizeConfig]
 BATCH_SIZE = 32
 NETWORKS = {
     "conv": ConvNetwork(encoder_widths=(16, 32), encoder_blocks=1, decoder_widths=(8, 8)),
@@ -279,20 +279,6 @@ def test_the_probe_is_the_same_every_time_and_fills_batches():
     assert 40 < images.std() < 90
     assert (fill_batches(images[:5], 8)[:5] == images[:5]).all()
     assert (fill_batches(images[:5], 8)[5:] == images[:3]).all()
-
-
-@pytest.fixture
-def make_config(image_folder: Path, tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
-    def make(name: str = "out", **changes: object) -> TokenizeConfig:
-        config = {
-            "source": {"kind": "image_folder", "directory": str(image_folder)},
-            "tokenizer": str(tokenizer_directory),
-            "output": {"directory": str(tmp_path / name), "name": "pets", "num_shards": 2},
-            "batch_size": 8,
-        }
-        return TokenizeConfig.model_validate(config | changes)
-
-    return make
 
 
 def runtime_of(config: TokenizeConfig) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Listing in another process is listing."""
+"""Background listing gives what listing in this process gives."""
 
 import os
 import shutil
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from builders.jobs import MakeConfig, job_fields
 
-from pipeline.job.config import TokenizeConfig
-from pipeline.planning.background_listing import listing_ahead
+from pipeline.planning.background_listing import list_in_background
 
 # In a process of its own: the one that tests has threads, and would list for itself.
 CODE = """
@@ -20,16 +20,16 @@ import sys
 from pathlib import Path
 import yaml
 from fsq.errors import FsqError
-from pipeline.planning import background_listing as ahead
+from pipeline.planning import background_listing as background
 from pipeline.job.config import TokenizeConfig
 from pipeline.planning.plan import list_source, make_plan
 
 config = TokenizeConfig.model_validate(yaml.safe_load(Path(sys.argv[1]).read_text()))
 asked = []
-ahead_list, ahead.list_source = list_source, lambda *a, **k: asked.append(1) or list_source(*a, **k)
+background.list_source = lambda *a, **k: asked.append(1) or list_source(*a, **k)
 try:
-    with ahead.listing_ahead(config) as listing:
-        plan = make_plan(config, list_ahead=listing)
+    with background.list_in_background(config) as listing:
+        plan = make_plan(config, get_listing=listing)
 except FsqError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 other = make_plan(config)
@@ -52,11 +52,6 @@ def run(config: dict, tmp_path: Path, root: Path) -> subprocess.CompletedProcess
     )
 
 
-def config_of(source: dict, tokenizer: Path, tmp_path: Path) -> dict:
-    output = {"directory": str(tmp_path / "out"), "name": "pets"}
-    return {"source": source, "tokenizer": str(tokenizer), "output": output, "batch_size": 8}
-
-
 def test_another_process_lists_the_same(
     image_folder: Path, tokenizer_directory: Path, tmp_path: Path, root: Path
 ):
@@ -65,10 +60,9 @@ def test_another_process_lists_the_same(
     shutil.copytree(image_folder, named)
     for path in [path for path in sorted(named.rglob("*")) if path.is_file()][:2]:
         os.rename(path, os.fsencode(path.parent) + b"/\xff" + os.fsencode(path.name))
-    folder = {"kind": "image_folder", "directory": str(named), "labels": True}
     sample = {"kind": "tfds", "directory": str(root / "samples/fashion_mnist"), "split": "test"}
-    for source, count in ((folder, 100), (sample, 2000)):
-        done = run(config_of(source, tokenizer_directory, tmp_path), tmp_path, root)
+    for source, count in ((named, 100), (sample, 2000)):
+        done = run(job_fields(source, tokenizer_directory, tmp_path / "out"), tmp_path, root)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == str(count)
 
@@ -77,37 +71,31 @@ def test_what_listing_refuses_is_refused_here(
     tokenizer_directory: Path, tmp_path: Path, root: Path
 ):
     (tmp_path / "empty").mkdir()
-    source = {"kind": "image_folder", "directory": str(tmp_path / "empty")}
-    done = run(config_of(source, tokenizer_directory, tmp_path), tmp_path, root)
+    config = job_fields(tmp_path / "empty", tokenizer_directory, tmp_path / "out")
+    done = run(config, tmp_path, root)
     assert done.stderr.startswith("RequestError: source.directory: expected images (.jpg")
     (tmp_path / "damaged").write_bytes(b"12345")
-    source = {"kind": "tfrecord", "files": str(tmp_path / "damaged"), "image": "image"}
-    done = run(config_of(source, tokenizer_directory, tmp_path), tmp_path, root)
+    config["source"] = {"kind": "tfrecord", "files": f"{tmp_path}/damaged", "image": "image"}
+    done = run(config, tmp_path, root)
     assert done.stderr.startswith(f"DataError: {tmp_path}/damaged: record 0: expected a record")
 
 
 def test_a_process_that_dies_costs_time_only(
-    image_folder: Path, tokenizer_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
-    source = {"kind": "image_folder", "directory": str(image_folder)}
-    raw = config_of(source, tokenizer_directory, tmp_path)
-    config = TokenizeConfig.model_validate(raw)
     monkeypatch.setattr("pipeline.planning.background_listing._can_fork", lambda: True)
     monkeypatch.setattr(
         "pipeline.planning.background_listing._list_and_exit",
         lambda *_: os.kill(os.getpid(), signal.SIGKILL),
     )
-    with listing_ahead(config) as listing:
+    with list_in_background(make_config()) as listing:
         found = listing()
     assert found.num_records > 0
     assert found.text is not None
 
 
-def test_no_process_is_left_behind(
-    image_folder: Path, tokenizer_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    source = {"kind": "image_folder", "directory": str(image_folder)}
-    config = TokenizeConfig.model_validate(config_of(source, tokenizer_directory, tmp_path))
+def test_no_process_is_left_behind(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch):
+    config = make_config()
     monkeypatch.setattr("pipeline.planning.background_listing._can_fork", lambda: True)
     monkeypatch.setattr(
         "pipeline.planning.background_listing._list_and_exit", lambda *_: time.sleep(600)
@@ -120,7 +108,7 @@ def test_no_process_is_left_behind(
         return children[-1]
 
     monkeypatch.setattr(os, "fork", noted)
-    with pytest.raises(KeyError, match="before it was asked"), listing_ahead(config):
+    with pytest.raises(KeyError, match="before it was asked"), list_in_background(config):
         raise KeyError("before it was asked")
     with pytest.raises(ChildProcessError):
         os.waitpid(children[0], os.WNOHANG)

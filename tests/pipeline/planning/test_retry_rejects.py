@@ -1,22 +1,21 @@
-"""Rejects tried again: what is cured joins the rest, and the result is that of a whole run."""
+"""Retry of rejects: repaired images join the rest, and the result is that of a whole run."""
 
+import functools
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from builders.jobs import MakeConfig
 
 import pipeline.stages.encode_units
 from fsq.errors import DataError, RequestError
-from pipeline.job.config import TokenizeConfig
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import retry_rejects, tokenize
 
 pytestmark = pytest.mark.slow
 
-MakeConfig = Callable[..., TokenizeConfig]
 BAD = {"cats/001.png": b"", "cats/041.png": b"<html>", "dogs/050.png": b"\x89PNG"}
 
 
@@ -27,22 +26,12 @@ def photos(image_folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_config(photos: Path, tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
-    def make(name: str = "out", **changes: object) -> TokenizeConfig:
-        config = {
-            "source": {"kind": "image_folder", "directory": str(photos)},
-            "tokenizer": str(tokenizer_directory),
-            "output": {"directory": str(tmp_path / name), "name": "pets", "num_shards": 3},
-            "views": ["center", "center_flipped"],
-            "batch_size": 8,
-            "max_reject_fraction": 0.05,
-        }
-        return TokenizeConfig.model_validate(config | changes)
-
-    return make
+def make_config(make_config: MakeConfig, photos: Path) -> MakeConfig:
+    views = ["center", "center_flipped"]
+    return functools.partial(make_config, source=photos, views=views, max_reject_fraction=0.05)
 
 
-def spoil(photos: Path) -> dict[str, bytes]:
+def corrupt(photos: Path) -> dict[str, bytes]:
     """Damages three images; returns what they were."""
     whole = {name: (photos / name).read_bytes() for name in BAD}
     for name, data in BAD.items():
@@ -50,7 +39,7 @@ def spoil(photos: Path) -> dict[str, bytes]:
     return whole
 
 
-def mend(photos: Path, whole: dict[str, bytes]) -> None:
+def repair(photos: Path, whole: dict[str, bytes]) -> None:
     for name, data in whole.items():
         (photos / name).write_bytes(data)
 
@@ -86,13 +75,13 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def test_cured_rejects_of_a_finished_dataset_join_it(
+def test_repaired_rejects_of_a_finished_dataset_join_it(
     make_config: MakeConfig, photos: Path, expected: dict[str, bytes], encoded: list[int]
 ):
-    whole = spoil(photos)
+    whole = corrupt(photos)
     config = make_config()
     assert tokenize(config).images_rejected == 3
-    mend(photos, whole)
+    repair(photos, whole)
     encoded.clear()
     summary = retry_rejects(config.output.directory)
     assert (summary.images_retried, summary.images_rejected, summary.records) == (3, 0, 200)
@@ -102,32 +91,32 @@ def test_cured_rejects_of_a_finished_dataset_join_it(
     assert tokenize(config).records == 200  # the same job, finished
 
 
-def test_what_is_not_cured_stays_a_reject(
+def test_what_is_not_repaired_stays_a_reject(
     make_config: MakeConfig, photos: Path, encoded: list[int]
 ):
-    whole = spoil(photos)
+    whole = corrupt(photos)
     config = make_config()
     tokenize(config)
-    mend(photos, {"dogs/050.png": whole["dogs/050.png"]})
+    repair(photos, {"dogs/050.png": whole["dogs/050.png"]})
     summary = retry_rejects(config.output.directory)
     assert (summary.images_retried, summary.images_rejected) == (3, 2)
     mixed = all_bytes(config.output.directory)
     shutil.rmtree(config.output.directory)
     tokenize(config)
     assert mixed == all_bytes(config.output.directory)
-    mend(photos, whole)
+    repair(photos, whole)
     assert retry_rejects(config.output.directory).images_retried == 2
 
 
-def test_cured_rejects_of_an_unfinished_job_are_all_that_is_encoded(
+def test_repaired_rejects_of_an_unfinished_job_are_all_that_is_encoded(
     make_config: MakeConfig, photos: Path, expected: dict[str, bytes], encoded: list[int]
 ):
-    whole = spoil(photos)
+    whole = corrupt(photos)
     strict = make_config(max_reject_fraction=0.02)
     with pytest.raises(DataError, match="fsq tokenize --only-rejects"):
         tokenize(strict, beam_options=["--runner=FnApiRunner", "--direct_num_workers=1"])
     done = sum(encoded)
-    mend(photos, whole)
+    repair(photos, whole)
     encoded.clear()
     summary = retry_rejects(strict.output.directory, make_config())
     assert (summary.images_retried, summary.images_rejected, summary.records) == (3, 0, 200)
@@ -137,7 +126,7 @@ def test_cured_rejects_of_an_unfinished_job_are_all_that_is_encoded(
 
 @pytest.mark.parametrize("command", ["the same", "tokenize"])
 @pytest.mark.parametrize("finished", [True, False])
-def test_an_interrupted_retry_is_gone_on_with(
+def test_an_interrupted_retry_is_resumed(
     make_config: MakeConfig,
     photos: Path,
     expected: dict[str, bytes],
@@ -145,7 +134,7 @@ def test_an_interrupted_retry_is_gone_on_with(
     command: str,
     finished: bool,
 ):
-    whole = spoil(photos)
+    whole = corrupt(photos)
     config = make_config(max_reject_fraction=0.05 if finished else 0.02)
     directory = config.output.directory
     if finished:
@@ -154,7 +143,7 @@ def test_an_interrupted_retry_is_gone_on_with(
         with pytest.raises(DataError):
             tokenize(config)
         config = make_config()
-    mend(photos, whole)
+    repair(photos, whole)
     with monkeypatch.context() as patch:
 
         def failing(*rest, **named):
@@ -171,7 +160,7 @@ def test_an_interrupted_retry_is_gone_on_with(
     assert all_bytes(directory) == expected
 
 
-def test_a_unit_of_rejects_alone_can_be_cured(
+def test_a_unit_of_rejects_alone_can_be_repaired(
     make_config: MakeConfig, photos: Path, expected: dict[str, bytes]
 ):
     names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("cats/*.png"))
@@ -181,15 +170,15 @@ def test_a_unit_of_rejects_alone_can_be_cured(
         (photos / name).write_bytes(b"")
     strict = make_config(max_reject_fraction=0.0)
     one_worker = ["--runner=FnApiRunner", "--direct_num_workers=1"]
-    with pytest.raises(DataError, match="Those are in"):
+    with pytest.raises(DataError, match="These are listed in"):
         tokenize(strict, beam_options=one_worker)
     directory = strict.output.directory
-    for _ in range(2):  # nothing is cured; all that is known stays known
-        with pytest.raises(DataError, match="All are in"):
+    for _ in range(2):  # nothing is repaired; all that is known stays known
+        with pytest.raises(DataError, match="All are listed in"):
             retry_rejects(directory, beam_options=one_worker)
         lines = Path(directory, "rejects.jsonl").read_text().splitlines()
         assert sorted(json.loads(line)["key"] for line in lines) == sorted(whole)
-    mend(photos, whole)
+    repair(photos, whole)
     assert retry_rejects(directory).images_rejected == 0
     found = all_bytes(directory)
     text = [found.pop("config.yaml"), dict(expected).pop("config.yaml")]
@@ -200,13 +189,13 @@ def test_a_unit_of_rejects_alone_can_be_cured(
     }  # it hashes the config
 
 
-def test_rejects_of_a_retry_that_was_stopped_may_still_be_mended(
+def test_rejects_of_a_retry_that_was_stopped_may_still_be_repaired(
     make_config: MakeConfig,
     photos: Path,
     expected: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    whole = spoil(photos)
+    whole = corrupt(photos)
     config = make_config()
     tokenize(config)
     with monkeypatch.context() as patch:
@@ -217,7 +206,7 @@ def test_rejects_of_a_retry_that_was_stopped_may_still_be_mended(
         patch.setattr(pipeline.stages.encode_units, "encode_unit", failing)
         with pytest.raises(DataError, match="a disk"):
             retry_rejects(config.output.directory)
-    mend(photos, whole)
+    repair(photos, whole)
     assert retry_rejects(config.output.directory).images_rejected == 0
     assert all_bytes(config.output.directory) == expected
 
@@ -228,31 +217,31 @@ def test_another_spelling_of_the_directory_changes_nothing(
     expected: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    whole = spoil(photos)
+    whole = corrupt(photos)
     config = make_config()
     tokenize(config)
-    mend(photos, whole)
+    repair(photos, whole)
     monkeypatch.chdir(Path(config.output.directory).parent)
     retry_rejects("out")
     assert all_bytes(config.output.directory) == expected
 
 
 def test_an_image_that_was_written_before_may_not_change(make_config: MakeConfig, photos: Path):
-    whole = spoil(photos)
+    whole = corrupt(photos)
     config = make_config()
     tokenize(config)
     before = all_bytes(config.output.directory)
-    mend(photos, whole)
+    repair(photos, whole)
     other = photos / "cats" / "003.png"
     shutil.copyfile(photos / "cats" / "009.png", other)
-    with pytest.raises(RequestError, match="expected the images of cats that were written before"):
+    with pytest.raises(RequestError, match="rejected images only, found others in cats"):
         retry_rejects(config.output.directory)
     assert list(verify_dataset(config.output.directory)) == []
     assert all_bytes(config.output.directory) == before
 
 
-def test_an_unfinished_job_notices_an_image_written_anew(make_config: MakeConfig, photos: Path):
-    spoil(photos)
+def test_an_unfinished_job_notices_a_rewritten_image(make_config: MakeConfig, photos: Path):
+    corrupt(photos)
     strict = make_config(max_reject_fraction=0.02)
     with pytest.raises(DataError):
         tokenize(strict, beam_options=["--runner=FnApiRunner", "--direct_num_workers=1"])
@@ -261,12 +250,12 @@ def test_an_unfinished_job_notices_an_image_written_anew(make_config: MakeConfig
     data[-20] ^= 1
     path.write_bytes(data)
     os.utime(path, ns=(1, 1))
-    with pytest.raises(RequestError, match="that were written before as they were, found others"):
+    with pytest.raises(RequestError, match="rejected images only, found others in"):
         retry_rejects(strict.output.directory)
 
 
 def test_a_source_with_more_or_fewer_images_is_another_job(make_config: MakeConfig, photos: Path):
-    spoil(photos)
+    corrupt(photos)
     config = make_config()
     tokenize(config)
     (photos / "cats" / "041.png").unlink()
@@ -292,7 +281,7 @@ def test_a_directory_without_a_job_is_refused(tmp_path: Path):
 
 
 def test_rejects_say_where_they_are(make_config: MakeConfig, photos: Path):
-    spoil(photos)
+    corrupt(photos)
     config = make_config()
     tokenize(config)
     lines = Path(config.output.directory, "rejects.jsonl").read_text().splitlines()

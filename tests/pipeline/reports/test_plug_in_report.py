@@ -1,14 +1,12 @@
 """The plug point of reports: a function of a finished dataset, and a verb of the command line."""
 
-from pathlib import Path
-
 import click
 import pytest
+from builders.jobs import MakeConfig
 from click.testing import CliRunner
 
 from fsq.dataset.manifest import read_manifest
 from pipeline.cli import cli
-from pipeline.job.config import TokenizeConfig
 from pipeline.run import tokenize
 
 
@@ -19,7 +17,7 @@ def largest_shard(directory: str) -> tuple[str, int]:
 
 
 def test_a_new_report_is_a_function_and_a_verb(
-    image_folder: Path, tokenizer_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(cli, "commands", dict(cli.commands))
 
@@ -30,13 +28,7 @@ def test_a_new_report_is_a_function_and_a_verb(
         name, records = largest_shard(directory)
         click.echo(f"{name}: {records:,} records")
 
-    config = {
-        "source": {"kind": "image_folder", "directory": str(image_folder)},
-        "tokenizer": str(tokenizer_directory),
-        "output": {"directory": str(tmp_path / "out"), "name": "pets", "num_shards": 1},
-        "batch_size": 8,
-    }
-    tokenize(TokenizeConfig.model_validate(config))
-    done = CliRunner().invoke(cli, ["largest", str(tmp_path / "out")])
+    summary = tokenize(make_config(output={"num_shards": 1}))
+    done = CliRunner().invoke(cli, ["largest", summary.directory])
     assert done.output == "pets-train.tfrecord-00000-of-00001: 100 records\n"
     assert "Name the largest shard." in CliRunner().invoke(cli, ["--help"]).output

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from builders.jobs import job_config
 from builders.weights import forge_tokenizer
 
 from fsq.dataset.formats.tfrecord import frame, read_records
 from fsq.errors import DataError, RequestError
 from fsq.storage.digest import sha256_of_file
 from fsq.storage.json_documents import render
-from pipeline.job.config import TokenizeConfig
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import tokenize
 
@@ -22,13 +22,7 @@ SHARD = "pets-train.tfrecord-00001-of-00003"
 @pytest.fixture(scope="module")
 def finished(image_folder: Path, tokenizer_directory: Path, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("finished") / "out"
-    config = {
-        "source": {"kind": "image_folder", "directory": str(image_folder)},
-        "tokenizer": str(tokenizer_directory),
-        "output": {"directory": str(directory), "name": "pets", "num_shards": 3},
-        "batch_size": 8,
-    }
-    tokenize(TokenizeConfig.model_validate(config))
+    tokenize(job_config(image_folder, tokenizer_directory, directory))
     return directory
 
 
@@ -69,9 +63,9 @@ def swap_two_records(dataset: Path) -> None:
 
 
 def move_a_record(dataset: Path) -> None:
-    stranger = records_of(dataset / SHARD.replace("00001-of", "00000-of"))[0]
+    foreign = records_of(dataset / SHARD.replace("00001-of", "00000-of"))[0]
     records = records_of(dataset / SHARD)
-    (dataset / SHARD).write_bytes(b"".join(map(frame, [stranger, *records])))
+    (dataset / SHARD).write_bytes(b"".join(map(frame, [foreign, *records])))
 
 
 def remove_a_shard(dataset: Path) -> None:
@@ -99,8 +93,8 @@ def edit_the_contract(dataset: Path) -> None:
 def forge_the_vocabulary(dataset: Path) -> None:
     # A smaller vocabulary with every sha256 right: only the tokens themselves can tell.
     forge_tokenizer(dataset, levels=[3, 3, 3], vocab_size=27)
-    sign_anew(dataset, "tokenizer.json")
-    sign_anew(dataset, "tokenizer.safetensors")
+    sign_again(dataset, "tokenizer.json")
+    sign_again(dataset, "tokenizer.safetensors")
 
 
 def forge_the_statistics(dataset: Path) -> None:
@@ -108,7 +102,7 @@ def forge_the_statistics(dataset: Path) -> None:
     token = next(iter(stats["token_counts"]))
     stats["token_counts"][token] += 1
     (dataset / "stats.json").write_text(json.dumps(stats))
-    sign_anew(dataset, "stats.json")
+    sign_again(dataset, "stats.json")
 
 
 def swap_the_weights(dataset: Path) -> None:
@@ -122,7 +116,7 @@ def edit_manifest(dataset: Path, **changes: object) -> None:
     path.write_bytes(render({**json.loads(path.read_text()), **changes}))
 
 
-def sign_anew(dataset: Path, name: str) -> None:
+def sign_again(dataset: Path, name: str) -> None:
     files = json.loads((dataset / "manifest.json").read_text())["files"]
     edit_manifest(dataset, files={**files, name: sha256_of_file(str(dataset / name))})
 
@@ -137,15 +131,15 @@ def test_a_finished_dataset_has_no_problem(dataset: Path):
         (flip_a_bit, f"{SHARD}: record 1: expected data that matches its checksum, got damaged "),
         (truncate, "got the end of the file."),
         (drop_a_record, "The dataset is damaged; tokenize it again."),
-        (repeat_a_record, f"{SHARD}: record 1: expected a key after that of the record before"),
-        (swap_two_records, f"{SHARD}: record 1: expected a key after that of the record before"),
-        (move_a_record, f"{SHARD}: record 0: expected in shard 0 by its key, got it in 1."),
+        (repeat_a_record, f"{SHARD}: record 1: expected records in shuffled order, got one out"),
+        (swap_two_records, f"{SHARD}: record 1: expected records in shuffled order, got one out"),
+        (move_a_record, f"{SHARD}: record 0: expected in shard 0 by its key, found in 1."),
         (remove_a_shard, f"{SHARD}: expected a file, found none."),
         (add_a_file, "00003-of-00004: expected no such file in the dataset. Remove it."),
-        (edit_the_counts, "manifest.json: expected 101 records of 101 images, 0 of them rejected"),
+        (edit_the_counts, "manifest.json: expected 101 records for 101 images, 0 of them rejected"),
         (edit_the_contract, "tokenizer.json: expected sha256"),
         (forge_the_vocabulary, "tokens: expected values in [0, 27), got"),
-        (forge_the_statistics, "stats.json: expected the counts of the tokens in the shards"),
+        (forge_the_statistics, "stats.json: expected the token counts of the shards"),
         (swap_the_weights, "tokenizer.safetensors: expected sha256"),
     ],
 )

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from builders.jobs import MakeConfig
 
 from fsq.dataset.formats.tfrecord import WRONG_DATA, frame
 from fsq.errors import DataError, RequestError
@@ -22,7 +23,7 @@ from fsq.tokenizer import Tokenizer
 from pipeline.job.config import TokenizeConfig
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import Summary, tokenize
-from pipeline.sources.directory_walk import CLOSED_FOLDER, LINK_OUT, LINK_TO_NOTHING, NO_FILE
+from pipeline.sources.directory_walk import BROKEN_LINK, LINK_OUTSIDE, NOT_A_FILE, UNREADABLE_FOLDER
 from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
@@ -31,21 +32,6 @@ pytestmark = pytest.mark.slow
 
 SHARDS, RECORDS = 4, 10  # of the family below; records of each shard
 KINDS = ("tfrecord", "tfds")
-MakeConfig = Callable[..., TokenizeConfig]
-
-
-@pytest.fixture
-def make_config(tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
-    def make(source: dict[str, Any], **changes: object) -> TokenizeConfig:
-        config = {
-            "source": source,
-            "tokenizer": str(tokenizer_directory),
-            "output": {"directory": str(tmp_path / "out"), "name": "tokens", "num_shards": 2},
-            "batch_size": 8,
-        }
-        return TokenizeConfig.model_validate(config | changes)
-
-    return make
 
 
 def shard(folder: Path, number: int) -> Path:
@@ -90,7 +76,7 @@ def source_of(kind: str, folder: Path, damaged: str) -> dict[str, Any]:
     return {"kind": kind, "files": f"{folder}/pets-*", "image": "image", "damaged": damaged}
 
 
-def place(path: Path, record: int) -> int:
+def record_offset(path: Path, record: int) -> int:
     """The byte where a record begins."""
     data, offset = path.read_bytes(), 0
     for _ in range(record):
@@ -106,56 +92,56 @@ def flip(path: Path, position: int) -> None:
 
 def cut_off(folder: Path) -> None:
     path = shard(folder, 1)
-    path.write_bytes(path.read_bytes()[: place(path, 6) + 20])
+    path.write_bytes(path.read_bytes()[: record_offset(path, 6) + 20])
 
 
-def spoil_data(folder: Path) -> None:
-    flip(shard(folder, 1), place(shard(folder, 1), 4) + 30)
+def corrupt_data(folder: Path) -> None:
+    flip(shard(folder, 1), record_offset(shard(folder, 1), 4) + 30)
 
 
-def spoil_first_data(folder: Path) -> None:
+def corrupt_first_data(folder: Path) -> None:
     flip(shard(folder, 0), 30)
 
 
-def spoil_header(folder: Path) -> None:
-    flip(shard(folder, 1), place(shard(folder, 1), 4) + 9)
+def corrupt_header(folder: Path) -> None:
+    flip(shard(folder, 1), record_offset(shard(folder, 1), 4) + 9)
 
 
 def empty(folder: Path) -> None:
     shard(folder, 1).write_bytes(b"")
 
 
-def lose(folder: Path) -> None:
+def remove(folder: Path) -> None:
     shard(folder, 1).unlink()
 
 
 def put_a_folder_there(folder: Path) -> None:
-    lose(folder)
+    remove(folder)
     shard(folder, 1).mkdir()
 
 
-def put_a_link_to_nothing_there(folder: Path) -> None:
-    lose(folder)
+def put_a_broken_link_there(folder: Path) -> None:
+    remove(folder)
     shard(folder, 1).symlink_to(folder / "nothing")
 
 
-# What is damaged; where, in the message; why; which records of the file that is known to hold ten
-# are lost; which of a file of which nobody knows that: one more than can be read.
+# What is damaged; the shard; the reason; which records are unreadable if the file is known to hold
+# ten, and which if that is unknown: one after the last readable one.
 DAMAGES: list[tuple[Callable[[Path], None], int, str, range, range]] = [
     (cut_off, 1, "record 6: expected it to end at byte ", range(6, 10), range(6, 7)),
-    (spoil_data, 1, f"record 4: {WRONG_DATA}", range(4, 5), range(4, 5)),
-    (spoil_first_data, 0, f"record 0: {WRONG_DATA}", range(1), range(1)),
+    (corrupt_data, 1, f"record 4: {WRONG_DATA}", range(4, 5), range(4, 5)),
+    (corrupt_first_data, 0, f"record 0: {WRONG_DATA}", range(1), range(1)),
     (
-        spoil_header,
+        corrupt_header,
         1,
         "record 4: expected a TFRecord, got a damaged header: what follows byte ",
         range(4, 10),
         range(4, 5),
     ),
     (empty, 1, "expected records, got an empty file", range(10), range(1)),
-    (lose, 1, "No such file or directory", range(10), range(1)),
+    (remove, 1, "No such file or directory", range(10), range(1)),
     (put_a_folder_there, 1, "Is a directory", range(10), range(1)),
-    (put_a_link_to_nothing_there, 1, "No such file or directory", range(10), range(1)),
+    (put_a_broken_link_there, 1, "No such file or directory", range(10), range(1)),
 ]
 damages = pytest.mark.parametrize(
     ("damage", "number", "reason", "known", "unknown"),
@@ -196,7 +182,7 @@ def test_a_damaged_record_file_is_refused_in_one_line(
     make_config: MakeConfig, family: Path, kind: str, damage, number, reason, known, unknown
 ):
     damage(family)
-    config = make_config(source_of(kind, family, "refuse"))
+    config = make_config(source=source_of(kind, family, "refuse"))
     with pytest.raises(DataError) as error:
         tokenize(config)
     assert str(error.value).startswith(f"{shard(family, number)}: ")
@@ -208,25 +194,26 @@ def test_a_damaged_record_file_is_refused_in_one_line(
 
 @damages
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_lost_of_a_damaged_record_file_is_counted_record_by_record(
+def test_unreadable_records_of_a_damaged_file_are_rejected_one_by_one(
     make_config: MakeConfig, family: Path, kind: str, damage, number, reason, known, unknown
 ):
     damage(family)
-    config = make_config(source_of(kind, family, "reject"), max_reject_fraction=1)
+    config = make_config(source=source_of(kind, family, "reject"), max_reject_fraction=1)
     by_file = check_accounts(config, tokenize(config))
-    lost = known if kind == "tfds" else unknown
+    unreadable = known if kind == "tfds" else unknown
     name = shard(family, number).name
     rejects = read_rejects(config.output.directory)
     assert [(r["key"], r["file"], r["record"], r["stage"]) for r in rejects] == [
-        (f"{name}__{record}", name, record, "read") for record in lost
+        (f"{name}__{record}", name, record, "read") for record in unreadable
     ]
     # The number of a single record stands in a field of its own.
     why = reason.removeprefix(f"record {number and 4}: ") if WRONG_DATA in reason else reason
     assert all(why in r["reason"] for r in rejects)
-    readable = {spoil_data: 9, spoil_first_data: 9, cut_off: 6, spoil_header: 4}.get(damage, 0)
+    readable_records = {corrupt_data: 9, corrupt_first_data: 9, cut_off: 6, corrupt_header: 4}
+    readable = readable_records.get(damage, 0)
     whole = {"listed": RECORDS, "written": RECORDS, "rejected": {}}
     counted = dict(Counter(f"read: {r['reason']}" for r in rejects))
-    damaged = {"listed": readable + len(lost), "written": readable, "rejected": counted}
+    damaged = {"listed": readable + len(unreadable), "written": readable, "rejected": counted}
     assert by_file == {
         shard(family, n).name: damaged if n == number else whole for n in range(SHARDS)
     }
@@ -239,9 +226,9 @@ def test_counts_of_a_prepared_dataset_that_lie_are_found(
     write_metadata(family, [RECORDS, says, RECORDS, RECORDS])
     message = f"expected {says} records as dataset_info.json says, got {RECORDS}"
     with pytest.raises(DataError) as error:
-        tokenize(make_config(source_of("tfds", family, "refuse")))
+        tokenize(make_config(source=source_of("tfds", family, "refuse")))
     assert str(error.value).startswith(f"{shard(family, 1)}: {message}. ")
-    config = make_config(source_of("tfds", family, "reject"), max_reject_fraction=0.1)
+    config = make_config(source=source_of("tfds", family, "reject"), max_reject_fraction=0.1)
     by_file = check_accounts(config, tokenize(config))
     assert by_file[shard(family, 1).name] == {
         "listed": max(says, RECORDS),
@@ -267,7 +254,7 @@ def test_an_input_of_which_nothing_is_left_is_refused(make_config: MakeConfig, f
         shard(family, number).write_bytes(b"")
     for kind in KINDS:
         with pytest.raises(DataError, match=r"expected records, got none in 4 file\(s\)\.$"):
-            tokenize(make_config(source_of(kind, family, "reject"), max_reject_fraction=1))
+            tokenize(make_config(source=source_of(kind, family, "reject"), max_reject_fraction=1))
 
 
 def test_damage_that_comes_after_the_listing_is_counted_too(
@@ -281,7 +268,7 @@ def test_damage_that_comes_after_the_listing_is_counted_too(
 
     build = pipeline.runners.beam_pipeline.build
     monkeypatch.setattr(pipeline.runners.beam_pipeline, "build", cut_then_build)
-    config = make_config(source_of("tfrecord", family, "reject"), max_reject_fraction=0.1)
+    config = make_config(source=source_of("tfrecord", family, "reject"), max_reject_fraction=0.1)
     by_file = check_accounts(config, tokenize(config))
     assert by_file[shard(family, 1).name]["written"] == 6
     assert [r["record"] for r in read_rejects(config.output.directory)] == [6, 7, 8, 9]
@@ -308,8 +295,7 @@ def test_too_many_rejects_stop_a_job_early(
 
     monkeypatch.setattr(pipeline.stages.encode_units, "encode_unit", counting)
     write_folder(tmp_path / "images", [b"no image"], 400)
-    source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
-    config = make_config(source, max_reject_fraction=0.02)
+    config = make_config(source=tmp_path / "images", max_reject_fraction=0.02)
     with pytest.raises(DataError) as error:
         tokenize(config)
     # 50 units of 8 images: the second is one too many; each worker may have begun another.
@@ -317,12 +303,12 @@ def test_too_many_rejects_stop_a_job_early(
     assert 2 <= len(begun) <= 2 + workers
     assert "expected at most 0.02 of 400 images rejected, got " in str(error.value)
     assert re.search(
-        r"got (\d+) among the first \1, and left the rest: \w+/\d+\.png: decode: expected one of",
+        r"got (\d+) among the first \1, then stopped: \w+/\d+\.png: decode: expected one of",
         str(error.value),
     )
 
 
-def spoil_weights(
+def corrupt_weights(
     directory: Path, target: Path, change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     """Saves a tokenizer whose last weights before the latents are others."""
@@ -340,10 +326,11 @@ def spoil_weights(
 def test_latents_that_are_not_finite_reject_every_image_at_the_encoder(
     make_config: MakeConfig, tokenizer_directory: Path, tmp_path: Path, small_images, value: float
 ):
-    spoil_weights(tokenizer_directory, tmp_path / "bad", lambda k: np.full_like(k, value))
+    corrupt_weights(tokenizer_directory, tmp_path / "bad", lambda k: np.full_like(k, value))
     write_folder(tmp_path / "images", small_images, 20)
-    source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
-    config = make_config(source, tokenizer=str(tmp_path / "bad"), max_reject_fraction=1)
+    config = make_config(
+        source=tmp_path / "images", tokenizer=str(tmp_path / "bad"), max_reject_fraction=1
+    )
     summary = tokenize(config)
     assert summary.rejects_by_reason == {"encode: expected finite latents, got NaN or infinity": 20}
     check_accounts(config, summary)
@@ -357,10 +344,11 @@ def test_an_overflow_in_some_images_costs_no_other(
 ):
     # The largest latent of these images lies between 2 and 3.3.
     factor = np.finfo(np.float32).max / np.float32(2.45)
-    spoil_weights(tokenizer_directory, tmp_path / "bad", lambda kernel: kernel * factor)
+    corrupt_weights(tokenizer_directory, tmp_path / "bad", lambda kernel: kernel * factor)
     write_folder(tmp_path / "images", small_images, 30)
-    source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
-    config = make_config(source, tokenizer=str(tmp_path / "bad"), max_reject_fraction=1)
+    config = make_config(
+        source=tmp_path / "images", tokenizer=str(tmp_path / "bad"), max_reject_fraction=1
+    )
     summary = tokenize(config)
     check_accounts(config, summary)
     assert 0 < summary.images_rejected < 30
@@ -378,9 +366,8 @@ def test_a_token_beyond_the_vocabulary_ends_the_job_before_anything_is_written(
 
     monkeypatch.setattr(BatchEncoder, "encode_batch", beyond)
     write_folder(tmp_path / "images", small_images, 20)
-    source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
-    config = make_config(source, max_reject_fraction=1)
-    with pytest.raises(DataError, match=r"expected tokens below 60 in the batch .*, got 60\. The"):
+    config = make_config(source=tmp_path / "images", max_reject_fraction=1)
+    with pytest.raises(DataError, match=r"expected tokens below 60 in the batch .*, got 60\. Set"):
         tokenize(config)
     output = Path(config.output.directory)
     assert [p for p in output.rglob("*") if p.suffix == ".part" or ".tfrecord-" in p.name] == []
@@ -416,19 +403,19 @@ def test_links_lead_nowhere_unasked_and_nothing_is_read_for_ever(
     source = {"kind": "image_folder", "directory": str(linked), "labels": False}
     source["follow_links"] = follow
     listing = ImageFolderConfig.model_validate(source).open().list()
-    assert listing.left_out == {".txt": 1, "no extension": 1}
-    config = make_config(source, max_reject_fraction=1)
+    assert listing.ignored == {".txt": 1, "no extension": 1}
+    config = make_config(source=source, max_reject_fraction=1)
     summary = tokenize(config)
     check_accounts(config, summary)
     reasons = {r["key"]: r["reason"] for r in read_rejects(config.output.directory)}
     expected = {
-        "cats/nothing.png": LINK_TO_NOTHING,
-        "cats/itself.png": LINK_TO_NOTHING,
-        "cats/pipe.jpg": NO_FILE,
-        "cats/socket.jpg": NO_FILE,
+        "cats/nothing.png": BROKEN_LINK,
+        "cats/itself.png": BROKEN_LINK,
+        "cats/pipe.jpg": NOT_A_FILE,
+        "cats/socket.jpg": NOT_A_FILE,
     }
     if not follow:
-        expected |= {"birds/": LINK_OUT, "cats/out.png": LINK_OUT}
+        expected |= {"birds/": LINK_OUTSIDE, "cats/out.png": LINK_OUTSIDE}
     assert reasons == expected
     # in.png besides the four images; if links are followed also out.png and the two birds.
     assert summary.images_written == (8 if follow else 5)
@@ -447,13 +434,12 @@ def test_a_folder_that_cannot_be_read_is_a_reject(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    source = {"kind": "image_folder", "directory": str(tmp_path / "images")}
-    config = make_config(source, max_reject_fraction=1)
+    config = make_config(source=tmp_path / "images", max_reject_fraction=1)
     by_file = check_accounts(config, tokenize(config))
     assert by_file["dogs"] == {
         "listed": 1,
         "written": 0,
-        "rejected": {f"read: {CLOSED_FOLDER}": 1},
+        "rejected": {f"read: {UNREADABLE_FOLDER}": 1},
     }
 
 
@@ -467,7 +453,7 @@ def test_images_that_are_damaged_or_gone_are_rejects_with_their_reason(
     (images / "cats" / "001.png").write_bytes(b"")
     (images / "cats" / "003.png").write_bytes(small_images[0][:50])
 
-    def spoil_then_build(*arguments):
+    def corrupt_then_build(*arguments):
         (images / "dogs" / "000.png").unlink()
         (images / "dogs" / "002.png").unlink()
         (images / "dogs" / "002.png").mkdir()
@@ -475,9 +461,8 @@ def test_images_that_are_damaged_or_gone_are_rejects_with_their_reason(
         return build(*arguments)
 
     build = pipeline.runners.beam_pipeline.build
-    monkeypatch.setattr(pipeline.runners.beam_pipeline, "build", spoil_then_build)
-    source = {"kind": "image_folder", "directory": str(images)}
-    config = make_config(source, max_reject_fraction=0.5)
+    monkeypatch.setattr(pipeline.runners.beam_pipeline, "build", corrupt_then_build)
+    config = make_config(source=images, max_reject_fraction=0.5)
     check_accounts(config, tokenize(config))
     rejects = {r["key"]: (r["stage"], r["reason"]) for r in read_rejects(config.output.directory)}
     size = len(small_images[4])
@@ -489,7 +474,7 @@ def test_images_that_are_damaged_or_gone_are_rejects_with_their_reason(
             "expected a file that can be read, got: No such file or directory",
         ),
         "dogs/002.png": ("read", "expected a file that can be read, got: Is a directory"),
-        "dogs/004.png": ("read", f"expected {size:,} bytes as listed, got 5: it changed"),
+        "dogs/004.png": ("read", f"expected {size:,} bytes as listed, got 5: file changed"),
     }
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from builders.image_cases import CASES, RULE_CASES, RULES, Case
+from builders.jobs import job_config
 from builders.sources import SourceBuilder
 
 from fsq.images.spec import DecodeRules, ImageSpec
-from pipeline.job.config import TokenizeConfig
 from pipeline.reports.contact_sheet import draw_sheet
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import Summary, tokenize
@@ -61,7 +61,15 @@ def run_cases(
     assert len(images) == len(cases)
     built = source.build(folder / "in", images)
     keys = source.keys(list(images))
-    summary = tokenize(make_config(built, tokenizer, folder / "out", rules))
+    config = job_config(
+        built.model_dump(),
+        tokenizer,
+        folder / "out",
+        batch_size=64,
+        max_reject_fraction=1.0,
+        decode=rules.model_dump(),
+    )
+    summary = tokenize(config)
     return Outcome(
         cases=in_order,
         keys={case.name: key for case, key in zip(in_order, keys, strict=True)},
@@ -88,20 +96,6 @@ def outcome_by_rules(
     """The cases for which the rules of a config decide."""
     folder = tmp_path_factory.mktemp("cases")
     return run_cases(source, RULE_CASES, tokenizer_directory, folder, RULES)
-
-
-def make_config(
-    source: SourceConfig, tokenizer: Path, directory: Path, rules: DecodeRules
-) -> TokenizeConfig:
-    config = {
-        "source": source.model_dump(),
-        "tokenizer": str(tokenizer),
-        "output": {"directory": str(directory), "name": "cases", "num_shards": 2},
-        "batch_size": 64,
-        "max_reject_fraction": 1.0,
-        "decode": rules.model_dump(),
-    }
-    return TokenizeConfig.model_validate(config)
 
 
 def decode_all(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import pydantic
 import pytest
+from builders.jobs import job_fields
 from builders.sources import Images
 from builders.zip_source import ZipConfig, build_zip
 
@@ -32,14 +33,8 @@ MakeConfig = Callable[..., ConfigWithZip]
 @pytest.fixture
 def make_config(tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
     def make(source: SourceConfig | ZipConfig, directory: str = "out") -> ConfigWithZip:
-        config = {
-            "source": source.model_dump(),
-            "tokenizer": str(tokenizer_directory),
-            "output": {"directory": str(tmp_path / directory), "name": "pets", "num_shards": 2},
-            "batch_size": 8,
-            "max_reject_fraction": 0.1,
-        }
-        return parse(ConfigWithZip, config, "job.yaml")
+        fields = (source.model_dump(), tokenizer_directory, tmp_path / directory)
+        return parse(ConfigWithZip, job_fields(*fields, max_reject_fraction=0.1), "job.yaml")
 
     return make
 
@@ -75,7 +70,7 @@ def test_its_dataset_is_that_of_the_same_images_in_a_folder(
     assert again == dataclasses.replace(summary, units_resumed=summary.num_units)
 
 
-def test_its_rejects_can_be_mended(make_config: MakeConfig, tmp_path: Path, images: Images):
+def test_its_rejects_can_be_repaired(make_config: MakeConfig, tmp_path: Path, images: Images):
     name = "cats/041.png"
     source = build_zip(tmp_path / "in", {**images, name: b"<html>"})
     config = make_config(source)
@@ -83,9 +78,9 @@ def test_its_rejects_can_be_mended(make_config: MakeConfig, tmp_path: Path, imag
     build_zip(tmp_path / "in", images)
     summary = retry_rejects(config.output.directory, config)
     assert (summary.images_retried, summary.images_rejected) == (1, 0)
-    mended = shards(tmp_path / "out")
+    repaired = shards(tmp_path / "out")
     tokenize(make_config(source, "whole"))
-    assert mended == shards(tmp_path / "whole")
+    assert repaired == shards(tmp_path / "whole")
 
 
 def test_another_content_of_it_is_another_job(
@@ -101,7 +96,7 @@ def test_what_it_raises_ends_the_job_in_one_line(
     make_config: MakeConfig, tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
 ):
     def failing(archive: zipfile.ZipFile, name: str) -> bytes:
-        raise DataError(f"{archive.filename}: {name}: expected another byte. Copy it anew.")
+        raise DataError(f"{archive.filename}: {name}: expected another byte. Copy it again.")
 
     source = build_zip(tmp_path / "in", images)
     monkeypatch.setattr(zipfile.ZipFile, "read", failing)

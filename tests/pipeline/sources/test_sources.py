@@ -140,8 +140,8 @@ def test_a_folder_names_the_first_image_that_changed(tmp_path: Path, small_image
     os.utime(folder / NAMES[9], ns=(1, 1))
     assert first_change() is None  # sizes and names are what they were
     first, second, third, *_ = cut_units(source.list(8), 8)
-    assert first_change(first) == f"{NAMES[3]} was written anew"
-    assert first_change(second) == f"{NAMES[9]} was written anew"
+    assert first_change(first) == f"{NAMES[3]} was rewritten"
+    assert first_change(second) == f"{NAMES[9]} was rewritten"
     assert first_change(third) is None
 
     size = len(small_images[9])
@@ -206,7 +206,7 @@ def test_a_file_that_changes_or_goes_after_the_listing_is_a_bad_record(
     assert records[0] == BadRecord(
         NAMES[0], "expected a file that can be read, got: No such file or directory"
     )
-    assert isinstance(records[1], BadRecord) and records[1].reason.endswith("got 5: it changed")
+    assert isinstance(records[1], BadRecord) and records[1].reason.endswith("got 5: file changed")
     assert all(isinstance(record, ImageRecord) for record in records[2:])
 
 
@@ -223,7 +223,7 @@ def test_a_listing_that_is_damaged_on_the_way_is_not_read(
             list(source.read(unit, listing.features))
     assert str(error.value) == (
         f"{path}: expected the 30 images that were listed, got others. "
-        "The folder of the job is damaged; run the same command again."
+        "The work folder is damaged; run the same command again."
     )
 
 
@@ -268,10 +268,10 @@ def test_what_tfrecords_lack_is_said(tmp_path: Path, small_images: list[bytes]):
     config = build_tfrecord(tmp_path, named(small_images))
     assert isinstance(config, TfrecordConfig)
     change = lambda **update: config.model_copy(update=update)
-    check_refused(change(files=f"{tmp_path}/none-*"), "found none that fit")
+    check_refused(change(files=f"{tmp_path}/none-*"), "found none that match")
     check_refused(change(image="image"), "expected a field 'image', got image/encoded, image/lab")
     check_refused(change(image="image/label"), "source.image: expected a field of bytes, got int64")
-    check_refused(change(carry={"key": "image/label"}), "got 'key'. The token record uses it")
+    check_refused(change(carry={"key": "image/label"}), "got 'key', which token records use")
     (tmp_path / "images-00000.tfrecord").write_bytes(b"\x1f\x8b" + b"\0" * 50)
     check_refused(config, "expected an uncompressed TFRecord, got GZIP. Unpack it", DataError)
     (tmp_path / "images-00000.tfrecord").write_bytes(b"\0" * 50)
@@ -284,7 +284,7 @@ def test_what_a_tfds_directory_lacks_is_said(tmp_path: Path, small_images: list[
     change = lambda **update: config.model_copy(update=update)
     check_refused(change(split="test"), "source.split: expected one of train, got 'test'.")
     check_refused(change(image="picture"), "expected an image feature (image/encoded), got 'pict")
-    check_refused(change(carry=("name",)), "expected features out of image/encoded, image/label")
+    check_refused(change(carry=("name",)), "expected features among image/encoded, image/label")
     check_refused(change(directory=str(tmp_path / "x")), "source.directory: expected a dataset pre")
     check_refused(
         TfdsConfig(kind="tfds", name="mnist", data_dir=str(tmp_path), split="train"),

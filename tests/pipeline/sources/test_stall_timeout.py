@@ -1,5 +1,6 @@
-"""Reads that hang: asked again, then given up, and never in the way of anything else."""
+"""Stall timeout: reads that hang are retried, then given up, and block nothing else."""
 
+import functools
 import json
 import os
 import re
@@ -14,10 +15,10 @@ from typing import Any
 import pytest
 import tensorflow as tf
 import yaml
+from builders.jobs import files_of, job_config, job_fields
 
 from fsq.dataset.formats.tfrecord import frame
 from fsq.errors import DataError
-from pipeline.job.config import TokenizeConfig
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import tokenize
 from pipeline.sources.stall_timeout import (
@@ -31,10 +32,9 @@ from pipeline.sources.stall_timeout import (
 from pipeline.stages.gil_limiter import GilLimiter
 
 # A write into a pipe waits for its reader, and a read for its writer: a hang without a clock.
-LATENCY = {"read_timeout_seconds": 0.3, "read_tries": 2}
 REASON = "expected to be read within 0.3 s, got nothing in 2 tries"
 # For what must end by itself; far more than it takes.
-PATIENCE_SECONDS = 60
+MAX_SECONDS = 60
 
 
 @pytest.fixture
@@ -60,19 +60,9 @@ def records(tmp_path: Path, small_images: list[bytes]) -> Path:
     return tmp_path / "records"
 
 
-def config_of(source: dict[str, Any], tokenizer: Path, output: Path, **more: object) -> Any:
-    return {
-        "source": source,
-        "tokenizer": str(tokenizer),
-        "output": {"directory": str(output), "name": "tokens", "num_shards": 2},
-        "batch_size": 8,
-        **LATENCY,
-        **more,
-    }
-
-
-def folder_source(folder: Path) -> dict[str, Any]:
-    return {"kind": "image_folder", "directory": str(folder)}
+# A job that gives a read up soon.
+fields = functools.partial(job_fields, read_timeout_seconds=0.3, read_tries=2)
+config_of = functools.partial(job_config, read_timeout_seconds=0.3, read_tries=2)
 
 
 def record_source(folder: Path, damaged: str) -> dict[str, Any]:
@@ -118,14 +108,12 @@ def read_rejects(output: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (output / "rejects.jsonl").open()]
 
 
-def test_an_image_that_never_comes_is_a_reject_within_the_tolerance(
+def test_an_image_whose_read_stalls_is_a_reject_within_the_tolerance(
     folder: Path, tokenizer_directory: Path, tmp_path: Path, after_listing, pipes
 ):
     after_listing(lambda: [pipes(folder / "cats" / name) for name in ("03.png", "12.png")])
-    source = folder_source(folder)
     out = tmp_path / "out"
-    config = config_of(source, tokenizer_directory, out, max_reject_fraction=0.07)
-    summary = tokenize(TokenizeConfig.model_validate(config))
+    summary = tokenize(config_of(folder, tokenizer_directory, out, max_reject_fraction=0.07))
     assert (summary.images_listed, summary.images_written) == (30, 28)
     assert summary.rejects_by_reason == {f"read: {REASON}": 2}
     assert [(r["key"], r["record"]) for r in read_rejects(out)] == [
@@ -135,26 +123,24 @@ def test_an_image_that_never_comes_is_a_reject_within_the_tolerance(
     assert list(verify_dataset(str(out))) == []
 
 
-def test_an_image_that_never_comes_fails_the_run_beyond_the_tolerance(
+def test_an_image_whose_read_stalls_fails_the_run_beyond_the_tolerance(
     folder: Path, tokenizer_directory: Path, tmp_path: Path, after_listing, pipes
 ):
     after_listing(lambda: pipes(folder / "cats" / "03.png"))
-    config = config_of(folder_source(folder), tokenizer_directory, tmp_path / "out")
     with pytest.raises(DataError) as error:
-        tokenize(TokenizeConfig.model_validate(config))
+        tokenize(config_of(folder, tokenizer_directory, tmp_path / "out"))
     assert f"{REASON}." in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_records_that_never_come_are_rejects_within_the_tolerance(
+def test_records_whose_read_stalls_are_rejects_within_the_tolerance(
     records: Path, tokenizer_directory: Path, tmp_path: Path, after_listing, pipes
 ):
     after_listing(lambda: pipes(records / "1.tfrecord"))
     source = record_source(records, "reject")
     out = tmp_path / "out"
-    config = config_of(source, tokenizer_directory, out, max_reject_fraction=0.4)
-    summary = tokenize(TokenizeConfig.model_validate(config))
+    summary = tokenize(config_of(source, tokenizer_directory, out, max_reject_fraction=0.4))
     assert (summary.images_listed, summary.images_written) == (30, 20)
     assert summary.rejects_by_reason == {f"read: {REASON}": 10}
     assert [r["key"] for r in read_rejects(out)] == [f"1.tfrecord__{n}" for n in range(10)]
@@ -162,7 +148,7 @@ def test_records_that_never_come_are_rejects_within_the_tolerance(
 
 
 @pytest.mark.parametrize(("damaged", "tolerance"), [("refuse", 0.4), ("reject", 0.0)])
-def test_records_that_never_come_fail_the_run_beyond_the_tolerance(
+def test_records_whose_read_stalls_fail_the_run_beyond_the_tolerance(
     records: Path,
     tokenizer_directory: Path,
     tmp_path: Path,
@@ -176,7 +162,7 @@ def test_records_that_never_come_fail_the_run_beyond_the_tolerance(
     out = tmp_path / "out"
     config = config_of(source, tokenizer_directory, out, max_reject_fraction=tolerance)
     with pytest.raises(DataError) as error:
-        tokenize(TokenizeConfig.model_validate(config))
+        tokenize(config)
     assert re.fullmatch(
         re.escape(f"{records}/1.tfrecord: {REASON}.") + r"( \(1 more units failed\))?",
         str(error.value),
@@ -186,8 +172,7 @@ def test_records_that_never_come_fail_the_run_beyond_the_tolerance(
 def test_a_read_that_is_slow_but_once_is_tried_again(
     folder: Path, tokenizer_directory: Path, tmp_path: Path, after_listing
 ):
-    undisturbed = config_of(folder_source(folder), tokenizer_directory, tmp_path / "fresh")
-    tokenize(TokenizeConfig.model_validate(undisturbed))
+    tokenize(config_of(folder, tokenizer_directory, tmp_path / "fresh"))
     path = folder / "cats" / "03.png"
     data = path.read_bytes()
     feeders = []
@@ -202,7 +187,7 @@ def test_a_read_that_is_slow_but_once_is_tried_again(
             descriptor = os.open(path, os.O_WRONLY)
             path.unlink()
             path.write_bytes(data)
-            given_up.wait(PATIENCE_SECONDS)
+            given_up.wait(MAX_SECONDS)
             os.close(descriptor)
 
         feeders.append(threading.Thread(target=feed))
@@ -210,21 +195,19 @@ def test_a_read_that_is_slow_but_once_is_tried_again(
 
     given_up = threading.Event()
     after_listing(feed_the_second_reader)
-    config = config_of(folder_source(folder), tokenizer_directory, tmp_path / "out")
     try:
-        summary = tokenize(TokenizeConfig.model_validate(config))
+        summary = tokenize(config_of(folder, tokenizer_directory, tmp_path / "out"))
     finally:
         given_up.set()
         feeders[0].join()
     assert (summary.images_listed, summary.images_rejected) == (30, 0)
-    for name in ("tokens-train.tfrecord-00000-of-00002", "tokens-train.tfrecord-00001-of-00002"):
-        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "fresh")
 
 
 def run(*arguments: str, code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, timeout=PATIENCE_SECONDS, check=False
+        command, capture_output=True, text=True, cwd=cwd, timeout=MAX_SECONDS, check=False
     )
 
 
@@ -249,15 +232,14 @@ main()
 def test_the_process_ends_while_a_thread_still_hangs(
     folder: Path, tokenizer_directory: Path, tmp_path: Path
 ):
-    source = folder_source(folder)
-    config = config_of(source, tokenizer_directory, tmp_path / "out", max_reject_fraction=0.1)
+    config = fields(folder, tokenizer_directory, tmp_path / "out", max_reject_fraction=0.1)
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
     done = run("tokenize", "job.yaml", code=WITH_A_PIPE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     first, *_, last = done.stdout.splitlines()
     assert first == f"rejected: 1 read: {REASON}"
     assert last == (
-        f"{tmp_path}/out: 29 records in 2 shards; 30 images listed = 29 written + 1 rejected"
+        f"{tmp_path}/out: 29 records in 3 shards; 30 images listed = 29 written + 1 rejected"
     )
 
 
@@ -269,7 +251,7 @@ def test_a_listing_that_hangs_ends_in_one_line(
     (records / "1.tfrecord").unlink()
     os.mkfifo(records / "1.tfrecord")
     source = record_source(records, "reject")
-    config = config_of(source, tokenizer_directory, tmp_path / "out", max_reject_fraction=1)
+    config = fields(source, tokenizer_directory, tmp_path / "out", max_reject_fraction=1)
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
     done = run("tokenize", "job.yaml", *dry, code=COMMAND_LINE, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"fsq: source: {REASON}.\n")
@@ -277,10 +259,10 @@ def test_a_listing_that_hangs_ends_in_one_line(
 
 
 def hang(until: threading.Event) -> None:
-    assert until.wait(PATIENCE_SECONDS)
+    assert until.wait(MAX_SECONDS)
 
 
-def test_work_that_stalls_is_begun_again_and_its_result_is_that_of_the_last_try():
+def test_work_that_stalls_is_started_again_and_its_result_is_that_of_the_last_try():
     released, tries, ends = threading.Event(), [], []
 
     def work(heartbeat: Heartbeat) -> str:
@@ -354,7 +336,7 @@ def test_cancelled_work_ends_at_its_next_heartbeat_whichever_that_is():
         assert not isinstance(caught.value, Exception)
 
 
-def test_a_thread_that_hangs_gives_its_turn_up():
+def test_a_thread_that_hangs_releases_the_gil_limiter():
     released, taken = threading.Event(), threading.Event()
 
     def work(heartbeat: Heartbeat) -> None:

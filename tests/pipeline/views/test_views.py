@@ -9,6 +9,7 @@ import pydantic
 import pytest
 import tensorflow as tf
 import yaml
+from builders.jobs import job_fields
 from PIL import Image
 
 from fsq.dataset.example.proto import Example
@@ -56,13 +57,7 @@ MakeConfig = Callable[..., ConfigWithCorners]
 @pytest.fixture
 def make_config(image_folder: Path, tokenizer_directory: Path, tmp_path: Path) -> MakeConfig:
     def make(*views: object, directory: str = "out") -> ConfigWithCorners:
-        config = {
-            "source": {"kind": "image_folder", "directory": str(image_folder)},
-            "tokenizer": str(tokenizer_directory),
-            "output": {"directory": str(tmp_path / directory), "name": "pets", "num_shards": 2},
-            "views": views,
-            "batch_size": 8,
-        }
+        config = job_fields(image_folder, tokenizer_directory, tmp_path / directory, views=views)
         return parse(ConfigWithCorners, config, "job.yaml")
 
     return make

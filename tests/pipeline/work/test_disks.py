@@ -147,7 +147,7 @@ def test_an_output_that_is_removed_meanwhile_is_one_line_whatever_the_workers(
     place = victim.place()
     assert victim.start(place, beam_options=(), disturb="gone", at=number).wait() == 1
     # Whoever notices first, a unit that writes or the reckoning after the last of them.
-    check_one_line(place, "No such file or directory", "Something removed it")
+    check_one_line(place, "No such file or directory", "It was removed")
     assert not (place / "out").exists()
     resume(victim, place)
 

@@ -1,26 +1,18 @@
-"""The progress of a job is told by what it has committed."""
+"""Job progress counts the parts that a job has committed."""
 
 from pathlib import Path
 
 import pytest
+from builders.jobs import MakeConfig
 
-from pipeline.job.config import TokenizeConfig
 from pipeline.planning.plan import make_plan
-from pipeline.work.job_progress import _Watcher
+from pipeline.work.job_progress import _Poller
 from pipeline.work.unit_files import UnitStatus, commit_part
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b"[" * 100_000, b"\xff"])
-def test_a_status_that_cannot_be_read_counts_for_nothing(
-    image_folder: Path, tokenizer_directory: Path, tmp_path: Path, damage: bytes
-):
-    config = {
-        "source": {"kind": "image_folder", "directory": str(image_folder)},
-        "tokenizer": str(tokenizer_directory),
-        "output": {"directory": str(tmp_path / "out"), "name": "pets"},
-        "batch_size": 8,
-    }
-    job = make_plan(TokenizeConfig.model_validate(config)).job
+def test_a_status_that_cannot_be_read_counts_for_nothing(make_config: MakeConfig, damage: bytes):
+    job = make_plan(make_config()).job
     Path(job.parts).mkdir(parents=True)
     status = UnitStatus(
         source="file",
@@ -29,13 +21,13 @@ def test_a_status_that_cannot_be_read_counts_for_nothing(
         rejects=(),
         token_counts={},
         content={},
-        refused="",
+        rejected_content="",
         etag="",
         machine="",
         seconds={},
     )
     commit_part(job, "unit-000001", [], status)
     Path(job.part_status("unit-000000")).write_bytes(damage)
-    watcher = _Watcher(job, lambda done, note: None)
-    watcher._look()
-    assert (watcher.images, watcher.rejects) == (8, 0)
+    poller = _Poller(job, lambda done, note: None)
+    poller._poll()
+    assert (poller.images, poller.rejects) == (8, 0)
