@@ -1,1 +1,1 @@
-"""Measures: what the job, the layer and reading cost, beside other ways to do the same."""
+"""Benchmarks of the job, the layer and the readers, against other ways to do the same."""

@@ -167,7 +167,7 @@ def check_run(saved: "SavedPrior") -> str:
         if open_dataset(dataset).sha256 != saved.description.datasets[name]:
             raise RequestError(
                 f"{dataset}: expected the dataset that the prior was trained with, found another. "
-                "Put it back, or train another prior."
+                "Restore it, or train another prior."
             )
     return config.held_out
 

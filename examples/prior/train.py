@@ -96,16 +96,16 @@ def _train(config: PriorConfig, data: Any, clock: Callable[[], float]) -> dict[s
         prior = build_prior(config, data.vocabulary)
         sampler = Sampler(prior)
 
-        beside = {"bigram": baselines.bigram, "unigram": baselines.unigram}
+        reference = {"bigram": baselines.bigram, "unigram": baselines.unigram}
 
         def progress(step: int, losses: dict[str, float]) -> None:
             log.write(step, {f"training_{name}": value for name, value in losses.items()})
-            shown = {"loss": losses["loss"], **beside}
+            shown = {"loss": losses["loss"], **reference}
             update(step, "  ".join(f"{name} {value:.3f}" for name, value in shown.items()))
 
         def validated(step: int, nats: Any) -> None:
             log.write(step, {f"validation_{mode}": value for mode, value in nats.items()})
-            beside.update({f"held-out {mode}": value for mode, value in nats.items()})
+            reference.update({f"held-out {mode}": value for mode, value in nats.items()})
             every = config.training.sample_steps
             if every and step % every == 0:
                 _draw(sampler, tokenizer, saved, output / f"samples-{step:09d}.png")
