@@ -41,6 +41,8 @@ class Child(ForkServerProcess):
     def run(self) -> None:
         """Does what it was started for; in the child."""
         os.setsid()
+        # Shells start background commands with SIGINT ignored, which children inherit.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         super().run()
 
     def kill(self, number: int = signal.SIGKILL) -> None:

@@ -76,7 +76,7 @@ def build_imported(
     if odd := sorted(expected ^ arrays.keys()):
         raise RequestError(
             f"{where}: expected the arrays {sorted(expected)}, got {sorted(arrays)}; "
-            f"{odd[0]!r} is in only one of them. Copy both files of the tokenizer anew."
+            f"{odd[0]!r} is in only one of them. Copy both files of the tokenizer again."
         )
     images, tokens = arrays[REFERENCE_IMAGES], arrays[REFERENCE_TOKENS]
     shapes = ((len(images), *spec.image.shape), (len(images), *spec.grid))

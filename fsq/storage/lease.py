@@ -1,7 +1,7 @@
-"""A lease on a directory, where there are no locks that die with their process.
+"""Lease on a directory, for storage without file locks that end with their process.
 
-A file says who is at work and is renewed while that lasts; one that nobody
-renews any more is taken over.
+A file names the owner, who renews it regularly. A lease that is no longer renewed
+is taken over.
 """
 
 import contextlib
@@ -21,18 +21,18 @@ RENEWALS_MISSED = 4
 
 @contextlib.contextmanager
 def hold_lease(directory: str, path: str) -> Iterator[None]:
-    """Holds the lease on a directory; its file is gone afterwards.
+    """Holds the lease on a directory, and removes its file afterwards.
 
-    No file system here can create a file only if there is none, so two that come
-    at the same time both write, and both look who wrote last.
+    Such storage has no exclusive creation of files. So two runs that start at the
+    same time both write the file, and the one that wrote last holds the lease.
 
     Args:
       directory: The directory, for the message.
       path: The file of the lease.
 
     Raises:
-      RequestError: Another run holds it.
-      OSError: It cannot be written.
+      RequestError: Another run holds the lease.
+      OSError: The file cannot be written.
     """
     mine = describe_self()
     _refuse_living(directory, path)
@@ -44,7 +44,7 @@ def hold_lease(directory: str, path: str) -> Iterator[None]:
 
     def keep() -> None:
         while not ended.wait(SECONDS_BETWEEN_RENEWALS):
-            with contextlib.suppress(Exception):  # the job itself will notice a lost storage
+            with contextlib.suppress(Exception):  # the job itself will notice lost storage
                 _renew(path, mine)
 
     keeper = threading.Thread(target=keep, daemon=True, name="lease")
@@ -58,12 +58,12 @@ def hold_lease(directory: str, path: str) -> Iterator[None]:
 
 
 def _refuse_living(directory: str, path: str) -> None:
-    """Watches a lease for as long as its owner may stay silent, by our own clock alone."""
+    """Waits as long as a live owner may take to renew the lease, by this host's clock alone."""
     if not filesystem.exists(path):
         return
     before = _read(path)
     if not before and filesystem.is_local(path):
-        return  # a lease appears there by a rename, whole: this was left by a lock
+        return  # written by a rename, a lease is never empty: a file lock left this
     deadline = time.monotonic() + SECONDS_BETWEEN_RENEWALS * RENEWALS_MISSED
     while time.monotonic() < deadline:
         time.sleep(SECONDS_BETWEEN_RENEWALS / 5)

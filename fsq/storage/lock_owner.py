@@ -1,4 +1,4 @@
-"""Who holds a directory: what a lock says of its owner, and the refusal that names it."""
+"""Owner of a directory lock: its description, and the error that names it."""
 
 import getpass
 import os
@@ -19,11 +19,11 @@ def describe_self() -> str:
 
 
 def taken_error(directory: str, owner: str) -> RequestError:
-    """Makes the error for a directory that another run holds.
+    """Makes the error for a directory that another run has locked.
 
     Args:
       directory: The directory.
-      owner: What its lock says; empty if it says nothing yet.
+      owner: Description of the owner from the lock; empty if not written yet.
     """
     return RequestError(
         f"{directory}: expected no other run at work here, found {owner or 'another process'}. "

@@ -1,6 +1,6 @@
-"""What executes the stages: the Beam graph, and a file for each runner that is known here.
+"""Runners: the Beam graph that executes the stages, and a file for each known runner.
 
-To add a runner, write a `Runner` in a file of its own and name its Beam class in `RUNNERS`.
+To add a runner, write a `Runner` in a file of its own and add its Beam class to `RUNNERS`.
 """
 
 from pipeline.runners.base import Runner
@@ -15,5 +15,5 @@ RUNNERS: dict[str, Runner] = {
 
 
 def runner_named(name: str) -> Runner:
-    """Returns what is known of a runner, by the name of its Beam class."""
+    """Returns the `Runner` for the name of a Beam class."""
     return RUNNERS.get(name) or OtherRunner()

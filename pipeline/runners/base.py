@@ -1,7 +1,6 @@
-"""The runner interface: what this pipeline has to know of one of Beam's runners.
+"""Runner interface: default options, refused options and supervision of a Beam runner.
 
-A runner is named by `--runner`; Beam itself finds it. A member of `Runner` says
-what to tell it, what it is refused for, and what surrounds a run on it.
+`--runner` chooses a runner, and Beam itself loads it.
 """
 
 import abc
@@ -13,21 +12,21 @@ from pipeline.job.job import Job
 
 
 class Runner(abc.ABC):
-    """One of Beam's runners."""
+    """What this pipeline knows about one of Beam's runners."""
 
     @property
     @abc.abstractmethod
     def default_options(self) -> list[str]:
-        """Options to begin with where a command names no runner and this one is taken."""
+        """Options of a command that names no runner, if this one is the default."""
 
     @abc.abstractmethod
     def check(self, options: PipelineOptions) -> None:
-        """Refuses options that ask for what it cannot do.
+        """Refuses options that do not work on this runner.
 
         Raises:
-          RequestError: They do.
+          RequestError: One of the options does not work.
         """
 
     @abc.abstractmethod
     def supervise(self, job: Job) -> AbstractContextManager[None]:
-        """Surrounds a run: connects this process with the job's workers as far as that goes."""
+        """Returns the context in which a job runs: failure reports and interrupts, if supported."""

@@ -1,4 +1,4 @@
-"""Beam's options: the default runner unless another is named, and no option that Beam ignores."""
+"""Beam options: parsed, with the default runner, and checked for options that Beam ignores."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,13 +13,14 @@ from pipeline.runners.base import Runner
 
 
 def parse_beam_options(options: Sequence[str]) -> PipelineOptions:
-    """Turns command-line options into Beam's.
+    """Parses Beam's command-line options.
 
-    Without a --runner among them: the default one with its options. It is
-    named, because 'DirectRunner' means "try to download another runner first".
+    Without --runner, the default runner and its options are set. It is set by name,
+    because Beam's own default, DirectRunner, first tries to download another runner.
 
     Raises:
-      RequestError: Beam does not know an option or the runner, or the runner cannot do so.
+      RequestError: Beam does not know an option or the runner, or an option does
+        not work on the runner.
     """
     _check(options)
     if not any(option.split("=")[0] == "--runner" for option in options):
@@ -31,10 +32,10 @@ def parse_beam_options(options: Sequence[str]) -> PipelineOptions:
 
 
 def runner_of(options: PipelineOptions) -> Runner:
-    """Returns the runner that Beam takes by its options, whichever way they spell it.
+    """Returns the runner that Beam chooses by these options.
 
     Raises:
-      RequestError: Beam does not know it, or cannot load it.
+      RequestError: Beam does not know the runner, or cannot load it.
     """
     try:
         runner = create_runner(options.view_as(StandardOptions).runner)
@@ -49,7 +50,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _check(options: Sequence[str]) -> None:
-    """Beam itself warns of an unknown option and goes on without it."""
+    """Refuses unknown options, which Beam ignores with a warning."""
     parser = _Parser(allow_abbrev=False, add_help=False)
     for group in PipelineOptions.__subclasses__():
         group._add_argparse_args(parser)

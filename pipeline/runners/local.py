@@ -32,15 +32,15 @@ class LocalRunner(Runner):
 
     @contextlib.contextmanager
     def supervise(self, job: Job) -> Iterator[None]:
-        """Lets workers leave a message in memory, and Ctrl-C end their work.
+        """Lets workers report a failure in memory, and makes Ctrl-C stop their work.
 
-        Beam answers an exception in its main thread by closing its channels under
-        the running workers, each of which then prints a traceback. So the first
-        Ctrl-C raises nothing: units and shards end early, and the graph is done.
-        The second one is raised as usual.
+        On an exception in the main thread Beam closes its channels while workers
+        still run, and each of them prints a traceback. So the first Ctrl-C raises
+        nothing: units and shards return early, and the graph completes. The second
+        one is raised as usual.
 
         Raises:
-          KeyboardInterrupt: It was interrupted; all workers have ended.
+          KeyboardInterrupt: The run was interrupted; all workers have ended.
         """
         with workers_in_this_process(job), _first_interrupt_ends(job) as interrupted:
             try:
@@ -51,10 +51,10 @@ class LocalRunner(Runner):
 
 
 def refuse_worker_processes(options: PipelineOptions) -> None:
-    """Refuses Beam's worker processes on one machine.
+    """Refuses the mode of Beam's local runner in which workers are processes.
 
     Raises:
-      RequestError: The options ask for them.
+      RequestError: The options choose it.
     """
     if options.view_as(DirectOptions).direct_running_mode == WORKER_PROCESSES:
         raise RequestError(
@@ -66,9 +66,9 @@ def refuse_worker_processes(options: PipelineOptions) -> None:
 
 @contextlib.contextmanager
 def _first_interrupt_ends(job: Job) -> Iterator[threading.Event]:
-    """Turns the first SIGINT into an end of the job's work; yields what says that it came.
+    """Makes the first SIGINT stop the job's work; yields the event that is then set.
 
-    Signals reach the main thread alone; a handler of somebody else's is left in its place.
+    Only the main thread receives signals. A handler that the caller installed is kept.
     """
     interrupted = threading.Event()
     handler = signal.getsignal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Every other runner that Beam knows: its options are passed on; none of them was tried."""
+"""All other runners of Beam: their options are passed on; none of them is tested."""
 
 import contextlib
 from contextlib import AbstractContextManager
@@ -11,7 +11,7 @@ from pipeline.runners.local import refuse_worker_processes
 
 
 class OtherRunner(Runner):
-    """Its workers may be on any machine, so all they say comes by way of the work folder."""
+    """A runner whose workers may be on any machine and report through the work folder."""
 
     @property
     def default_options(self) -> list[str]:
@@ -19,7 +19,7 @@ class OtherRunner(Runner):
         return []
 
     def check(self, options: PipelineOptions) -> None:
-        """See `refuse_worker_processes`: DirectRunner may hand on to the local one."""
+        """See `refuse_worker_processes`: DirectRunner may delegate to the local runner."""
         refuse_worker_processes(options)
 
     def supervise(self, job: Job) -> AbstractContextManager[None]:

@@ -24,7 +24,7 @@ def check_tokenizer(directory: str, contract: TokenContract) -> list[tuple[str, 
         filesystem.join(directory, name) for name in (CONTRACT_FILE, WEIGHTS_FILE)
     )
     if not filesystem.exists(weights_path):
-        raise RequestError(f"{directory}: expected {WEIGHTS_FILE}, found none. Copy it anew.")
+        raise RequestError(f"{directory}: expected {WEIGHTS_FILE}, found none. Copy it again.")
     contract_data, weights_data = filesystem.read(contract_path), filesystem.read(weights_path)
     check_weights(weights_data, contract, weights_path)
     if not contract.imported:

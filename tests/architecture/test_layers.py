@@ -15,7 +15,7 @@ def test_imports_run_downhill(root: Path, monkeypatch: pytest.MonkeyPatch):
     assert lint_imports(cache_dir=None) == EXIT_STATUS_SUCCESS
 
 
-def test_every_room_is_a_layer(root: Path):
+def test_every_package_and_module_is_a_layer(root: Path):
     (layers,) = (
         contract["layers"]
         for contract in tomllib.loads((root / "pyproject.toml").read_text())["tool"][
@@ -24,13 +24,13 @@ def test_every_room_is_a_layer(root: Path):
         if contract["type"] == "layers"
     )
     named = {name for layer in layers for name in layer.split(" | ")}
-    rooms = {
+    found = {
         f"{package}.{path.stem}"
         for package in ("fsq", "pipeline")
         for path in (root / package).iterdir()
         if path.stem not in ("__init__", "__pycache__", "__main__", "py")
     }
-    assert named == rooms
+    assert named == found
 
 
 def test_the_wheel_holds_the_two_packages_alone(root: Path):

@@ -16,9 +16,12 @@ PASSED_ON = re.compile(r"\{[^{}]*(error|damage|lost|reason|message|WRONG_DATA)[^
 EXCEPTIONS = {
     # Follow the words 'got:' in the message that reports them.
     "{name} of an unknown type",
-    "{len(paths)} names of files, {paths[:1]}",
+    "{len(paths)} file names, {paths[:1]}",
     # The problems themselves are printed before it, a line each.
     "{directory}: {problems} problem(s) found.",
+    # Nobody sees these: an interrupted run says so itself.
+    "{where}: interrupted.",
+    "{names[PRIMARY.name]}: interrupted.",
 }
 
 

@@ -92,7 +92,7 @@ def test_a_worker_that_outlives_its_run_does_not_harm_the_next(
     released.set()
     straggler.join()
     if when == "after" or changes:
-        assert results[0].error is not None and "Something removed it" in results[0].error
+        assert results[0].error is not None and "It was removed" in results[0].error
     assert write_shard(0, job).error is not None
     assert files_of(following.output.directory) == files_of(undisturbed.output.directory)
 

@@ -79,7 +79,7 @@ def test_without_a_decoder_tokenizing_works_and_decoding_is_one_line(run: Run, c
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "fsq: out/demo: expected a tokenizer with a decoder, got one that was imported without. "
-        "Import it again with its decoder, and tokenize with that.\n"
+        "Import it again with its decoder, then tokenize again.\n"
     )
 
 
