@@ -25,6 +25,9 @@ def run_command(command: click.Command, name: str) -> None:
     except FsqError as error:
         click.echo(f"{name}: {one_line(str(error))}", err=True)
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(RequestError.exit_code)
     except click.ClickException as error:
         click.echo(f"{name}: {one_line(error.format_message())}", err=True)
         sys.exit(RequestError.exit_code)

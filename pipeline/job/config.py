@@ -60,7 +60,7 @@ class TokenizeConfig(FrozenModel):
     # At least 8: with one image per batch the result can depend on the number of threads.
     batch_size: Annotated[int, pydantic.Field(ge=8, le=65_536)] = 256
     # auto: the fastest one on this machine that gives the reference's tokens; see fsq/runtimes.
-    runtime: Literal["auto"] | RuntimeName = "auto"
+    runtime: Literal["auto", RuntimeName] = "auto"
     # Of the encoder; bfloat16 changes a few per cent of the tokens.
     precision: Precision = "float32"
     max_reject_fraction: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0

@@ -14,8 +14,14 @@ from typing import Any
 import yaml
 
 from fsq.dataset.fingerprint import Fingerprint
-from fsq.dataset.manifest import CONFIG_FILE, MANIFEST_FILE, REJECTS_FILE
-from fsq.errors import FsqError, RequestError
+from fsq.dataset.manifest import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    REJECTS_FILE,
+    Manifest,
+    read_listed,
+)
+from fsq.errors import DataError, FsqError, RequestError
 from fsq.storage import filesystem
 from fsq.storage.json_documents import first_difference
 from fsq.validation import parse
@@ -71,6 +77,7 @@ def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:
 
     Raises:
       RequestError: There is no job, or images other than rejects changed.
+      DataError: A file of the run is damaged.
     """
     output = read_output(directory)
     earlier = output.fingerprint
@@ -92,7 +99,7 @@ def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:
         attempt=job_file.attempt,
         num_units=len(job_file.units or ()) or plan.job.num_units,
     )
-    rejects = tuple(_read_rejects(before, finished=output.manifest is not None))
+    rejects = tuple(_read_rejects(before, output.manifest))
     files_with_rejects = {*job_file.files_with_rejects, *(reject.file for reject in rejects)}
     _refuse_changes(plan, earlier, files_with_rejects)
     job = dataclasses.replace(plan.job, attempt=before.attempt + 1)
@@ -135,9 +142,19 @@ def begin_retry(retry: Retry) -> None:
 
 
 def _stored_config(output: OutputDirectory) -> TokenizeConfig:
-    folders = [output.path] if output.manifest is not None else [output.path, WORK_FOLDER]
-    path = filesystem.join(*folders, CONFIG_FILE)
-    return parse(TokenizeConfig, yaml.safe_load(filesystem.read(path)), path)
+    if output.manifest is not None:
+        path = filesystem.join(output.path, CONFIG_FILE)
+        data = read_listed(output.path, output.manifest, CONFIG_FILE)
+    else:
+        path = filesystem.join(output.path, WORK_FOLDER, CONFIG_FILE)
+        data = filesystem.read(path)
+    try:
+        return parse(TokenizeConfig, yaml.safe_load(data), path)
+    except yaml.YAMLError as error:
+        raise DataError(
+            f"{path}: expected the config of the job as YAML, got other bytes. "
+            "Run the job's 'fsq tokenize CONFIG' again instead."
+        ) from error
 
 
 def _write_units(retry: Retry) -> list[Unit]:
@@ -155,9 +172,9 @@ def _write_units(retry: Retry) -> list[Unit]:
     return [dataclasses.replace(unit, name=unit_name(number)) for number, unit in enumerate(every)]
 
 
-def _read_rejects(before: Job, *, finished: bool) -> Iterator[Reject]:
-    if finished:
-        for line in filesystem.read(filesystem.join(before.output, REJECTS_FILE)).splitlines():
+def _read_rejects(before: Job, manifest: Manifest | None) -> Iterator[Reject]:
+    if manifest is not None:
+        for line in read_listed(before.output, manifest, REJECTS_FILE).splitlines():
             yield Reject(**json.loads(line))
         return
     for name in before.unit_names():

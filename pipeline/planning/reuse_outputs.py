@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fsq.dataset.example.proto import Example
 from fsq.dataset.formats import PRIMARY
-from fsq.dataset.manifest import STATS_FILE, Manifest, SourceFileEntry
+from fsq.dataset.manifest import STATS_FILE, Manifest, SourceFileEntry, read_listed
 from fsq.dataset.records import place_digest
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
@@ -111,7 +111,7 @@ def reuse_shards(
       DataError: A shard is damaged.
     """
     _check_files_with_rejects(job, rejects, listing, manifest.by_file)
-    stats = json.loads(filesystem.read(filesystem.join(job.output, STATS_FILE)))
+    stats = json.loads(read_listed(job.output, manifest, STATS_FILE))
     status = _status_of(manifest.by_file, len(job.views), stats["token_counts"])
     machines = itertools.cycle(manifest.machines)
     units: list[Unit] = []

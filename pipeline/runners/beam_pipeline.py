@@ -26,7 +26,7 @@ def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:
     except Exception as error:
         if is_interrupt(error):
             raise KeyboardInterrupt from error
-        # A worker's error comes as text, in another wrapping from every engine.
+        # A worker's error comes as text, in another wrapping from every runner.
         message = read_failure(job) or message_in(error)
         if message is None:
             raise

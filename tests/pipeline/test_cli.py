@@ -294,6 +294,12 @@ def test_a_bad_request_is_one_line_and_exit_code_2(
     assert not (tmp_path / "out").exists()
 
 
+def test_without_arguments_the_help_is_laid_out(run: Run, tmp_path: Path):
+    done = run(cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "\nCommands:\n  decode " in done.stderr
+
+
 def test_help_and_version_go_to_stdout(run: Run, tmp_path: Path):
     done = run("--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

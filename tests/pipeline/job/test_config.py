@@ -54,6 +54,7 @@ def changed(base: dict, path: str, value: object) -> dict:
         ("output.directory", "a\0b", "output.directory: expected text that matches"),
         ("output.directory", "", "output.directory: expected length 1 or more, got ''."),
         ("output.split", "all", "output.split: expected a name other than 'all', which"),
+        ("runtime", "cuda", "runtime: expected 'auto', 'tensorflow', 'xla', 'openvino' or 'onnx"),
         ("output.num_shards", 0, "output.num_shards: expected greater than or equal to 1, got 0."),
         ("output.num_shards", "many", "output.num_shards: expected a valid integer"),
         (

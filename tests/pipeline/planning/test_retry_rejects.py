@@ -280,6 +280,33 @@ def test_a_directory_without_a_job_is_refused(tmp_path: Path):
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "rejects.jsonl", "stats.json"])
+@pytest.mark.parametrize("content", [b"", b"a: [", b"\xff\xfe\0"])
+def test_a_damaged_file_of_a_finished_dataset_is_one_line(
+    make_config: MakeConfig, photos: Path, name: str, content: bytes
+):
+    corrupt(photos)
+    config = make_config()
+    tokenize(config)
+    path = Path(config.output.directory) / name
+    path.write_bytes(content)
+    before = all_bytes(config.output.directory)
+    with pytest.raises(DataError, match=f"{name}: expected sha256 .* The dataset is damaged"):
+        retry_rejects(config.output.directory)
+    assert not (path.parent / ".work").exists()
+    assert all_bytes(config.output.directory) == before
+
+
+def test_a_damaged_config_of_an_unfinished_job_is_one_line(make_config: MakeConfig, photos: Path):
+    corrupt(photos)
+    config = make_config(max_reject_fraction=0)
+    with pytest.raises(DataError):
+        tokenize(config)
+    (Path(config.output.directory) / ".work" / "config.yaml").write_bytes(b"\xff\xfe\0")
+    with pytest.raises(DataError, match=r"config.yaml: expected the config of the job as YAML"):
+        retry_rejects(config.output.directory)
+
+
 def test_rejects_say_where_they_are(make_config: MakeConfig, photos: Path):
     corrupt(photos)
     config = make_config()
