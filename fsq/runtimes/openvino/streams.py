@@ -8,6 +8,7 @@ differ from the reference's. TensorFlow is not imported.
 # ruff: noqa: E402 - telemetry is disabled before the imports
 import queue
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 # OpenVINO reports over the network that it was imported, and writes into the home folder, unless
 # its telemetry package is missing. Users' images are not to be reported on.
@@ -45,17 +46,10 @@ class OpenVinoStreams:
         self._quantize = LatentsToTokens(
             model.levels, model.preset, model.eps, positions=self._positions
         )
-        core = openvino.Core()
-        compiled = core.compile_model(
-            core.read_model(model.graph, model.weights),
-            "CPU",
-            {
-                "NUM_STREAMS": streams,
-                "INFERENCE_NUM_THREADS": streams,
-                "INFERENCE_PRECISION_HINT": HINTS[precision],
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
+        # OpenVINO gives the thread that loads its CPU plugin a signal stack, and frees it with the
+        # plugin, whichever thread does that: the next Ctrl-C in the former crashes the process.
+        with ThreadPoolExecutor(max_workers=1) as loader:
+            compiled = loader.submit(_compile, model, streams, precision).result()
         # One more than streams, so that a batch is ready when a stream becomes free.
         self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(streams + 1):
@@ -73,3 +67,17 @@ class OpenVinoStreams:
         finally:
             self._requests.put(request)
         return tokens.reshape(self.batch_size, *self._grid)
+
+
+def _compile(model: OpenVinoModel, streams: int, precision: Precision) -> openvino.CompiledModel:
+    core = openvino.Core()
+    return core.compile_model(
+        core.read_model(model.graph, model.weights),
+        "CPU",
+        {
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": streams,
+            "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "ENABLE_CPU_PINNING": False,
+        },
+    )

@@ -163,6 +163,31 @@ print([name for name in sys.modules if "telemetry" in name and sys.modules[name]
     assert not (tmp_path / "intel").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["tensorflow", "xla", "openvino"])
+def test_ctrl_c_is_survived_after_a_runtime_was_freed_by_another_thread(root: Path, runtime: str):
+    code = """
+import gc, os, signal, sys, threading
+from fsq.tokenizer import Tokenizer
+tokenizers = [Tokenizer.load(sys.argv[1], batch_size=64)]
+tokenizers[0].use_runtime(sys.argv[2])
+tokenizers[0].encode(tokenizers[0]._probe()[:1])
+free = threading.Thread(target=lambda: (tokenizers.clear(), gc.collect()))
+free.start()
+free.join()
+signal.signal(signal.SIGINT, lambda number, frame: print("survived"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root / "tokenizers" / "fashion_mnist"), runtime],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "survived\n"), done.stderr
+
+
 def test_a_nan_gives_no_token_on_any_runtime(autoencoder: Autoencoder):
     broken = make_autoencoder(NETWORKS["conv"])
     kernel = broken.encoder.get_layer("latents").kernel
