@@ -137,3 +137,9 @@ class Listing:
 def file_name(path: str) -> str:
     """Returns the last part of a path: the name of a source file in keys and messages."""
     return path.rpartition("/")[2]
+
+
+def listing_of(files: tuple[ListedFile, ...], features: tuple[CarriedFeature, ...]) -> Listing:
+    """Returns the listing of record files; each file is a group."""
+    groups = {file.name: (file.num_records, file.size_bytes) for file in files}
+    return Listing(files, features, groups)

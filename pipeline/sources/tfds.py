@@ -13,12 +13,11 @@ from fsq.yaml_config import PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
 from pipeline.sources.example_reader import Fields, read_examples
-from pipeline.sources.listing import Listing
+from pipeline.sources.listing import Listing, listing_of
 from pipeline.sources.tfrecord_files import (
     Damaged,
     check_carried_names,
     list_record_files,
-    listing_of,
 )
 
 MAX_CLASSES = 1_000_000

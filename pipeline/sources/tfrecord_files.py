@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from fsq.dataset.formats.tfrecord import Scan, scan
-from fsq.dataset.records import RESERVED_FEATURES, CarriedFeature
+from fsq.dataset.records import RESERVED_FEATURES
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
-from pipeline.sources.listing import ListedFile, Listing, file_name
+from pipeline.sources.listing import ListedFile, file_name
 
 # What to do about a damaged or missing file: refuse the job, or reject each unreadable record.
 Damaged = Literal["refuse", "reject"]
@@ -25,12 +25,6 @@ def check_carried_names(names: Iterable[str]) -> None:
                 f"source.carry: expected names other than {', '.join(RESERVED_FEATURES)}, "
                 f"got {name!r}, which token records use themselves."
             )
-
-
-def listing_of(files: tuple[ListedFile, ...], features: tuple[CarriedFeature, ...]) -> Listing:
-    """Returns the listing of record files; each file is a group."""
-    groups = {file.name: (file.num_records, file.size_bytes) for file in files}
-    return Listing(files, features, groups)
 
 
 def missing_shards(paths: list[str]) -> list[str]:

@@ -15,8 +15,7 @@ from fsq.errors import RequestError
 from fsq.storage import filesystem
 from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
-from pipeline.sources.listing import ListedFile, Listing
-from pipeline.sources.tfrecord_files import listing_of
+from pipeline.sources.listing import ListedFile, Listing, listing_of
 
 
 class ZipConfig(BaseSourceConfig):

@@ -1,15 +1,14 @@
 """A runner is a file and a line: what is plugged in is asked, and the bytes stay the same."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from builders.jobs import files_of
+from builders.jobs import MakeConfig, files_of
 
 from fsq.errors import RequestError
-from pipeline.job.config import TokenizeConfig
 from pipeline.job.job import Job
 from pipeline.run import tokenize
 from pipeline.runners import RUNNERS, runner_named
@@ -17,8 +16,6 @@ from pipeline.runners.base import Runner
 from pipeline.runners.beam_options import parse_beam_options, runner_of
 from pipeline.runners.local import LocalRunner
 from pipeline.runners.other import OtherRunner
-
-MakeConfig = Callable[..., TokenizeConfig]
 
 
 class BundleRunner(Runner):

@@ -5,13 +5,13 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from builders.fixtures import Run
-from builders.jobs import files_of
+from builders.jobs import MakeConfig, files_of
 
 import pipeline.runners.beam_pipeline
 import pipeline.stages.encode_units
@@ -25,7 +25,6 @@ from pipeline.runners.local import LocalRunner
 from pipeline.stages.encode_units import UnitResult, read_and_encode, tokenize_unit
 from pipeline.stages.merge_shards import write_shard
 
-MakeConfig = Callable[..., TokenizeConfig]
 PATIENCE_SECONDS = 60
 
 
