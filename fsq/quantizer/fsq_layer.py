@@ -255,12 +255,7 @@ class FSQ(keras.layers.Layer):
         Raises:
           ValueError: A digit outside its range, or not an integer.
         """
-        values = indexing.concrete(digits)
-        if values is not None:
-            lattice.digits_to_tokens(values, self.levels)
-        digits = ops.convert_to_tensor(digits)
-        lattice.check_channels(digits.shape, self.levels)
-        return indexing.digits_to_indices(digits, self.levels)
+        return indexing.digits_to_indices(self._check_digits(digits), self.levels)
 
     def digits_to_codes(self, digits: Any) -> Any:
         """Places digits [..., D] or [..., c, D] on [-1, 1].
@@ -270,13 +265,18 @@ class FSQ(keras.layers.Layer):
         Raises:
           ValueError: A digit outside its range, or not an integer.
         """
+        digits = self._check_digits(digits)
+        codes = indexing.digits_to_codes(digits, self.levels, symmetric=self._symmetric)
+        return self._leave(self._channels.join(codes))
+
+    def _check_digits(self, digits: Any) -> Any:
+        """Returns digits as a tensor; their values are checked outside of compiled graphs only."""
         values = indexing.concrete(digits)
         if values is not None:
             lattice.digits_to_tokens(values, self.levels)
         digits = ops.convert_to_tensor(digits)
         lattice.check_channels(digits.shape, self.levels)
-        codes = indexing.digits_to_codes(digits, self.levels, symmetric=self._symmetric)
-        return self._leave(self._channels.join(codes))
+        return digits
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
