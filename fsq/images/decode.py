@@ -4,6 +4,7 @@ Decoding, colour conversion and resampling are Pillow's. Plain PNGs (`png_fast_p
 upright JPEGs (`jpeg_fast_path`) are decoded without it, to the same pixels. The rules, in order:
 
 1. The format is detected from the first bytes, never from a name: PNG, JPEG, WebP, BMP, GIF, TIFF.
+   Others that are known (`signatures`) are refused by their name.
 2. The size in the header must be within `DecodeRules.max_pixels`, which is checked before
    decoding. Pillow's own limit is switched off meanwhile.
 3. The file must be complete, as far as its format allows to check. With `truncated:
@@ -28,15 +29,10 @@ import numpy as np
 from PIL import Image
 
 from fsq.errors import BadImageError
-from fsq.images.image_formats import (
-    FORMATS,
-    EndsEarlyError,
-    format_of,
-    open_image,
-    pillows_limit_off,
-)
+from fsq.images.image_formats import EndsEarlyError, open_image, pillows_limit_off
 from fsq.images.jpeg_fast_path import decode_plain_jpeg, without_applications
 from fsq.images.png_fast_path import check_pixels, decode_plain_png
+from fsq.images.signatures import FORMATS, format_of
 from fsq.images.spec import DEFAULT_RULES, DecodeRules
 
 # By the first bytes.
@@ -81,8 +77,9 @@ def decode_image(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES)
         if pixels is not None:
             return pixels
     format_name = format_of(data)
-    if format_name is None:
-        raise BadImageError(f"expected one of {', '.join(FORMATS)}, got other bytes")
+    if format_name not in FORMATS:
+        found = f"{format_name} (convert it)" if format_name else "an unknown format"
+        raise BadImageError(f"expected one of {', '.join(FORMATS)}, got {found}")
     try:
         return _decode(data, format_name, channels, rules)
     except EndsEarlyError as early:

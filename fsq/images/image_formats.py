@@ -21,7 +21,6 @@ from PIL.WebPImagePlugin import WebPImageFile
 from fsq.errors import BadImageError
 from fsq.images.png_fast_path import ReadPng, png_size, read_png
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _PLUGINS: dict[str, Any] = {
     "PNG": PngImageFile,
     # Cameras write JPEGs with a preview after the image (MPO), which this plugin ignores.
@@ -31,18 +30,6 @@ _PLUGINS: dict[str, Any] = {
     "GIF": GifImageFile,
     "TIFF": TiffImageFile,
 }
-_BEGINNINGS = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-}
-# The two letters "BM" may begin a text too, so the length of the header is compared.
-_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 
 
 class EndsEarlyError(BadImageError):
@@ -68,16 +55,6 @@ class OpenedImage(NamedTuple):
         if self.png is not None:
             return self.png.animated
         return getattr(self.image, "is_animated", False)
-
-
-def format_of(data: bytes) -> str | None:
-    """Detects the format from the first bytes; None if it is not supported."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    header_bytes = int.from_bytes(data[14:18], "little")
-    if data[:2] == b"BM" and (len(data) < 18 or header_bytes in _BMP_HEADERS):
-        return "BMP"
-    return next((name for begin, name in _BEGINNINGS.items() if data.startswith(begin)), None)
 
 
 def open_image(data: bytes, format_name: str, *, max_pixels: int) -> OpenedImage:

@@ -9,16 +9,20 @@ from PIL import Image, ImageCms
 
 import builders.image_files as make
 from builders.image_files import PICTURE, SIZE, chunk, png, png_rows, save
-from fsq.images.image_formats import FORMATS
+from fsq.images.signatures import FORMATS
 from fsq.images.spec import DecodeRules
 
-NONE_OF_OURS = "expected one of PNG, JPEG, WEBP, BMP, GIF, TIFF, got other bytes"
+NONE_OF_OURS = f"expected one of {', '.join(FORMATS)}, got an unknown format"
 SEVERAL_PAGES = "expected a still image, got several pages"
 NO_ROWS = "expected a whole PNG, got: unrecognized data stream contents when reading image file"
 FEWER_ROWS = "expected a whole PNG, got fewer rows than its header says"
 CHECKSUM = "expected a whole PNG, got one with a wrong checksum"
 OTHER_SAMPLES = "expected unsigned samples of 1 to 8 or 16 bits, got other samples"
 BAD_HEADER = "got: a header that cannot be used"
+
+
+def unsupported(format_name: str) -> str:
+    return f"expected one of {', '.join(FORMATS)}, got {format_name} (convert it)"
 
 
 def ends_early(format_name: str) -> str:
@@ -397,14 +401,15 @@ OTHERS = [
     Case("text", "Ein Text, kein Bild: äöü\n".encode() * 20, NONE_OF_OURS),
     Case("random bytes", np.random.default_rng(2).bytes(5000), NONE_OF_OURS),
     Case("zeros", bytes(5000), NONE_OF_OURS),
-    Case("pdf", save(IMAGE, "PDF"), NONE_OF_OURS),
-    Case("svg", b'<svg xmlns="http://www.w3.org/2000/svg"><rect/></svg>', NONE_OF_OURS),
-    Case("ico", save(IMAGE, "ICO"), NONE_OF_OURS),
-    Case("psd", b"8BPS\0\x01" + bytes(6) + b"\0\x03\0\0\0\x10\0\0\0\x10\0\x08\0\x03", NONE_OF_OURS),
-    Case("jpeg 2000", save(IMAGE, "JPEG2000"), NONE_OF_OURS),
-    Case("avif", b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B", NONE_OF_OURS),
-    Case("ppm", save(IMAGE, "PPM"), NONE_OF_OURS),
-    Case("eps", save(IMAGE, "EPS"), NONE_OF_OURS),
+    Case("pdf", save(IMAGE, "PDF"), unsupported("PDF")),
+    Case("svg", b'<svg xmlns="http://www.w3.org/2000/svg"><rect/></svg>', unsupported("SVG")),
+    Case("ico", save(IMAGE, "ICO"), unsupported("ICO")),
+    Case("psd", b"8BPS\0\x01" + bytes(6) + b"\0\x03\0\0\0\x10\0\0\0\x10\0\x08\0\x03",
+         unsupported("PSD")),
+    Case("jpeg 2000", save(IMAGE, "JPEG2000"), unsupported("JPEG 2000")),
+    Case("avif", b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B", unsupported("AVIF")),
+    Case("ppm", save(IMAGE, "PPM"), unsupported("PNM")),
+    Case("eps", save(IMAGE, "EPS"), unsupported("PostScript")),
     Case("1 x 1", flat(1, 1), FLAT_RED),
     Case("1 x 60000", flat(1, 60_000), FLAT_RED),
     Case("60000 x 1", flat(60_000, 1), FLAT_RED),

@@ -11,8 +11,8 @@ from PIL import Image
 from fsq.errors import BadImageError
 from fsq.images.crop import CropBox, center_crop, fit_image
 from fsq.images.decode import _decode, _reason, decode_image
-from fsq.images.image_formats import FORMATS
 from fsq.images.png_fast_path import decode_plain_png
+from fsq.images.signatures import FORMATS
 from fsq.images.spec import DEFAULT_RULES, DecodeRules, ImageSpec
 from pipeline.core.records import ImageRecord
 from pipeline.stages.decode import DecodedImage, decode_record
@@ -131,7 +131,10 @@ def test_exif_orientation_is_applied(orientation: int):
     ("data", "message"),
     [
         (b"", "expected an image, got 0 bytes"),
-        (b"<html>404</html>", "expected one of PNG, JPEG, WEBP, BMP, GIF, TIFF, got other bytes"),
+        (
+            b"<html>404</html>",
+            "expected one of PNG, JPEG, .*, got an unknown format",
+        ),
         (encode(Image.fromarray(picture()))[:-40], "expected a whole PNG, got one that ends"),
         (
             encode(Image.fromarray(picture(64, 64)), "JPEG")[:-200],

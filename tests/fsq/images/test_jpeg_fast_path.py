@@ -17,8 +17,8 @@ from PIL import Image
 from fsq.errors import BadImageError
 from fsq.images import decode as images
 from fsq.images.decode import decode_image
-from fsq.images.image_formats import format_of
 from fsq.images.jpeg_fast_path import decode_plain_jpeg, without_applications
+from fsq.images.signatures import format_of
 from fsq.images.spec import DEFAULT_RULES, DecodeRules
 
 SIZES = [(1, 1), (7, 9), (8, 8), (16, 16), (31, 33), (48, 64), (131, 57)]
