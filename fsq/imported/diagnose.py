@@ -2,12 +2,13 @@
 
 Few causes are common: another bound preset, pixel range, channel order or token
 order. Combinations of them are tried, and the simplest one that gives the
-tokens of the reference is named.
+tokens of the reference is named. If none does, but the tokens that differ lie next
+to a rounding boundary, the reference was computed in lower precision.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Iterator
+from typing import NamedTuple, get_args
 
 import numpy as np
 
@@ -16,10 +17,14 @@ from fsq.imported.reference_batch import Agreement, compare
 from fsq.models.autoencoder import pixels_to_floats
 from fsq.quantizer import lattice
 from fsq.quantizer.fsq_layer import FSQ
-from fsq.quantizer.presets import PRESETS
+from fsq.quantizer.presets import Preset
+from fsq.quantizer.rounding_distance import rounding_distance
 
 BATCH_IMAGES = 32
 DIAGNOSIS_IMAGES = 64  # enough that agreement is no coincidence
+# Steps of a level. Of tokens that are simply others, three quarters lie farther from a boundary.
+NEAR_BOUNDARY = 0.25
+MAX_ROUNDING_SHARE = 0.5  # of the tokens
 PIXEL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-0.5, 0.5))
 
 
@@ -73,32 +78,79 @@ def diagnose(imported: ImportedAutoencoder) -> str:
     """Finds the simplest change of the config that gives the tokens of the reference batch.
 
     Returns:
-      A sentence that names the change, or says that no usual one gives them.
+      A sentence that names the change, or the precision of the reference as the
+      cause, or says that no usual change gives the tokens.
     """
-    inputs = sorted(_inputs(imported), key=lambda source: len(source.changes))
-    good: list[tuple[int, int, str]] = []
-    for source in inputs:
+    attempts = list(_attempts(imported))
+    good = [attempt for attempt in attempts if attempt.changes and attempt.agreement.is_good]
+    if good:
+        best = min(good, key=lambda one: (len(one.changes), -one.agreement.same))
+        return f"They would agree with {' and '.join(best.changes)} ({best.agreement.percent})."
+    best = max(attempts, key=lambda one: (one.agreement.same, -len(one.changes)))
+    if best.differs_by_rounding(imported):
+        change = ""
+        if best.changes:
+            change = f"With {' and '.join(best.changes)} {best.agreement.percent} agree. "
+        return (
+            f"{change}The tokens that differ do so by one step in a digit, next to a rounding "
+            "boundary: the reference was computed in lower precision (bfloat16, float16, TF32 or "
+            "autocast). Make it again with the network in float32 and without autocast; on a GPU "
+            "set torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32 to "
+            "False."
+        )
+    return (
+        "No other preset, usual pixel_range, order of channels or numbering gives them either: "
+        "check levels, and that the encoder ends where FSQ begins."
+    )
+
+
+class _Attempt(NamedTuple):
+    """The tokens that a changed config would give, beside those of the reference.
+
+    Attributes:
+      changes: The changes, in words.
+      preset: The preset.
+      latents: float32 [N, rows, columns, D].
+      tokens: int64 [N, rows, columns], made of the latents.
+      wanted: Those of the reference, in the same numbering.
+      agreement: How many are the same.
+    """
+
+    changes: list[str]
+    preset: Preset
+    latents: np.ndarray
+    tokens: np.ndarray
+    wanted: np.ndarray
+    agreement: Agreement
+
+    def differs_by_rounding(self, imported: ImportedAutoencoder) -> bool:
+        """Whether nearly all tokens that differ lie next to a rounding boundary."""
+        spec = imported.spec
+        differ = self.tokens != self.wanted
+        if not 0 < differ.sum() <= MAX_ROUNDING_SHARE * differ.size:
+            return False
+        distance = rounding_distance(
+            self.latents[differ], self.wanted[differ], spec.levels, self.preset, spec.eps
+        )
+        return bool(np.quantile(distance.max(-1), 0.99) <= NEAR_BOUNDARY)
+
+
+def _attempts(imported: ImportedAutoencoder) -> Iterator[_Attempt]:
+    """Yields every combination of changes, of the own config as well."""
+    reference = imported.reference.tokens[:DIAGNOSIS_IMAGES]
+    for source in _inputs(imported):
         latents = latents_of(
             imported,
             count=DIAGNOSIS_IMAGES,
             pixel_range=source.pixel_range,
             reverse_channels=source.reverse_channels,
         )
-        expected = imported.reference.tokens[:DIAGNOSIS_IMAGES]
-        for (change, tokens), (other, wanted) in itertools.product(
-            _quantized(imported, latents), _numbered(imported, expected)
-        ):
-            agreement = compare(tokens, wanted)
-            if agreement.is_good:
+        for preset, tokens in _quantized(imported, latents):
+            change = [] if preset == imported.spec.preset else [f"preset: {preset}"]
+            for other, wanted in _numbered(imported, reference):
                 changes = [*source.changes, *change, *other]
-                sentence = f"They would agree with {' and '.join(changes)} ({agreement.percent})."
-                good.append((len(changes), -agreement.same, sentence))
-    if good:
-        return min(good)[2]
-    return (
-        "No other preset, usual pixel_range, order of channels or numbering gives them either: "
-        "check levels, and that the encoder ends where FSQ begins."
-    )
+                agreement = compare(tokens, wanted)
+                yield _Attempt(changes, preset, latents, tokens, wanted, agreement)
 
 
 def indistinct_presets(imported: ImportedAutoencoder) -> tuple[str, ...]:
@@ -110,9 +162,9 @@ def indistinct_presets(imported: ImportedAutoencoder) -> tuple[str, ...]:
     latents, expected = latents_of(imported), imported.reference.tokens
     own = agreement_of(imported, latents)
     return tuple(
-        change[0].removeprefix("preset: ")
-        for change, tokens in _quantized(imported, latents)
-        if change and compare(tokens, expected).same >= own.same
+        preset
+        for preset, tokens in _quantized(imported, latents)
+        if preset != imported.spec.preset and compare(tokens, expected).same >= own.same
     )
 
 
@@ -132,16 +184,15 @@ def _inputs(imported: ImportedAutoencoder) -> Iterator[_Input]:
 
 def _quantized(
     imported: ImportedAutoencoder, latents: np.ndarray
-) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Yields the tokens of each preset, with how it differs from the config's."""
+) -> Iterator[tuple[Preset, np.ndarray]]:
+    """Yields each preset that supports the levels, and its tokens."""
     spec = imported.spec
-    for preset in PRESETS:
+    for preset in get_args(Preset):
         try:
             layer = FSQ(spec.levels, preset=preset, eps=spec.eps, dtype="float32")
         except ValueError:  # a preset that does not support these levels
             continue
-        change = () if preset == spec.preset else (f"preset: {preset}",)
-        yield change, np.asarray(layer.latents_to_indices(latents))
+        yield preset, np.asarray(layer.latents_to_indices(latents))
 
 
 def _numbered(

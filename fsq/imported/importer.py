@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fsq.errors import DataError, RequestError
-from fsq.imported import Graph
+from fsq.imported import Graph, refuse_tokens
 from fsq.imported.diagnose import agreement_of, diagnose, latents_of
 from fsq.imported.layouts import Grid, image_layouts, latent_shapes, place_images
 from fsq.imported.model import DECODER, ENCODER, ImportedAutoencoder, build_imported, load_graph
@@ -51,6 +51,7 @@ def import_networks(
     kind, arrays = _read_graphs(encoder, decoder)
     arrays[REFERENCE_IMAGES] = reference.images
     graph = load_graph(kind, arrays[ENCODER].tobytes(), encoder)
+    refuse_tokens(graph.output_type, encoder)
     candidates = []
     for network in _networks(graph, kind, spec, grid, reference, encoder):
         tokens = place_tokens(reference, network.grid, spec.vocab_size, reference_path)
@@ -120,7 +121,7 @@ def read_graph(path: str, role: str) -> tuple[str, bytes]:
         case ".keras":
             from fsq.imported.tf_graph import keras_to_graph
 
-            return "tensorflow", keras_to_graph(path)
+            return "tensorflow", keras_to_graph(path, role)
         case ".onnx":
             return "onnx", place.read_bytes()
     raise RequestError(

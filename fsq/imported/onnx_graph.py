@@ -1,5 +1,6 @@
 """ONNX models in ONNX Runtime. Needs the extra `onnx`."""
 
+import textwrap
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -74,6 +75,7 @@ class OnnxGraph:
                 f"{where}: expected floats as input, got {inputs[0].type}. "
                 "Export the network without the conversion of pixels."
             )
+        self.output_type = outputs[0].type
         self._name, self._dtype = inputs[0].name, _TYPES[inputs[0].type]
         # A dimension that may be of any size has a name, or nothing, in place of a number.
         shape = tuple(size if isinstance(size, int) else None for size in inputs[0].shape)
@@ -160,4 +162,4 @@ def _initializers(part: Any) -> Iterator[Any]:
 
 
 def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:150].rstrip(".")
+    return textwrap.shorten(str(error), 300, placeholder=" ...").rstrip(".")

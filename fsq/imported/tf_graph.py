@@ -1,5 +1,7 @@
 """TensorFlow graphs: Keras files and SavedModels converted to GraphDefs, and those loaded."""
 
+import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from fsq.errors import RequestError
+from fsq.imported import refuse_tokens
 from fsq.imported.op_allowlist import check_graph, check_saved_model, graph_nodes
 
 INPUT, OUTPUT = "input", "output"
@@ -30,6 +33,7 @@ class TensorFlowGraph:
     """
 
     arrays: ModuleType = tf
+    output_type = "float32"
 
     def __init__(self, data: bytes, where: str):
         try:
@@ -60,8 +64,12 @@ class TensorFlowGraph:
         return self._run(tf.convert_to_tensor(values))
 
 
-def keras_to_graph(path: str) -> bytes:
+def keras_to_graph(path: str, role: str) -> bytes:
     """Converts the model in a .keras file to a serialized GraphDef.
+
+    Args:
+      path: The file.
+      role: 'encoder' or 'decoder'.
 
     Raises:
       RequestError: Keras cannot load it without running code from the file, or
@@ -71,6 +79,12 @@ def keras_to_graph(path: str) -> bytes:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     # Keras raises almost anything on a damaged file or an unknown layer.
     except Exception as error:
+        if (layer := _layer_with_code(str(error))) is not None:
+            raise RequestError(
+                f"{path}: expected layers of Keras alone, got {layer}, whose code is not in the "
+                "file. Export a SavedModel where that code is, with model.export(DIRECTORY), and "
+                f"give the directory as {role}."
+            ) from error
         raise RequestError(
             f"{path}: expected a Keras model that loads without code of its own, "
             f"got: {_first(error)}."
@@ -82,15 +96,28 @@ def keras_to_graph(path: str) -> bytes:
             f"{len(outputs)} outputs."
         )
     shape, dtype = tuple(inputs[0].shape), inputs[0].dtype
-    return _to_graph(lambda values: model(tf.cast(values, dtype), training=False), shape, path)
+    return _to_graph(
+        lambda values: model(tf.cast(values, dtype), training=False), shape, path, role
+    )
 
 
-def saved_model_to_graph(path: str, signature_name: str) -> bytes:
+def _layer_with_code(message: str) -> str | None:
+    """Names the layer or function for which Keras found no code, or runs none; None if no such."""
+    if found := re.search(r"Could not locate (class|function) '([^']+)'", message):
+        kind = "layer" if found[1] == "class" else "function"
+        return f"the custom {kind} {found[2].rpartition('>')[2]!r}"
+    if "Lambda" in message and "safe_mode" in message:
+        return "a Lambda layer"
+    return None
+
+
+def saved_model_to_graph(path: str, role: str) -> bytes:
     """Converts one signature of a SavedModel to a serialized GraphDef.
 
     Args:
       path: The SavedModel's directory.
-      signature_name: Preferred to 'serving_default', where it exists.
+      role: 'encoder' or 'decoder': the signature that is preferred to
+        'serving_default', where it exists.
 
     Raises:
       RequestError: The directory holds no SavedModel, no signature with one
@@ -108,10 +135,10 @@ def saved_model_to_graph(path: str, signature_name: str) -> bytes:
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise RequestError(f"{path}: expected a whole SavedModel, got: {_first(error)}.") from error
     names = sorted(loaded.signatures)
-    chosen = next((name for name in (signature_name, "serving_default") if name in names), None)
+    chosen = next((name for name in (role, "serving_default") if name in names), None)
     if chosen is None:
         raise RequestError(
-            f"{path}: expected a signature {signature_name!r} or 'serving_default', got {names}."
+            f"{path}: expected a signature {role!r} or 'serving_default', got {names}."
         )
     function = loaded.signatures[chosen]
     inputs, outputs = function.structured_input_signature[1], function.structured_outputs
@@ -127,11 +154,11 @@ def saved_model_to_graph(path: str, signature_name: str) -> bytes:
         (output,) = function(**{name: tf.cast(values, spec.dtype)}).values()
         return output
 
-    return _to_graph(run, shape, path)
+    return _to_graph(run, shape, path, role)
 
 
 def _to_graph(
-    function: Callable[[Any], Any], shape: tuple[int | None, ...] | None, where: str
+    function: Callable[[Any], Any], shape: tuple[int | None, ...] | None, where: str, role: str
 ) -> bytes:
     """Converts a function with variables to a GraphDef of constants, float32 in and out."""
     if shape is not None and shape[:1] != (None,):
@@ -142,7 +169,10 @@ def _to_graph(
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
     def run(values: tf.Tensor) -> tf.Tensor:
-        return tf.cast(function(values), tf.float32)
+        found = function(values)
+        if role == "encoder":
+            refuse_tokens(found.dtype.name, where)
+        return tf.cast(found, tf.float32)
 
     try:
         graph = _inline_variables(run.get_concrete_function(), shape)
@@ -181,4 +211,5 @@ def _inline_variables(function: Any, shape: tuple[int | None, ...] | None) -> An
 
 def _first(error: Exception) -> str:
     """Returns the first line of a library's error message, without its full stop."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:150].rstrip(".")
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return textwrap.shorten(line, 300, placeholder=" ...").rstrip(".")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fsq.images.spec import ImageSpec
-from fsq.quantizer import presets
+from fsq.quantizer.rounding_distance import rounding_distance
 from fsq.runtimes.base import Runtime
 
 PROBE_TOKENS = 16_384
@@ -114,7 +114,6 @@ def _farthest_from_boundary(
 ) -> float:
     """Returns the largest distance of a latent from the token found, in steps of a level."""
     from fsq.models.autoencoder import pixels_to_floats
-    from fsq.quantizer.lattice import tokens_to_digits
 
     spec = autoencoder.spec
     latents = np.asarray(
@@ -122,11 +121,5 @@ def _farthest_from_boundary(
     )[differ]
     if not np.isfinite(latents).all() or (found[differ] < 0).any():
         return math.inf
-    constants = presets.bound_constants(spec.levels, spec.preset, spec.eps)
-    bounded = presets.bound(latents, spec.levels, spec.preset, spec.eps)
-    # Digits are counted from the lowest step; a step extends half a unit to either side, except
-    # for the preset that rounds by floor.
-    middles = tokens_to_digits(found[differ], spec.levels) + constants.lowest
-    if spec.preset == "symmetric":
-        middles = middles + 0.5
-    return float(np.maximum(np.abs(bounded - middles) - 0.5, 0).max())
+    distance = rounding_distance(latents, found[differ], spec.levels, spec.preset, spec.eps)
+    return float(distance.max())
