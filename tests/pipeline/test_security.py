@@ -19,12 +19,14 @@ import safetensors.numpy
 import tensorflow as tf
 import yaml
 from builders.jobs import job_fields
+from builders.paths import ROOT
 from builders.weights import forge_tokenizer
 
 from fsq.dataset import token_dataset
 from fsq.dataset.formats.tfrecord import frame
 from fsq.errors import DataError, FsqError, RequestError
-from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
+from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
+from fsq.spec.serialization import check_weights, parse_contract
 from fsq.storage.digest import sha256_of_file
 from fsq.storage.json_documents import with_digest
 from fsq.tokenizer import Tokenizer
@@ -179,6 +181,22 @@ def test_a_contract_edited_so_that_the_weights_still_fit_is_found(tokenizer: Pat
     )
     with pytest.raises(RequestError, match=r"tokenizer\.json was edited"):
         inspect_directory(str(tokenizer))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "tokenizers").iterdir()))
+@pytest.mark.parametrize("field", ["preset", "resize", "pixel_range"])
+def test_a_shipped_tokenizer_is_refused_with_a_field_edited(name: str, field: str):
+    folder = ROOT / "tokenizers" / name
+    weights = (folder / WEIGHTS_FILE).read_bytes()
+    contract = parse_contract((folder / CONTRACT_FILE).read_bytes(), name)
+    check_weights(weights, contract, name)
+    content = contract.model_dump(mode="json")
+    others = {"preset": "torch", "resize": "bilinear", "pixel_range": [0.0, 1.0]}
+    place = content if field in content else content["image"]
+    assert place[field] != others[field]
+    place[field] = others[field]
+    with pytest.raises(RequestError, match=r"tokenizer\.json was edited"):
+        check_weights(weights, TokenContract.model_validate(content), name)
 
 
 def test_weights_that_do_not_name_their_contract_are_refused(tokenizer: Path):
