@@ -191,7 +191,7 @@ def test_a_shipped_tokenizer_is_refused_with_a_field_edited(name: str, field: st
     contract = parse_contract((folder / CONTRACT_FILE).read_bytes(), name)
     check_weights(weights, contract, name)
     content = contract.model_dump(mode="json")
-    others = {"preset": "torch", "resize": "bilinear", "pixel_range": [0.0, 1.0]}
+    others = {"preset": "torch", "resize": "lanczos", "pixel_range": [0.0, 1.0]}
     place = content if field in content else content["image"]
     assert place[field] != others[field]
     place[field] = others[field]
