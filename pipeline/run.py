@@ -25,6 +25,7 @@ from pipeline.planning.runtime_selection import runtime_from_cache, select_runti
 from pipeline.planning.work_folder import set_up_work_folder
 from pipeline.runners.beam_options import parse_beam_options
 from pipeline.runners.beam_pipeline import run_units
+from pipeline.stages.early_imports import import_libraries
 from pipeline.stages.shared_encoder import share_encoder
 
 __all__ = ["Summary", "retry_rejects", "tokenize"]
@@ -124,6 +125,7 @@ def run(
         output = clear_output(output) if prepared.overwrite else output
         refuse_changed_content(plan)
         units = set_up_work_folder(plan, output)
+        import_libraries(plan.job)
         with progress(plan.job):
             run_units(plan.job, units, options)
     return summarize(dataclasses.replace(prepared, plan=plan), resumed=resumed)

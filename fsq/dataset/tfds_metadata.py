@@ -1,4 +1,9 @@
-"""TFDS metadata: features.json and dataset_info.json, which tensorflow-datasets reads."""
+"""TFDS metadata: features.json and dataset_info.json, which tensorflow-datasets reads.
+
+The library is imported with this module, never in a thread of a job: while it is
+imported it puts an import function of its own in place of Python's, and an import in
+another thread fails.
+"""
 
 import tempfile
 from collections.abc import Sequence
@@ -6,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from fsq.dataset.formats import FORMATS
 from fsq.dataset.records import CarriedFeature
@@ -39,8 +45,6 @@ def write_metadata(
       size_bytes: Size of all shards in the first format.
       formats: Shard formats; the first is the one that tensorflow-datasets reads by default.
     """
-    import tensorflow_datasets as tfds
-
     with tempfile.TemporaryDirectory() as staging:
         template = tfds.core.ShardedFileTemplate(
             dataset_name=name, data_dir=staging, split=split, filetype_suffix=formats[0]
@@ -75,8 +79,6 @@ def write_metadata(
 
 
 def _features(contract: TokenContract, features: Sequence[CarriedFeature]) -> dict[str, Any]:
-    import tensorflow_datasets as tfds
-
     count = contract.tokens_per_image
     if contract.dtype == "int64_list":
         tokens = tfds.features.Tensor(shape=(count,), dtype=np.int64)

@@ -50,14 +50,15 @@ def decode_plain_png(data: bytes, channels: int, *, max_pixels: int = 2**20) -> 
     """
     if not _is_plain(data, channels, max_pixels):
         return None
-    cv2 = _load_cv2()
+    cv2 = load_opencv()
     mode = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
     pixels: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     return pixels[..., None] if channels == 1 and pixels is not None else pixels
 
 
 @functools.cache
-def _load_cv2() -> Any:
+def load_opencv() -> Any:
+    """Returns OpenCV, which takes a tenth of a second to import."""
     import cv2
 
     return cv2

@@ -26,7 +26,8 @@ def progress_bar(label: str, total: int) -> Iterator[Update]:
     On a terminal: a bar with the count, the note, the elapsed and the remaining
     time. Elsewhere, as in a log: at most one line every ten seconds.
     """
-    console = Console(stderr=True)
+    # Without emoji, for which rich would import a module in the thread that shows the progress.
+    console = Console(stderr=True, emoji=False)
     if not console.is_terminal:
         yield _Lines(label, total, console)
         return

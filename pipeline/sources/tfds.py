@@ -64,6 +64,9 @@ class TfdsSource(Source):
     """
 
     def __init__(self, config: TfdsConfig):
+        # Not in `list`, which runs in a thread; see `fsq.dataset.tfds_metadata`.
+        import tensorflow_datasets as _  # noqa: F401
+
         self.config = config
 
     def describe(self) -> str:

@@ -7,6 +7,7 @@ read through a local temporary copy. The library is imported when it is first us
 import contextlib
 import errno
 import hashlib
+import importlib
 import os
 import shutil
 import tempfile
@@ -22,8 +23,13 @@ from fsq.storage import filesystem
 # Groups of one record, because a whole group is read for each; uncompressed, because tokens
 # hardly compress; one thread, so that the bytes do not depend on scheduling.
 WRITER_OPTIONS = "group_size:1,uncompressed,max_parallelism:1"
+LIBRARY = "array_record.python.array_record_module"
 READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 RECORDS_PER_READ = 1024
+
+
+def _import_library() -> Any:
+    return importlib.import_module(LIBRARY)
 
 
 class _Writer:
@@ -46,11 +52,9 @@ class _Writer:
 @contextlib.contextmanager
 def open_writer(path: str) -> Iterator[_Writer]:
     """Opens a file for writing; see `ShardFormat`."""
-    from array_record.python.array_record_module import ArrayRecordWriter
-
     with _local_file_to_write(path) as local_path:
         with _as_os_error(path):
-            writer = _Writer(ArrayRecordWriter(local_path, WRITER_OPTIONS), path)
+            writer = _Writer(_import_library().ArrayRecordWriter(local_path, WRITER_OPTIONS), path)
         yield writer
         writer.close()
         found = hashlib.sha256()
@@ -78,12 +82,10 @@ def _read_local(local_path: str, where: str) -> Iterator[bytes]:
 
 class _Reader:
     def __init__(self, local_path: str, where: str):
-        from array_record.python.array_record_module import ArrayRecordReader
-
         self._where = where
         os.stat(local_path)
         with _as_data_error(where):
-            self._reader = ArrayRecordReader(local_path, READER_OPTIONS)
+            self._reader = _import_library().ArrayRecordReader(local_path, READER_OPTIONS)
             # The library opens any file, and reports no records if it cannot read it.
             if not self._reader.ok():
                 raise RuntimeError("a damaged one")
@@ -166,4 +168,5 @@ ARRAY_RECORD = ShardFormat(
     read_file,
     known_to_tfds=True,
     open_reader=open_reader,
+    import_library=_import_library,
 )

@@ -53,6 +53,7 @@ class ShardFormat:
       known_to_tfds: Whether tensorflow-datasets reads it too, by the same name.
       open_reader: Opens a local file for random access, given its path and its name in
         messages; None if the format has none.
+      import_library: Imports what the format needs, in the main thread of a job.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ShardFormat:
     read: Callable[[str], Iterator[bytes]]
     known_to_tfds: bool = False
     open_reader: Callable[[str, str], RecordReader] | None = None
+    import_library: Callable[[], object] = lambda: None
 
 
 def describe_file(path: str) -> WrittenFile:
