@@ -10,6 +10,7 @@ was removed must fail, not create the folder again.
 
 import contextlib
 import errno
+import fnmatch
 import os
 import re
 import secrets
@@ -191,20 +192,31 @@ def list_files(folder: str, *, recursive: bool = False) -> list[FileEntry]:
 
 
 def glob(pattern: str) -> list[str]:
-    """Lists the paths that match a pattern; '*' and '?' may be in the last component only.
+    """Lists the paths that match a pattern; see `matches`.
 
     Sorted; empty if nothing matches. Folders and special files that match are listed
-    too, so that the caller can refuse them.
+    too, so that the caller can refuse them. A name with brackets in it is found if it
+    matches nothing as a pattern.
     """
     folder, _, last = pattern.rpartition("/")
-    parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in last)
-    fits = re.compile("".join(parts), re.DOTALL)
     prefix = f"{folder}/" if "/" in pattern else ""
-    return [
-        prefix + name
-        for name in _names(folder or ("/" if prefix else "."))
-        if fits.fullmatch(name) and not name.startswith(".")
-    ]
+    names = _names(folder or ("/" if prefix else "."))
+    found = [prefix + name for name in names if matches(prefix + name, pattern)]
+    return found or [pattern for name in names if name == last]
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Returns whether a path matches a pattern: '*', '?' and '[0-4]' in the last component.
+
+    Hidden files match only a pattern that begins with a dot.
+    """
+    folder, slash, name = path.rpartition("/")
+    pattern_folder, pattern_slash, last = pattern.rpartition("/")
+    return (
+        folder + slash == pattern_folder + pattern_slash
+        and fnmatch.fnmatchcase(name, last)
+        and (last.startswith(".") or not name.startswith("."))
+    )
 
 
 def remove(path: str) -> None:

@@ -1,23 +1,24 @@
 """TFRecord source: files of tf.train.Example with named fields."""
 
 from collections.abc import Callable, Iterator, Mapping
+from reprlib import repr as brief
 from typing import Literal
 
 import pydantic
 
 from fsq.dataset.records import CarriedFeature
-from fsq.errors import RequestError
+from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from fsq.yaml_config import Name, PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
 from pipeline.sources.example_reader import Fields, first_record_kinds, read_examples
-from pipeline.sources.listing import Listing, listing_of
+from pipeline.sources.listing import Listing, file_name, listing_of
+from pipeline.sources.shard_names import missing_shards, pattern_of
 from pipeline.sources.tfrecord_files import (
     Damaged,
     check_carried_names,
     list_record_files,
-    missing_shards,
 )
 
 
@@ -25,11 +26,26 @@ class TfrecordConfig(BaseSourceConfig):
     """TFRecord files of tf.train.Example with named fields."""
 
     kind: Literal["tfrecord"]
-    files: PathStr
+    files: PathStr | tuple[PathStr, ...]
     image: str
     key: str | None = None
     carry: dict[Name, str] = pydantic.Field(default_factory=dict)
     damaged: Damaged = "refuse"
+
+    @pydantic.field_validator("files", mode="before")
+    @classmethod
+    def _names_or_patterns(cls, files: object) -> object:
+        names = [files] if isinstance(files, str) else files
+        if not isinstance(names, list | tuple) or not names:
+            raise ValueError(f"expected a name, a pattern, or a list of these, got {brief(files)}")
+        if not all(isinstance(name, str) and name for name in names):
+            raise ValueError(f"expected file names or patterns, got {brief(files)}")
+        return files
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The names or patterns of the files; exactly what they match is the input."""
+        return (self.files,) if isinstance(self.files, str) else self.files
 
     def open(self) -> "TfrecordSource":
         """Returns the source that this config describes; reads nothing yet."""
@@ -44,18 +60,12 @@ class TfrecordSource(Source):
 
     def describe(self) -> str:
         """Returns the name of the input in messages."""
-        return self.config.files
+        return ", ".join(self.config.patterns)
 
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
-        paths = filesystem.glob(self.config.files)
-        if not paths:
-            raise RequestError(
-                f"source.files: expected TFRecord files, found none that match "
-                f"{self.config.files!r}. Check the path."
-            )
         # The expected number of records is unknown.
-        expected = [(path, None) for path in sorted([*paths, *missing_shards(paths)])]
+        expected = [(path, None) for path in _input_files(self.config)]
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         wanted = [self.config.image, *self.config.carry.values()]
         wanted += [self.config.key] if self.config.key else []
@@ -85,3 +95,48 @@ class TfrecordSource(Source):
         """Reads the records of a unit; see `Source`."""
         fields = Fields(self.config.image, self.config.key, features)
         return read_examples(unit, fields, self.config.damaged, timed_out)
+
+
+def _input_files(config: TfrecordConfig) -> list[str]:
+    """Returns the files that the config names, and missing shards if their loss is accepted.
+
+    Raises:
+      RequestError: A name or pattern matches no file, or two files have one base name.
+      DataError: A shard is missing.
+    """
+    paths = sorted({path for pattern in config.patterns for path in _glob(pattern)})
+    _check_base_names(paths)
+    missing = missing_shards(paths, config.patterns)
+    if missing and config.damaged == "refuse":
+        here = pattern_of(paths)
+        raise DataError(
+            f"{missing[0]}: expected a file that can be read, got: No such file or directory "
+            f"({len(missing):,} of {len(missing) + len(paths):,} files that source.files asks for "
+            f"are missing). Copy it, or name only those that are here in source.files, "
+            f"{'e.g. ' + here if here else 'a pattern or a list of names'}; or set source.damaged "
+            "to 'reject', which counts a missing file as one reject."
+        )
+    return sorted([*paths, *missing])
+
+
+def _glob(pattern: str) -> list[str]:
+    paths = filesystem.glob(pattern)
+    if not paths:
+        raise RequestError(
+            f"source.files: expected TFRecord files, found none that match "
+            f"{pattern!r}. Check the path."
+        )
+    return paths
+
+
+def _check_base_names(paths: list[str]) -> None:
+    """Refuses files of one base name, which would share keys and a line of the accounts."""
+    first: dict[str, str] = {}
+    for path in paths:
+        other = first.setdefault(file_name(path), path)
+        if other != path:
+            raise RequestError(
+                f"source.files: expected files with different names, because keys and accounts "
+                f"name a file without its folder, got {other} and {path}. Rename one, or "
+                "tokenize them into two datasets."
+            )

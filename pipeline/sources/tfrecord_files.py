@@ -1,7 +1,6 @@
 """Listing of TFRecord files: finds record offsets by reading only the record headers."""
 
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
@@ -25,20 +24,6 @@ def check_carried_names(names: Iterable[str]) -> None:
                 f"source.carry: expected names other than {', '.join(RESERVED_FEATURES)}, "
                 f"got {name!r}, which token records use themselves."
             )
-
-
-def missing_shards(paths: list[str]) -> list[str]:
-    """Returns the missing shards that names such as 'x-00001-of-00004' imply."""
-    counted = [match for path in paths if (match := _SHARD.fullmatch(path))]
-    wanted = {
-        f"{match['head']}{number:0{len(match['number'])}d}-of-{match['total']}{match['tail']}"
-        for match in counted
-        for number in range(int(match["total"]))
-    }
-    return sorted(wanted - set(paths))
-
-
-_SHARD = re.compile(r"(?P<head>.*-)(?P<number>\d{5})-of-(?P<total>\d{5})(?P<tail>.*)", re.DOTALL)
 
 
 def list_record_files(
