@@ -4,7 +4,9 @@ Each message is one line: where, what was expected, what was found, what to do.
 The command line prints it and exits with `exit_code`.
 """
 
-__all__ = ["BadImageError", "DataError", "FsqError", "RequestError"]
+from collections.abc import Sequence
+
+__all__ = ["BadImageError", "DataError", "FsqError", "InvalidConfigError", "RequestError"]
 
 
 class FsqError(Exception):
@@ -17,6 +19,21 @@ class RequestError(FsqError):
     """The request is bad: a config, a path or an option. Nothing was started."""
 
     exit_code = 2
+
+
+class InvalidConfigError(RequestError):
+    """A config with mistakes, each of which is a line of its own.
+
+    Attributes:
+      problems: One line for each mistake, at least one.
+    """
+
+    def __init__(self, problems: Sequence[str]):
+        first, *more = problems
+        super().__init__(f"{first} ({len(more)} more after this one)" if more else first)
+        self.problems = tuple(problems)
+        for problem in more:  # a traceback shows them all
+            self.add_note(problem)
 
 
 class DataError(FsqError):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import pydantic
 
-from fsq.errors import RequestError
+from fsq.errors import InvalidConfigError, RequestError
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 Count = Annotated[int, pydantic.Field(ge=0, strict=True)]
@@ -29,21 +29,39 @@ def parse(model: type[Model], data: Any, where: str) -> Model:
       where: Name of the file, for messages.
 
     Raises:
-      RequestError: The data is not valid; the message names the first bad key and,
-        if it is unknown, the key that was probably meant.
+      RequestError: The data is not valid; each bad key is named and, if it is
+        unknown, the key that was probably meant.
     """
     if not isinstance(data, dict):
         raise RequestError(f"{where}: expected a mapping, got {type(data).__name__}.")
     try:
         return model.model_validate(data)
     except pydantic.ValidationError as error:
-        problems = error.errors(include_url=False)
-        # A misspelt key is reported as unknown and as missing: the first says more.
-        problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
-        message = _describe(model, problems[0], where)
-        if len(problems) > 1:
-            message += f" ({len(problems) - 1} more after this one)"
-        raise RequestError(message) from error
+        raise InvalidConfigError(_problems(model, error, where)) from error
+
+
+def _problems(
+    model: type[pydantic.BaseModel], error: pydantic.ValidationError, where: str
+) -> list[str]:
+    """Returns a line for each wrong key, unknown keys first."""
+    # A misspelt key is reported as unknown and, if it is required, as missing: the first says more.
+    errors = error.errors(include_url=False)
+    errors.sort(key=lambda one: one["type"] != "extra_forbidden")
+    meant: set[tuple[Any, ...]] = set()
+    lines: dict[tuple[str, ...], str] = {}
+    for one in errors:
+        if one["type"] == "extra_forbidden":
+            close = _close_key(one["loc"][-1], _locate(model, one["loc"])[1])
+            meant.add((*one["loc"][:-1], close))
+        elif one["type"] == "missing" and one["loc"] in meant:
+            continue
+        # The members of a union each report the same key.
+        lines.setdefault(tuple(_locate(model, one["loc"])[0]), _describe(model, one, where))
+    return list(lines.values())
+
+
+def _close_key(key: Any, fields: list[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(str(key), fields, n=1)), None)
 
 
 def _describe(model: type[pydantic.BaseModel], problem: Any, where: str) -> str:
@@ -51,8 +69,8 @@ def _describe(model: type[pydantic.BaseModel], problem: Any, where: str) -> str:
     key = ".".join([where, *path])
     match problem["type"]:
         case "extra_forbidden":
-            close = difflib.get_close_matches(path[-1], fields, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(fields)}"
+            close = _close_key(path[-1], fields)
+            hint = f"did you mean {close!r}?" if close else f"known: {', '.join(fields)}"
             return f"{key}: unknown key ({hint})"
         case "missing":
             return f"{key}: expected a value, got none. Add the key {path[-1]!r}."
@@ -62,14 +80,20 @@ def _describe(model: type[pydantic.BaseModel], problem: Any, where: str) -> str:
         case "union_tag_invalid":
             expected = problem["ctx"]["expected_tags"]
             found = problem["ctx"]["tag"]
-            close = difflib.get_close_matches(found, expected.replace("'", "").split(", "), n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            meant = _close_key(found, expected.replace("'", "").split(", "))
+            hint = f" (did you mean {meant!r}?)" if meant else ""
             return f"{key}.kind: expected one of {expected}, got {found!r}{hint}."
         case "value_error":
             return f"{key}: {problem['ctx']['error']}"
         case "string_pattern_mismatch":
             pattern = problem["ctx"]["pattern"]
             return f"{key}: expected text that matches {pattern}, got {_shorten(problem['input'])}."
+        case "tuple_type" | "list_type":
+            return f"{key}: expected a list, got {_shorten(problem['input'])}. Write [...]."
+        case "dict_type" | "model_type" | "model_attributes_type" | "mapping_type":
+            return f"{key}: expected a mapping of keys, got {_shorten(problem['input'])}."
+        case "bool_type" | "bool_parsing":
+            return f"{key}: expected true or false, got {_shorten(problem['input'])}."
         case "string_too_short" | "too_short":
             least = problem["ctx"]["min_length"]
             return f"{key}: expected length {least} or more, got {_shorten(problem['input'])}."

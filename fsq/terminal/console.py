@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import click
 
-from fsq.errors import DataError, FsqError, RequestError
+from fsq.errors import DataError, FsqError, InvalidConfigError, RequestError
 
 # A write to an open file raises these without the file's name.
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -22,6 +22,10 @@ def run_command(command: click.Command, name: str) -> None:
     """
     try:
         command(standalone_mode=False)
+    except InvalidConfigError as error:
+        for problem in error.problems:
+            click.echo(f"{name}: {one_line(problem)}", err=True)
+        sys.exit(error.exit_code)
     except FsqError as error:
         click.echo(f"{name}: {one_line(str(error))}", err=True)
         sys.exit(error.exit_code)
@@ -29,7 +33,7 @@ def run_command(command: click.Command, name: str) -> None:
         click.echo(error.format_message(), err=True)
         sys.exit(RequestError.exit_code)
     except click.ClickException as error:
-        click.echo(f"{name}: {one_line(error.format_message())}", err=True)
+        click.echo(f"{name}: {one_line(_explain(error, command, name))}", err=True)
         sys.exit(RequestError.exit_code)
     except OSError as error:
         # A full or missing disk; an OSError with a path is not a bug of ours either.
@@ -42,6 +46,14 @@ def run_command(command: click.Command, name: str) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"{name}: interrupted; run the same command again to go on.", err=True)
         sys.exit(130)
+
+
+def _explain(error: click.ClickException, command: click.Command, name: str) -> str:
+    if isinstance(error, click.NoSuchOption):
+        option = error.option_name
+        if any(option in parameter.opts for parameter in command.params):
+            return f"{option}: expected before the verb, as in '{name} {option}'."
+    return error.format_message()
 
 
 def print_pairs(pairs: list[tuple[str, str]]) -> None:

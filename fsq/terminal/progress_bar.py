@@ -60,10 +60,10 @@ class _Lines:
         if done == self.total and self.printed == float("inf"):
             return
         gained = done - self.first
-        left = (self.total - done) * (now - self.began) / gained if gained else 0
+        left = (self.total - done) * (now - self.began) / gained if gained else None
         self.console.print(
             f"{self.label}: {done:,} of {self.total:,}  {note}  "
-            f"{now - self.began:.0f} s passed, {left:.0f} s left",
+            f"{now - self.began:.0f} s passed" + ("" if left is None else f", {left:.0f} s left"),
             highlight=False,
             soft_wrap=True,
         )

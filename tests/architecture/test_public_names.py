@@ -22,7 +22,7 @@ PUBLIC = {
         "token_dataset",
         "tokens_of",
     ],
-    "fsq.errors": ["BadImageError", "DataError", "FsqError", "RequestError"],
+    "fsq.errors": ["BadImageError", "DataError", "FsqError", "InvalidConfigError", "RequestError"],
     "fsq.images": [
         "CropBox",
         "DecodeRules",

@@ -13,6 +13,8 @@ from fsq.errors import RequestError
 from fsq.images.image_file import check_picture, save_picture
 from fsq.storage import filesystem
 from fsq.terminal.console import run_command
+from fsq.terminal.progress_bar import progress_bar
+from pipeline.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +71,28 @@ def test_a_picture_that_cannot_be_is_refused_before_it_is_made(tmp_path: Path, n
 def test_a_picture_is_written_in_the_format_of_its_name(tmp_path: Path, name: str):
     save_picture(Image.new("RGB", (3, 2)), str(tmp_path / name))
     assert Image.open(tmp_path / name).size == (3, 2)
+
+
+def test_an_option_of_the_whole_command_after_a_verb_is_told_its_place(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sys.argv", ["fsq", "tokenize", "--version"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        "fsq: --version: expected before the verb, as in 'fsq --version'.\n"
+    )
+
+
+def test_the_time_left_is_not_told_before_it_is_known(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("fsq.terminal.progress_bar.SECONDS_BETWEEN_LINES", 0)
+    with progress_bar("tokenize", 300) as update:
+        update(100, "0 images/s")
+        update(200, "9 images/s")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("tokenize: 100 of 300  0 images/s  ")
+    assert first.endswith(" s passed")
+    assert second.endswith(" s left")

@@ -9,6 +9,7 @@ import yaml
 from fsq.errors import RequestError
 from fsq.validation import parse
 from fsq.yaml_config import dump_config, load_config
+from pipeline.cli import main
 from pipeline.job.config import TokenizeConfig
 from pipeline.tokenizers.config import TrainConfig
 
@@ -154,6 +155,40 @@ def test_a_mistake_in_a_train_config_is_one_line(tmp_path: Path, path, value, me
         load_config(str(file), TrainConfig)
     assert str(error.value).startswith(f"{file}.{message}")
     assert "\n" not in str(error.value)
+
+
+def test_all_mistakes_of_a_config_are_shown_each_key_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        "source: {kind: tfds, directorry: x, splits: train, carry: label}\n"
+        "tokenizr: x\n"
+        "output: {directory: out, name: Train, num_shards: few}\n"
+        "views: center\n"
+        "decode: 3\n"
+        "batch_size: 1\n"
+    )
+    monkeypatch.setattr("sys.argv", ["fsq", "tokenize", str(file)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    pattern = "^[a-z][a-z0-9_]*$"
+    assert capsys.readouterr().err.splitlines() == [
+        f"fsq: {file}.{line}"
+        for line in (
+            "source.directorry: unknown key (did you mean 'directory'?)",
+            "source.splits: unknown key (did you mean 'split'?)",
+            "tokenizr: unknown key (did you mean 'tokenizer'?)",
+            "source.carry: expected a list, got 'label'. Write [...].",
+            f"output.name: expected text that matches {pattern}, got 'Train'.",
+            "output.num_shards: expected a valid integer, unable to parse string as an integer, "
+            "got 'few'.",
+            "views: expected a list, got 'center'. Write [...].",
+            "decode: expected a mapping of keys, got 3.",
+            "batch_size: expected greater than or equal to 8, got 1.",
+        )
+    ]
 
 
 @pytest.mark.parametrize(
