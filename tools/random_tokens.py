@@ -48,7 +48,8 @@ def write_random_tokens(
     """Writes a dataset; image n has key 'n', label n % 5 and, if wanted, caption 'number n'.
 
     Returns:
-      The tokens of image n and view v, int64 [images, views, side * side].
+      The tokens of image n and view v, int64 [images, views, side * side]. The first two
+      are the ends of the range.
     """
     contract = _contract(side, levels, views, token_format)
     features = [CarriedFeature("label", "label", "int64", CLASSES)]
@@ -59,6 +60,7 @@ def write_random_tokens(
     tokens = np.random.default_rng(images).integers(
         0, contract.vocab_size, (images, len(views), side * side)
     )
+    tokens.flat[:2] = 0, contract.vocab_size - 1
     shards: list[list[tuple[Any, bytes]]] = [[] for _ in range(num_shards)]
     writer = ExampleWriter(contract.vocab_size, job.features, token_format)
     values = writer.tokens_to_values(tokens.reshape(-1, side * side))

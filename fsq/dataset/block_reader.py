@@ -59,7 +59,7 @@ class RecordReader:
         """Reads blocks, given by their indices, and concatenates them.
 
         Returns:
-          A column per field, one row per record: 'tokens' unsigned [R, N]; text as
+          A column per field, one row per record: 'tokens' integers [R, N]; text as
           an array of bytes objects [R]; numbers int64 or float32, [R] or [R, length].
 
         Raises:

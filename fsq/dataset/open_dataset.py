@@ -53,7 +53,7 @@ class OpenedDataset:
         return [field.name for field in self.fields]
 
     def tokens_of(self, stored: Any, where: str) -> np.ndarray:
-        """Converts a parsed field to tokens, [..., tokens_per_image], smallest unsigned type.
+        """Converts a parsed field to tokens, [..., tokens_per_image], of `storage_dtype`.
 
         Raises:
           DataError: A token is outside the vocabulary.

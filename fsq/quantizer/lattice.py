@@ -85,15 +85,17 @@ def token_dtype(size: int) -> str:
 
 
 def storage_dtype(size: int) -> str:
-    """Returns the smallest unsigned dtype that holds every token in [0, size).
+    """Returns the smallest dtype that holds every token in [0, size), of those for storing.
+
+    Signed above 16 bits, because TensorFlow's `decode_raw` has neither uint32 nor uint64.
 
     >>> storage_dtype(256), storage_dtype(257), storage_dtype(65537)
-    ('uint8', 'uint16', 'uint32')
+    ('uint8', 'uint16', 'int32')
     """
-    for dtype in ("uint8", "uint16", "uint32"):
+    for dtype in ("uint8", "uint16", "int32"):
         if size - 1 <= np.iinfo(dtype).max:
             return dtype
-    return "uint64"
+    return "int64"
 
 
 def tokens_to_digits(tokens: Any, levels: Sequence[int]) -> np.ndarray:

@@ -92,7 +92,7 @@ class TokenContract(pydantic.BaseModel):
     ]
     weights_sha256: str
     views: tuple[str, ...] | None = None
-    dtype: Literal["uint8", "uint16", "uint32", "uint64", "int64_list"] | None = None
+    dtype: Literal["uint8", "uint16", "int32", "int64", "int64_list"] | None = None
 
     @classmethod
     def of(cls, spec: TokenizerSpec | ImportedSpec, weights_sha256: str) -> "TokenContract":

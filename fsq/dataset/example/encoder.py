@@ -29,8 +29,8 @@ class ExampleWriter:
     Args:
       vocab_size: Decides the type that tokens are stored in.
       features: Carried features, in the order of the values given.
-      token_format: 'bytes' for little-endian bytes of the smallest unsigned
-        type, 'int64_list' for integers.
+      token_format: 'bytes' for little-endian bytes of `lattice.storage_dtype`,
+        'int64_list' for integers.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ CARRIED = (
     CarriedFeature("a_caption", "caption", "bytes"),
     CarriedFeature("weight", "weight", "float32"),
 )
-VOCABULARIES = {60: "uint8", 1000: "uint16", 2**20: "uint32"}
+VOCABULARIES = {60: "uint8", 1000: "uint16", 2**20: "int32", 2**40: "int64"}
 
 
 def fields_of(token_field: Field) -> list[Field]:
