@@ -51,14 +51,19 @@ class TrainingSpec(FrozenModel):
       steps: Steps of the whole run; the learning rate schedule depends on it, not on
         `minutes`, so that an interrupted run resumes exactly.
       batch_size: Images per step.
+      learning_rate: The highest, after the warm-up.
+      warmup_steps: Steps in which the learning rate rises from zero.
       weight_decay: Weight decay of the matrices in the blocks; nothing else is decayed.
       clip_norm: Largest global norm of the gradients.
       class_dropout: Share of images whose class is replaced by 'no class'.
       minutes: Time limit, interruptions excluded. A run that reaches it ends before the
         learning rate is zero.
+      checkpoint_steps: Steps between two checkpoints.
+      validation_steps: Steps between two measurements on held-out images.
       validation_images: Images measured every `validation_steps`; all of them at the end.
       sample_steps: Steps between two sheets of samples, a multiple of `validation_steps`;
         None for the last sheet only.
+      seed: Seed of the weights and of the order of the images.
     """
 
     steps: Count
@@ -105,7 +110,11 @@ class SamplingSpec(FrozenModel):
 
 
 class SheetSpec(SamplingSpec):
-    """A sheet of samples: `per_class` images of each class."""
+    """A sheet of samples.
+
+    Attributes:
+      per_class: Images of each class.
+    """
 
     per_class: Annotated[int, pydantic.Field(ge=1, le=16)] = 12  # as wide as a sheet is
 
@@ -118,6 +127,9 @@ class PriorConfig(FrozenModel):
       held_out: Another dataset to validate on, or the share of `dataset` to hold out.
       classes: Condition the network on the label of each image.
       modes: The modes to train; the first is the default for sampling.
+      network: The transformer.
+      training: Training options.
+      samples: The sheets of samples.
       output: The directory of the run.
     """
 

@@ -9,7 +9,14 @@ from fsq.validation import FrozenModel
 
 
 class DecodeRules(FrozenModel):
-    """Which image files are decoded: size limit, animated and truncated files."""
+    """Which image files are decoded: size limit, animated and truncated files.
+
+    Attributes:
+      max_pixels: Largest number of pixels of an image; a larger one is rejected before it
+        is decoded.
+      animated: Reject files with several frames, or take the first frame.
+      truncated: Reject JPEGs that end early, or fill the missing rows with grey.
+    """
 
     max_pixels: Annotated[int, pydantic.Field(ge=1)] = 178_000_000
     animated: Literal["refuse", "first_frame"] = "refuse"
@@ -20,7 +27,14 @@ DEFAULT_RULES = DecodeRules()
 
 
 class ImageSpec(FrozenModel):
-    """Input of an encoder: size, channels, pixel range, resize rule."""
+    """Input of an encoder: size, channels, pixel range, resize rule.
+
+    Attributes:
+      size_pixels: Side of the square images that the encoder takes.
+      channels: 3 for RGB, 1 for grey.
+      pixel_range: The values that the encoder takes for black and white.
+      resize: Filter that images are resampled with.
+    """
 
     size_pixels: Annotated[int, pydantic.Field(ge=4, le=4096)]
     channels: Literal[1, 3]

@@ -16,7 +16,14 @@ WEIGHTS_FILE = "tokenizer.safetensors"
 
 
 class QuantizerSpec(pydantic.BaseModel):
-    """Images and quantizer of a tokenizer, whatever its networks."""
+    """Images and quantizer of a tokenizer, whatever its networks.
+
+    Attributes:
+      levels: Values per channel; their product is the size of the vocabulary.
+      preset: How latents are bounded and rounded; see docs/fsq.md.
+      eps: Margin of the bound, for the presets that have one.
+      image: What the encoder takes.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -42,7 +49,11 @@ class QuantizerSpec(pydantic.BaseModel):
 
 
 class TokenizerSpec(QuantizerSpec):
-    """Specification of a tokenizer to train; the part of the contract that users write."""
+    """Specification of a tokenizer to train; the part of the contract that users write.
+
+    Attributes:
+      network: Architecture of encoder and decoder.
+    """
 
     network: NetworkSpec
 

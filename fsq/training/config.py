@@ -46,9 +46,14 @@ class TrainingSpec(_Frozen):
     """Adam with clipped gradients, linear warm-up and cosine decay to zero.
 
     Attributes:
+      epochs: How often each image is seen.
       batch_size: Images per step, over all GPUs together.
+      learning_rate: The highest, after the warm-up.
+      warmup_steps: Steps in which the learning rate rises from zero.
       loss: 'mse' over the data's variance, or 'l1' over its standard deviation.
       clip_norm: Largest norm of each variable's gradient.
+      perceptual: An additional loss in the features of a model of your own.
+      adversarial: An additional loss by a discriminator.
       saturation_weight: Of a loss on latents beyond +-3, where the bound is flat and passes
         hardly any gradient. No code needs such latents. 0 for none.
       ema: Momentum of a moving average of the weights, which is saved instead of them.
@@ -57,6 +62,8 @@ class TrainingSpec(_Frozen):
         shorter side; the centre square if None.
       precision: Keras policy of the networks while training. Tokens are always computed
         in float32.
+      checkpoint_steps: Steps between two checkpoints.
+      seed: Seed of the weights, the order of the images and their augmentation.
     """
 
     epochs: Annotated[int, pydantic.Field(ge=1)]

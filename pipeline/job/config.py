@@ -17,14 +17,24 @@ __all__ = ["OutputConfig", "TokenizeConfig"]
 
 
 class OutputConfig(FrozenModel):
-    """Directory, name and format of the dataset."""
+    """Directory, name and format of the dataset.
+
+    Attributes:
+      directory: Directory of the dataset, local or in an object store.
+      name: Name of the dataset, the first part of its shards' names.
+      split: Name of the split, the second part of its shards' names.
+      num_shards: Number of shards; by default one for every 10,000 records.
+      tokens: Storage of the tokens: little-endian bytes of the smallest type that fits the
+        vocabulary, or an int64_list.
+      formats: Formats of the shards, each with the same records: `tfrecord`, and
+        `array_record` if it is listed too.
+    """
 
     directory: PathStr
     name: Name
     split: Name = "train"
     num_shards: Annotated[int, pydantic.Field(ge=1, le=100_000)] | None = None
     tokens: Literal["bytes", "int64_list"] = "bytes"
-    # All formats hold the same records; see fsq/dataset/formats.
     formats: tuple[str, ...] = (PRIMARY.name,)
 
     @pydantic.field_validator("formats")
@@ -50,7 +60,23 @@ class OutputConfig(FrozenModel):
 
 
 class TokenizeConfig(FrozenModel):
-    """One tokenization job."""
+    """One tokenization job.
+
+    Attributes:
+      source: The images.
+      tokenizer: Directory of a tokenizer.
+      output: What is written where.
+      views: Crops and flips of every image, each of which becomes a record. A policy without
+        keys of its own is written as its name.
+      decode: Which image files are decoded.
+      batch_size: Images per batch of the encoder; the last batch is padded.
+      runtime: What runs the encoder. `auto` takes the fastest on this machine that gives the
+        tokens of the reference, for small jobs the reference itself.
+      precision: Of the encoder; bfloat16 changes a few per cent of the tokens.
+      max_reject_fraction: Share of the images that may be rejected; a job with more fails.
+      read_timeout_seconds: Time limit for reading one record.
+      read_tries: How often a record whose read stalled is read again before it is rejected.
+    """
 
     source: SourceConfig
     tokenizer: PathStr
@@ -59,12 +85,9 @@ class TokenizeConfig(FrozenModel):
     decode: DecodeRules = DecodeRules()
     # At least 8: with one image per batch the result can depend on the number of threads.
     batch_size: Annotated[int, pydantic.Field(ge=8, le=65_536)] = 256
-    # auto: the fastest one on this machine that gives the reference's tokens; see fsq/runtimes.
     runtime: Literal["auto", RuntimeName] = "auto"
-    # Of the encoder; bfloat16 changes a few per cent of the tokens.
     precision: Precision = "float32"
     max_reject_fraction: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
-    # Timeout for reading one record, and the number of tries.
     read_timeout_seconds: Annotated[float, pydantic.Field(gt=0, le=86_400)] = 120.0
     read_tries: Annotated[int, pydantic.Field(ge=1, le=100)] = 3
 

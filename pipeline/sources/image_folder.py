@@ -33,6 +33,11 @@ class ImageFolderConfig(BaseSourceConfig):
     """A folder of images; with `labels`, each image's folder is its class.
 
     Links that lead out of the folder are rejected unless `follow_links` is set.
+
+    Attributes:
+      directory: The folder, local or in an object store.
+      labels: Whether the folder of an image is its class; false for images without classes.
+      follow_links: Whether symbolic links that lead out of the folder are followed.
     """
 
     kind: Literal["image_folder"]

@@ -24,7 +24,17 @@ MAX_CLASSES = 1_000_000
 
 
 class TfdsConfig(BaseSourceConfig):
-    """A prepared tensorflow-datasets dataset: a directory, or a name inside a data_dir."""
+    """A prepared tensorflow-datasets dataset: a directory, or a name inside a data_dir.
+
+    Attributes:
+      directory: Directory that holds dataset_info.json.
+      name: Name, config and version, as in 'mnist' or 'mnist:3.0.1'; instead of `directory`.
+      data_dir: Where tensorflow-datasets keeps its datasets, with `name`.
+      split: The split to read.
+      image: Feature with the image.
+      carry: Scalar features to carry along, such as the label.
+      damaged: Refuse a damaged or missing file, or reject each record that cannot be read.
+    """
 
     kind: Literal["tfds"]
     directory: PathStr | None = None

@@ -23,7 +23,15 @@ from pipeline.sources.tfrecord_files import (
 
 
 class TfrecordConfig(BaseSourceConfig):
-    """TFRecord files of tf.train.Example with named fields."""
+    """TFRecord files of tf.train.Example with named fields.
+
+    Attributes:
+      files: Name or pattern of the files, or a list of these; exactly what they match is read.
+      image: Field with the encoded image.
+      key: Field with the key of the record; by default '<file>__<number>'.
+      carry: Fields to carry along, by their names in the token records.
+      damaged: Refuse a damaged or missing file, or reject each record that cannot be read.
+    """
 
     kind: Literal["tfrecord"]
     files: PathStr | tuple[PathStr, ...]
