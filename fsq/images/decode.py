@@ -13,7 +13,8 @@ upright JPEGs (`jpeg_fast_path`) are decoded without it, to the same pixels. The
 4. It must contain one image. With `animated: first_frame` the first frame is used; of an
    APNG, the image shown without animation. Of a JPEG with a preview after the image (MPO),
    the image is used.
-5. EXIF orientation is applied; a missing, damaged or invalid one means upright.
+5. Orientation is applied, from wherever Pillow's `exif_transpose` takes it (`orientation`); a
+   missing, damaged or invalid one means upright.
 6. 16-bit grey is scaled to 8 bits, 16-bit colour keeps its upper 8. Other depths
    above 8, floats, signed samples and Lab are refused.
 7. Transparency is composited on white. CMYK becomes RGB by (255 - c)(255 - k) / 255. Colour
@@ -31,7 +32,9 @@ from PIL import Image
 from fsq.errors import BadImageError
 from fsq.images.image_formats import EndsEarlyError, open_image, pillows_limit_off
 from fsq.images.jpeg_fast_path import decode_plain_jpeg, without_applications
-from fsq.images.png_fast_path import check_pixels, decode_plain_png
+from fsq.images.orientation import turn_of
+from fsq.images.png_fast_path import decode_plain_png
+from fsq.images.png_file import check_pixels
 from fsq.images.signatures import FORMATS, format_of
 from fsq.images.spec import DEFAULT_RULES, DecodeRules
 
@@ -40,17 +43,6 @@ _DECODE_PLAIN = {b"\x89P": decode_plain_png, b"\xff\xd8": decode_plain_jpeg}
 
 _MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 _WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
-# The transform that undoes each EXIF orientation.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ORIENTATION = 0x0112
 _END_OF_JPEG = b"\xff\xd9"
 # Messages of Pillow and `struct`.
 _ENDS_EARLY = re.compile("truncated|requires a buffer|not enough image data|out of range", re.I)
@@ -99,7 +91,7 @@ def _decode(data: bytes, format_name: str, channels: int, rules: DecodeRules) ->
             if rules.animated == "refuse" and opened.has_more():
                 what = "several pages" if format_name == "TIFF" else f"an animated {format_name}"
                 raise BadImageError(f"expected a still image, got {what}")
-            turn = _turn_of(image)
+            turn = turn_of(image)
             if format_name == "JPEG" and turn is None:
                 pixels = _decode_bare_jpeg(data, channels, rules)
                 if pixels is not None:
@@ -128,18 +120,6 @@ def _reason(error: Exception) -> str:
     if not re.search("[A-Za-z]{3}", text) or text == "not identified by this driver":
         return "a header that cannot be used"
     return text[:200]
-
-
-def _turn_of(image: Image.Image) -> Image.Transpose | None:
-    """Returns the transform that makes an image upright, by its EXIF orientation."""
-    if "exif" not in image.info:
-        return None  # a TIFF too, which Pillow itself makes upright
-    exif = Image.Exif()
-    try:
-        exif.load(image.info["exif"])
-        return _TURNS.get(exif.get(_ORIENTATION, 1))
-    except Exception:  # unreadable EXIF does not affect the pixels
-        return None
 
 
 def _decode_bare_jpeg(data: bytes, channels: int, rules: DecodeRules) -> np.ndarray | None:

@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from fsq.errors import BadImageError
-from fsq.images.png_fast_path import ReadPng, png_size, read_png
+from fsq.images.png_file import ReadPng, png_size, read_png
 
 _PLUGINS: dict[str, Any] = {
     "PNG": PngImageFile,
