@@ -7,14 +7,28 @@ of that name.
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
 
 def main() -> None:
     """Runs the command line."""
+    use_utf8()
     load_pipeline(Path(__file__).parents[1])
     importlib.import_module("pipeline.cli").main()
+
+
+def use_utf8() -> None:
+    """Starts this process again in Python's UTF-8 mode if its locale has another encoding.
+
+    Config files are UTF-8; in another encoding their paths would be other files.
+    """
+    asked = os.environ.get("PYTHONUTF8") == "1" or "utf8" in sys._xoptions
+    if sys.getfilesystemencoding() == "utf-8" or asked:
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 
 def load_pipeline(folder: Path) -> None:

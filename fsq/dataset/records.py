@@ -58,3 +58,8 @@ def place_of(key: bytes, view: str) -> Place:
 def encode_key(key: str) -> bytes:
     """Encodes a key as UTF-8; a file name that is not UTF-8 keeps its bytes."""
     return key.encode("utf-8", "surrogateescape")
+
+
+def decode_key(key: bytes) -> str:
+    """The inverse of `encode_key`."""
+    return key.decode("utf-8", "surrogateescape")

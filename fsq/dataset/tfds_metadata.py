@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from fsq.dataset.class_names import names_file_of, render_names
 from fsq.dataset.formats import FORMATS
 from fsq.dataset.records import CarriedFeature
 from fsq.spec.contract import TokenContract
@@ -76,6 +77,15 @@ def write_metadata(
         placeholder.unlink()
         for path in sorted(Path(staging).iterdir()):
             filesystem.write(filesystem.join(directory, path.name), path.read_bytes())
+    _write_class_names(directory, features)
+
+
+def _write_class_names(directory: str, features: Sequence[CarriedFeature]) -> None:
+    """Writes them as UTF-8: tensorflow-datasets would use the encoding of the locale."""
+    for carried in features:
+        if carried.class_names:
+            path = filesystem.join(directory, names_file_of(carried.name))
+            filesystem.write(path, render_names(carried.class_names))
 
 
 def _features(contract: TokenContract, features: Sequence[CarriedFeature]) -> dict[str, Any]:
@@ -98,7 +108,7 @@ def _features(contract: TokenContract, features: Sequence[CarriedFeature]) -> di
     for carried in features:
         match carried.kind:
             case _ if carried.class_names:
-                found[carried.name] = tfds.features.ClassLabel(names=list(carried.class_names))
+                found[carried.name] = tfds.features.ClassLabel(num_classes=len(carried.class_names))
             case "bytes":
                 found[carried.name] = tfds.features.Text()
             case kind:

@@ -51,7 +51,7 @@ def guard_run(
         filesystem.write(str(marker), (json.dumps(run, indent=2) + "\n").encode())
         return
     try:
-        other = json.loads(marker.read_text())
+        other = json.loads(marker.read_bytes())
         difference = first_difference(other, json.loads(json.dumps(run)))
     except (ValueError, AttributeError, TypeError) as error:
         raise RequestError(

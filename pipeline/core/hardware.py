@@ -15,7 +15,7 @@ def machine_kind() -> str:
     The architecture alone where /proc/cpuinfo lists none.
     """
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
     except OSError:
         return platform.machine()
     flags = next(

@@ -1,7 +1,8 @@
 """Directory walk: yields the files of a folder and all below it, sorted by relative path.
 
-Only the names of the folders being walked are in memory. Symbolic links that lead
-out of the folder are followed on request only.
+Paths are bytes here, so that names and order are the same in every locale. Only the
+names of the folders being walked are in memory. Symbolic links that lead out of the
+folder are followed on request only.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from fsq.dataset.records import decode_key
 from fsq.storage import filesystem
 
 LINK_OUTSIDE = (
@@ -44,7 +46,8 @@ def walk(root: str, *, follow_links: bool, heartbeat: Callable[[], None]) -> Ite
     """
     if filesystem.is_local(root):
         if os.path.isdir(root):
-            yield from _Walk(root, follow_links, heartbeat).enter(root, "", ())
+            folder = os.fsencode(root)
+            yield from _Walk(folder, follow_links, heartbeat).enter(folder, b"", ())
         return
     for entry in filesystem.list_files(root, recursive=True):
         heartbeat()
@@ -53,19 +56,19 @@ def walk(root: str, *, follow_links: bool, heartbeat: Callable[[], None]) -> Ite
 
 
 class _Walk:
-    def __init__(self, root: str, follow_links: bool, heartbeat: Callable[[], None]):
+    def __init__(self, root: bytes, follow_links: bool, heartbeat: Callable[[], None]):
         self.root = os.path.realpath(root)
         self.follow_links = follow_links
         self.heartbeat = heartbeat
 
-    def enter(self, folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[FoundFile]:
+    def enter(self, folder: bytes, prefix: bytes, above: tuple[bytes, ...]) -> Iterator[FoundFile]:
         """Yields the files of one folder; `above` holds the real paths of its parents."""
         self.heartbeat()
         try:
             with os.scandir(folder) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
+                visible = [entry for entry in entries if not entry.name.startswith(b".")]
         except OSError:
-            yield FoundFile(prefix or "./", 0, 0, UNREADABLE_FOLDER)
+            yield FoundFile(decode_key(prefix) or "./", 0, 0, UNREADABLE_FOLDER)
             return
         here = (*above, os.path.realpath(folder))
         # A folder sorts like the paths of its files: by its name with a slash.
@@ -73,21 +76,21 @@ class _Walk:
             self.heartbeat()
             if entry.is_symlink():
                 yield from self._link(entry, prefix + name, here)
-            elif name.endswith("/"):
+            elif name.endswith(b"/"):
                 yield from self.enter(entry.path, prefix + name, here)
             else:
                 yield _found_file(entry, prefix + name)
 
     def _link(
-        self, entry: "os.DirEntry[str]", name: str, here: tuple[str, ...]
+        self, entry: "os.DirEntry[bytes]", name: bytes, here: tuple[bytes, ...]
     ) -> Iterator[FoundFile]:
         real = os.path.realpath(entry.path)
-        inside = f"{real}/".startswith(self.root.rstrip("/") + "/")
+        inside = (real + b"/").startswith(self.root.rstrip(b"/") + b"/")
         if not os.path.exists(real):
-            yield FoundFile(name, 0, 0, BROKEN_LINK)
+            yield FoundFile(decode_key(name), 0, 0, BROKEN_LINK)
         elif not inside and not self.follow_links:
-            yield FoundFile(name, 0, 0, LINK_OUTSIDE)
-        elif not name.endswith("/"):
+            yield FoundFile(decode_key(name), 0, 0, LINK_OUTSIDE)
+        elif not name.endswith(b"/"):
             yield _found_file(entry, name)
         # A linked folder inside the root is listed at its real path; a link to a parent would
         # never end.
@@ -95,15 +98,15 @@ class _Walk:
             yield from self.enter(entry.path, name, here)
 
 
-def _sort_name(entry: "os.DirEntry[str]") -> str:
+def _sort_name(entry: "os.DirEntry[bytes]") -> bytes:
     with contextlib.suppress(OSError):  # a link to itself is neither a file nor a folder
         if entry.is_dir():
-            return entry.name + "/"
+            return entry.name + b"/"
     return entry.name
 
 
-def _found_file(entry: "os.DirEntry[str]", name: str) -> FoundFile:
+def _found_file(entry: "os.DirEntry[bytes]", name: bytes) -> FoundFile:
     if not entry.is_file():
-        return FoundFile(name, 0, 0, NOT_A_FILE)
+        return FoundFile(decode_key(name), 0, 0, NOT_A_FILE)
     stat = entry.stat()
-    return FoundFile(name, stat.st_size, stat.st_mtime_ns)
+    return FoundFile(decode_key(name), stat.st_size, stat.st_mtime_ns)

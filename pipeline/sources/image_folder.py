@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal, NamedTuple
 from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
+from fsq.storage.path_encoding import from_utf8
 from fsq.yaml_config import PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
@@ -52,6 +53,8 @@ class ImageFolderConfig(BaseSourceConfig):
 
 class ImageFolderSource(Source):
     """Keys are paths relative to the folder; files and folders with a leading dot are skipped.
+
+    A key is the bytes of the path, as UTF-8 where they are UTF-8, in every locale.
 
     The listing is a file with one line per image (`ListedImage`), so that memory
     does not grow with the number of images.
@@ -152,8 +155,7 @@ class ImageFolderSource(Source):
         if image.refused is not None:
             return BadRecord(image.key, image.refused)
         try:
-            path = filesystem.join(self.config.directory, image.key)
-            data = filesystem.read_sized(path, image.size_bytes)
+            data = filesystem.read_sized(self._path(image.key), image.size_bytes)
         except OSError as error:
             return BadRecord(
                 image.key, f"expected a file that can be read, got: {error.strerror or error}"
@@ -164,6 +166,10 @@ class ImageFolderSource(Source):
                 f"expected {image.size_bytes:,} bytes as listed, got {len(data):,}: file changed",
             )
         return ImageRecord(image.key, data, (image.label,) if labelled else ())
+
+    def _path(self, key: str) -> str:
+        folder = self.config.directory
+        return filesystem.join(folder, from_utf8(key) if filesystem.is_local(folder) else key)
 
     def _walk_into(self, target: BinaryIO, heartbeat: Callable[[], None]) -> "_Tally":
         """Writes a line for every image, with the number of its folder as the label."""
@@ -202,7 +208,7 @@ class ImageFolderSource(Source):
                     f"{filesystem.join(folder, name)!a}: expected the name of a class, in UTF-8 "
                     "and on one line. Rename the folder, or set source.labels to false."
                 )
-        return tuple(sorted(tally.records))
+        return tuple(sorted(tally.records, key=encode_key))
 
 
 class _Tally(NamedTuple):

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from fsq.dataset.records import encode_key
+from fsq.dataset.records import decode_key, encode_key
 from fsq.errors import DataError
 from pipeline.sources.directory_walk import REFUSALS, FoundFile
 
@@ -51,8 +51,7 @@ class ListedImage(NamedTuple):
             refused = REFUSALS[-1 - size] if size < 0 else None
             if b"\\" in key:
                 key = b"\\".join(part.replace(b"\\n", b"\n") for part in key.split(b"\\\\"))
-            name = key.decode("utf-8", "surrogateescape")
-            return cls(name, max(0, size), int(label), int(modified_ns), refused)
+            return cls(decode_key(key), max(0, size), int(label), int(modified_ns), refused)
         except (ValueError, IndexError) as error:
             raise DataError(f"expected a line of listing.txt, got {line[:100]!r}.") from error
 
@@ -78,7 +77,7 @@ def first_change(before: BinaryIO, after: BinaryIO) -> str | None:
         if old is not None and new is not None and old.key == new.key:
             if old._replace(modified_ns=0) != new._replace(modified_ns=0):
                 return f"{old.key} was {_describe(old)}, is {_describe(new)}"
-        elif new is None or (old is not None and old.key < new.key):
+        elif new is None or (old is not None and encode_key(old.key) < encode_key(new.key)):
             assert old is not None
             return f"{old.key} was {_describe(old)}, is {missing}"
         else:

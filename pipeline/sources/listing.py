@@ -13,6 +13,7 @@ import numpy as np
 
 from fsq.dataset.records import CarriedFeature
 from fsq.storage import filesystem
+from fsq.storage.path_encoding import to_utf8
 from pipeline.core.records import Span, Unit
 
 
@@ -136,7 +137,8 @@ class Listing:
 
 def file_name(path: str) -> str:
     """Returns the last part of a path: the name of a source file in keys and messages."""
-    return path.rpartition("/")[2]
+    name = path.rpartition("/")[2]
+    return to_utf8(name) if filesystem.is_local(path) else name
 
 
 def listing_of(files: tuple[ListedFile, ...], features: tuple[CarriedFeature, ...]) -> Listing:

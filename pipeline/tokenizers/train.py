@@ -114,7 +114,8 @@ def train_tokenizer(config: TrainConfig, config_path: str) -> Any:
     (output / CARD_FILE).write_text(
         render_training_card(
             config, config_path, len(images), tokenizer.contract.weights_sha256, evaluation
-        )
+        ),
+        encoding="utf-8",
     )
     shutil.rmtree(output / CHECKPOINTS)
     return evaluation

@@ -6,6 +6,7 @@ rules; the tests only compare.
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def name_of(case: Case) -> str:
 def run_cases(
     source: SourceBuilder, cases: list[Case], tokenizer: Path, folder: Path, rules: DecodeRules
 ) -> Outcome:
-    in_order = sorted(cases, key=name_of)  # that of an image folder, which every source then has
+    # The order of an image folder, which every source then has.
+    in_order = sorted(cases, key=lambda case: os.fsencode(name_of(case)))
     images = {name_of(case): case.data for case in in_order}
     assert len(images) == len(cases)
     built = source.build(folder / "in", images)
