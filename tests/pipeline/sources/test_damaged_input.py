@@ -429,7 +429,7 @@ def test_a_folder_that_cannot_be_read_is_a_reject(
 
     def closed(path):
         # Whoever runs the tests may be allowed to read everything.
-        if os.fsencode(path).endswith(b"/dogs"):
+        if str(path).endswith(("/dogs", "/dogs'")):
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
