@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
-import numpy as np
 import pydantic
 
 from fsq.dataset.records import CarriedFeature
@@ -14,13 +13,13 @@ from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
 from pipeline.sources.example_reader import Fields, read_examples
 from pipeline.sources.listing import Listing, listing_of
+from pipeline.sources.tfds_builder import open_directory, open_name
+from pipeline.sources.tfds_features import carried_feature, check_image
 from pipeline.sources.tfrecord_files import (
     Damaged,
     check_carried_names,
     list_record_files,
 )
-
-MAX_CLASSES = 1_000_000
 
 
 class TfdsConfig(BaseSourceConfig):
@@ -98,7 +97,8 @@ class TfdsSource(Source):
                 f"got {builder.info.file_format.value}. Prepare it as tfrecord."
             )
         check_carried_names(self.config.carry)
-        features = self._features(builder)
+        check_image(self.config.image, builder.info.features)
+        features = tuple(carried_feature(name, builder.info.features) for name in self.config.carry)
         expected = _shards(builder, self.config.split)
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         return listing_of(files, features)
@@ -114,43 +114,9 @@ class TfdsSource(Source):
         return read_examples(unit, fields, self.config.damaged, timed_out)
 
     def _builder(self) -> Any:
-        import tensorflow_datasets as tfds
-        from tensorflow_datasets.core import read_only_builder
-
         if self.config.directory is not None:
-            try:
-                return tfds.builder_from_directory(self.config.directory)
-            except Exception as error:  # tfds raises what its JSON and file layers raise
-                raise RequestError(
-                    f"source.directory: expected a dataset prepared by tensorflow-datasets, "
-                    f"found none in {self.config.directory!r}. Give the directory that holds "
-                    "dataset_info.json."
-                ) from error
-        # Not tfds.builder(), which looks for unprepared datasets on the network.
-        try:
-            return read_only_builder.builder_from_files(
-                self.config.name, data_dir=self.config.data_dir
-            )
-        except (tfds.core.DatasetNotFoundError, ValueError) as error:
-            data_dir = self.config.data_dir
-            option = f" --data_dir {data_dir}" if data_dir else ""
-            raise RequestError(
-                f"source.name: expected a prepared dataset {self.config.name!r} in "
-                f"{data_dir or 'the default data_dir'}, found none. "
-                f"Prepare it with 'tfds build {self.config.name}{option}'."
-            ) from error
-
-    def _features(self, builder: Any) -> tuple[CarriedFeature, ...]:
-        import tensorflow_datasets as tfds
-
-        known = builder.info.features
-        images = [name for name in known if isinstance(known[name], tfds.features.Image)]
-        if self.config.image not in images:
-            raise RequestError(
-                f"source.image: expected an image feature ({', '.join(images) or 'none here'}), "
-                f"got {self.config.image!r}."
-            )
-        return tuple(_carried(name, known) for name in self.config.carry)
+            return open_directory(self.config.directory)
+        return open_name(str(self.config.name), self.config.data_dir)
 
 
 def _shards(builder: Any, split_name: str) -> list[tuple[str, int]]:
@@ -166,31 +132,3 @@ def _shards(builder: Any, split_name: str) -> list[tuple[str, int]]:
             f"{builder.data_dir}/dataset_info.json: expected name and length of every shard, "
             f"got: {' '.join(str(error).split())[:200]}. Prepare the dataset again."
         ) from error
-
-
-def _carried(name: str, known: Any) -> CarriedFeature:
-    if name not in known:
-        raise RequestError(
-            f"source.carry: expected features among {', '.join(sorted(known))}, got {name!r}."
-        )
-    feature = known[name]
-    info = feature.get_tensor_info()
-    kind = np.dtype(info.np_dtype).kind
-    if info.shape != () or kind not in "biufSUO":
-        raise RequestError(
-            f"source.carry: expected scalar features, got {name!r} with shape {info.shape}."
-        )
-    if (getattr(feature, "num_classes", None) or 0) > MAX_CLASSES:
-        # tensorflow-datasets would generate a name for each.
-        raise RequestError(
-            f"source.carry: expected at most {MAX_CLASSES:,} classes of {name!r}, "
-            f"got {feature.num_classes:,}. features.json is damaged; prepare the dataset again."
-        )
-    class_names = tuple(getattr(feature, "names", None) or ()) or None
-    match kind:
-        case "b" | "i" | "u":
-            return CarriedFeature(name, name, "int64", class_names)
-        case "f":
-            return CarriedFeature(name, name, "float32")
-        case _:
-            return CarriedFeature(name, name, "bytes")
