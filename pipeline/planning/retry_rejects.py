@@ -35,6 +35,7 @@ from pipeline.planning.reuse_outputs import reuse_parts, reuse_shards
 from pipeline.planning.runtime_selection import reuse_runtime
 from pipeline.planning.work_folder import make_folders, write_inputs
 from pipeline.sources import Listing
+from pipeline.sources.listing import file_name
 from pipeline.sources.units import cut_units, etag_of, spans_of, unit_records
 from pipeline.work.job_file import JobFile, write_job_file
 from pipeline.work.unit_files import read_done
@@ -204,16 +205,18 @@ def _refuse_changes(plan: Plan, earlier: Fingerprint, may_differ: set[str]) -> N
 def _open_units(retry: Retry, listing: Listing, not_started: list[Unit]) -> Iterator[Unit]:
     """Yields the units to do, in the order of the input: those not started, and the rejects."""
     job = retry.plan.job
-    order = {file.path: number for number, file in enumerate(listing.files)}
-    by_name = {file.name: file for file in listing.files}
     size = unit_records(job.num_records, job.config.batch_size)
-    entries: list[tuple[int, int, Unit | None]] = [
-        (order[unit.path], unit.spans[0].first, unit) for unit in not_started
-    ]
+    entries: list[tuple[int, int, Unit | None]] = []
+
+    def add(name: str, record: int, unit: Unit | None) -> None:
+        index = listing.index_of(name, record)
+        assert index is not None, "another input was refused"
+        entries.append((index, record, unit))
+
+    for unit in not_started:
+        add(file_name(unit.path), unit.spans[0].first, unit)
     for reject in retry.rejects:
-        # All images of a folder are lines of one listing, whichever folder counts them.
-        file = by_name.get(reject.file, listing.files[0])
-        entries.append((order[file.path], reject.record, None))
+        add(reject.file, reject.record, None)
     entries.sort(key=lambda entry: entry[:2])
     for (number, planned), group in itertools.groupby(
         entries, key=lambda entry: (entry[0], entry[2])

@@ -46,12 +46,11 @@ def reuse_parts(
     Raises:
       RequestError: An image that is not a reject changed.
     """
-    files = {file.path: file for file in listing.files}
     source = job.config.source.open()
     done: list[Unit] = []
     not_started: list[Unit] = []
     for unit in units:
-        status, file = read_done(before, unit.name), files.get(unit.path)
+        status, file = read_done(before, unit.name), listing.file_of(unit)
         if status is None:
             not_started.append(unit if file is None else _relocate(unit, set(), file, listing))
             continue

@@ -74,7 +74,7 @@ class Source(abc.ABC):
         """
         for file in listing.files:
             if file.name in groups:
-                yield Unit("", file.path, file.spans(0, file.num_records))
+                yield Unit("", file.path, file.spans(file.first, file.num_records))
 
     def group_of(self, unit: Unit, key: str) -> str:
         """Returns the group of a record; see `Listing.groups`."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import shutil
@@ -19,7 +20,7 @@ from pipeline.core.records import Span, Unit
 
 @dataclasses.dataclass(frozen=True)
 class ListedFile:
-    """A file of records.
+    """A file of records, or a section of it.
 
     Attributes:
       path: The path that units are read from.
@@ -31,6 +32,7 @@ class ListedFile:
       stride: See offsets.
       num_unreadable: Number of unreadable records after them; 1 if unknown.
       damage: Why these cannot be read.
+      first: Number in the file of its first record.
     """
 
     path: str
@@ -42,18 +44,32 @@ class ListedFile:
     stride: int
     num_unreadable: int = 0
     damage: str | None = None
+    first: int = 0
 
     @property
     def num_records(self) -> int:
         """Number of records, readable or not."""
         return self.num_readable + self.num_unreadable
 
+    @property
+    def numbers(self) -> range:
+        """The numbers of its records in the file."""
+        return range(self.first, self.first + self.num_records)
+
+    def offset_before(self, number: int) -> tuple[int, int]:
+        """Returns number and byte offset of the last record up to this one that has an offset."""
+        index = (number - self.first) // self.stride
+        return self.first + index * self.stride, int(self.offsets[index])
+
     def spans(self, first: int, count: int) -> tuple[Span, ...]:
-        """Returns the spans of some records; `first` must be a multiple of the stride."""
-        readable = max(0, min(count, self.num_readable - first))
+        """Returns the spans of some records, by number in the file.
+
+        There must be a multiple of the stride before them in the section.
+        """
+        readable = max(0, min(count, self.first + self.num_readable - first))
         spans = []
         if readable:
-            spans.append(Span(int(self.offsets[first // self.stride]), first, readable))
+            spans.append(Span(self.offset_before(first)[1], first, readable))
         if count > readable:
             spans.append(Span(0, first + readable, count - readable, self.damage))
         return tuple(spans)
@@ -88,7 +104,7 @@ class Listing:
 
     def digest(self) -> str:
         """Returns the sha256 of the names, sizes and counts of the files."""
-        content = [(file.name, file.size_bytes, file.num_records) for file in self.files]
+        content = [(f.name, f.size_bytes, f.num_records, f.first) for f in self.files]
         return hashlib.sha256(json.dumps([content, self.text_sha256]).encode()).hexdigest()
 
     def describe(self) -> dict[str, object]:
@@ -99,11 +115,30 @@ class Listing:
         }
         return {"files": groups, "sha256": self.digest()}
 
+    @functools.cached_property
+    def _indices(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for index, file in enumerate(self.files):
+            found.setdefault(file.name, []).append(index)
+        return found
+
+    def index_of(self, name: str, number: int) -> int | None:
+        """Returns the index of the file, or section, that holds a record; None if there is none.
+
+        Args:
+          name: Name of the file; where each image is a file of its own, any name.
+          number: Number of the record in the file.
+        """
+        one_text = self.text is not None
+        indices = range(len(self.files)) if one_text else self._indices.get(name, ())
+        return next((index for index in indices if number in self.files[index].numbers), None)
+
     def file_of(self, unit: Unit) -> ListedFile | None:
         """Returns the file that a unit is read from; None if it is not listed here."""
-        if self.text is not None:
-            return self.files[0]
-        return next((file for file in self.files if file.path == unit.path), None)
+        if not unit.spans:
+            return None
+        index = self.index_of(file_name(unit.path), unit.spans[0].first)
+        return None if index is None else self.files[index]
 
     def locate(self, unit: Unit) -> Unit:
         """Returns the unit with the path that `write_to` gave the text, if there is one."""

@@ -1,6 +1,5 @@
 """tensorflow-datasets source: prepared datasets, read from their TFRecord shards."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -15,11 +14,8 @@ from pipeline.sources.example_reader import Fields, read_examples
 from pipeline.sources.listing import Listing, listing_of
 from pipeline.sources.tfds_builder import open_directory, open_name
 from pipeline.sources.tfds_features import carried_feature, check_image
-from pipeline.sources.tfrecord_files import (
-    Damaged,
-    check_carried_names,
-    list_record_files,
-)
+from pipeline.sources.tfds_splits import expected_files
+from pipeline.sources.tfrecord_files import Damaged, check_carried_names, list_record_files
 
 
 class TfdsConfig(BaseSourceConfig):
@@ -29,7 +25,7 @@ class TfdsConfig(BaseSourceConfig):
       directory: Directory that holds dataset_info.json.
       name: Name, config and version, as in 'mnist' or 'mnist:3.0.1'; instead of `directory`.
       data_dir: Where tensorflow-datasets keeps its datasets, with `name`.
-      split: The split to read.
+      split: The split to read, or an expression such as 'train[:90%]+test'.
       image: Feature with the image.
       carry: Scalar features to carry along, such as the label.
       damaged: Refuse a damaged or missing file, or reject each record that cannot be read.
@@ -85,12 +81,6 @@ class TfdsSource(Source):
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         builder = self._builder()
-        splits = builder.info.splits
-        if self.config.split not in splits:
-            raise RequestError(
-                f"source.split: expected one of {', '.join(sorted(splits))}, "
-                f"got {self.config.split!r}."
-            )
         if builder.info.file_format.value != "tfrecord":
             raise RequestError(
                 f"{builder.data_dir}: expected the file format tfrecord, "
@@ -99,7 +89,7 @@ class TfdsSource(Source):
         check_carried_names(self.config.carry)
         check_image(self.config.image, builder.info.features)
         features = tuple(carried_feature(name, builder.info.features) for name in self.config.carry)
-        expected = _shards(builder, self.config.split)
+        expected = expected_files(builder, self.config.split, "source.split")
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         return listing_of(files, features)
 
@@ -117,18 +107,3 @@ class TfdsSource(Source):
         if self.config.directory is not None:
             return open_directory(self.config.directory)
         return open_name(str(self.config.name), self.config.data_dir)
-
-
-def _shards(builder: Any, split_name: str) -> list[tuple[str, int]]:
-    """Returns path and length of each shard of a split."""
-    split = builder.info.splits[split_name]
-    try:
-        paths = [os.fspath(path) for path in split.filepaths]
-        if not paths or "\0" in "".join(paths):
-            raise ValueError(f"{len(paths)} file names, {paths[:1]}")
-        return list(zip(paths, split.shard_lengths, strict=True))
-    except Exception as error:  # tfds raises what its template and JSON layers raise
-        raise RequestError(
-            f"{builder.data_dir}/dataset_info.json: expected name and length of every shard, "
-            f"got: {' '.join(str(error).split())[:200]}. Prepare the dataset again."
-        ) from error

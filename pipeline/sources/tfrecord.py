@@ -17,6 +17,7 @@ from pipeline.sources.listing import Listing, file_name, listing_of
 from pipeline.sources.shard_names import missing_shards, pattern_of
 from pipeline.sources.tfrecord_files import (
     Damaged,
+    Expected,
     check_carried_names,
     list_record_files,
 )
@@ -73,7 +74,7 @@ class TfrecordSource(Source):
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         # The expected number of records is unknown.
-        expected = [(path, None) for path in _input_files(self.config)]
+        expected = [Expected(path) for path in _input_files(self.config)]
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         wanted = [self.config.image, *self.config.carry.values()]
         wanted += [self.config.key] if self.config.key else []

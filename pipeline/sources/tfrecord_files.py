@@ -1,8 +1,9 @@
 """Listing of TFRecord files: finds record offsets by reading only the record headers."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -26,8 +27,22 @@ def check_carried_names(names: Iterable[str]) -> None:
             )
 
 
+class Expected(NamedTuple):
+    """A file to list, or a section of it.
+
+    Attributes:
+      path: Its path.
+      records: Number of records that the file should have; None if unknown.
+      section: The numbers of the records to list; None for all of them.
+    """
+
+    path: str
+    records: int | None = None
+    section: range | None = None
+
+
 def list_record_files(
-    expected: Sequence[tuple[str, int | None]],
+    expected: Sequence[Expected],
     damaged: Damaged,
     stride: int,
     heartbeat: Callable[[], None],
@@ -35,7 +50,7 @@ def list_record_files(
     """Scans TFRecord files for the offsets of their records.
 
     Args:
-      expected: Path and expected number of records of each file; None if unknown.
+      expected: The files and sections to list.
       damaged: Whether to refuse a file that is damaged, missing or of another
         length, or to list its unreadable records.
       stride: See `Source.list`.
@@ -44,7 +59,7 @@ def list_record_files(
     Raises:
       DataError: A file is damaged, or cannot be opened.
     """
-    files = [_list_file(path, count, stride, heartbeat) for path, count in expected]
+    files = [_list_file(one, stride, heartbeat) for one in expected]
     for file in files:
         if file.damage is not None and damaged == "refuse":
             raise DataError(
@@ -56,7 +71,24 @@ def list_record_files(
     return tuple(files)
 
 
-def _list_file(
+def _list_file(wanted: Expected, stride: int, heartbeat: Callable[[], None]) -> ListedFile:
+    if wanted.section is None:
+        return _list_whole(wanted.path, wanted.records, stride, heartbeat)
+    # A section may begin at any record.
+    whole = _list_whole(wanted.path, wanted.records, 1, heartbeat)
+    section = whole.numbers[wanted.section.start : wanted.section.stop]
+    readable = range(whole.num_readable)[section.start : section.stop]
+    return dataclasses.replace(
+        whole,
+        num_readable=len(readable),
+        offsets=whole.offsets[readable.start : readable.stop : stride].copy(),
+        stride=stride,
+        num_unreadable=len(section) - len(readable),
+        first=section.start,
+    )
+
+
+def _list_whole(
     path: str, expected: int | None, stride: int, heartbeat: Callable[[], None]
 ) -> ListedFile:
     heartbeat()

@@ -33,9 +33,9 @@ def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> li
     for file in listing.files:
         count = min(file.num_records, left)
         for first in range(0, count, size):
-            numbers = range(first, min(first + size, count))
+            numbers = file.numbers[first : min(first + size, count)]
             etag = etag_of(listing, file, numbers)
-            spans = file.spans(first, len(numbers))
+            spans = file.spans(numbers[0], len(numbers))
             units.append(Unit(unit_name(len(units)), file.path, spans, etag))
         left -= count
     return units
@@ -49,8 +49,8 @@ def etag_of(listing: Listing, file: ListedFile, numbers: Sequence[int]) -> str:
     """
     if listing.text is None or not numbers:
         return f"{file.size_bytes} bytes of {file.modified_ns}"
-    first = numbers[0] - numbers[0] % file.stride
-    listing.text.seek(int(file.offsets[first // file.stride]))
+    first, offset = file.offset_before(numbers[0])
+    listing.text.seek(offset)
     lines = enumerate(itertools.islice(listing.text, numbers[-1] + 1 - first), start=first)
     wanted = set(numbers)
     text = b"".join(line for number, line in lines if number in wanted)
@@ -70,7 +70,7 @@ def spans_of(file: ListedFile, numbers: Sequence[int]) -> tuple[Span, ...]:
 def one_unit_per_file(listing: Listing) -> list[Unit]:
     """Returns units of the whole input, for a reader that writes no parts."""
     return [
-        Unit(unit_name(number), file.path, file.spans(0, file.num_records))
+        Unit(unit_name(number), file.path, file.spans(file.first, file.num_records))
         for number, file in enumerate(listing.files)
         if file.num_records
     ]

@@ -94,12 +94,12 @@ class ImagesFromSource:
     def _read(self, number: int, draws: list[float]) -> np.ndarray:
         file_number = int(np.searchsorted(self._firsts, number, side="right")) - 1
         file = self._files[file_number]
-        first = number - int(self._firsts[file_number])
-        unit = Unit(unit_name(0), file.path, file.spans(first, 1))
+        place = file.numbers[number - int(self._firsts[file_number])]
+        unit = Unit(unit_name(0), file.path, file.spans(place, 1))
         (record,) = self._source.read(unit, ())
         pixels = _decode(record, self._spec)
-        *place, mirror = draws
-        box = self._box(pixels.shape[1], pixels.shape[0], *place)
+        *box_draws, mirror = draws
+        box = self._box(pixels.shape[1], pixels.shape[0], *box_draws)
         return fit_image(pixels, self._spec, box, flip=self._training.flip and mirror < 0.5)
 
     def _box(self, width: int, height: int, scale: float, x: float, y: float) -> CropBox:

@@ -282,7 +282,7 @@ def test_what_a_tfds_directory_lacks_is_said(tmp_path: Path, small_images: list[
     config = build_tfds_directory(tmp_path, named(small_images))
     assert isinstance(config, TfdsConfig)
     change = lambda **update: config.model_copy(update=update)
-    check_refused(change(split="test"), "source.split: expected one of train, got 'test'.")
+    check_refused(change(split="test"), "source.split: expected one of train, or an expression")
     check_refused(change(image="picture"), "expected an image feature (image/encoded), got 'pict")
     check_refused(change(carry=("name",)), "expected features among image/encoded, image/label")
     check_refused(change(directory=str(tmp_path / "x")), "source.directory: expected a dataset pre")
