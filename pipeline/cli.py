@@ -119,7 +119,7 @@ def _tokenize(
 ) -> "Summary | None":
     from fsq.dataset.manifest import has_manifest
     from pipeline.planning.background_listing import list_in_background
-    from pipeline.planning.prepare import describe_job, prepare
+    from pipeline.planning.prepare import describe_job, prepare, runtime_note
     from pipeline.planning.runtime_selection import has_cached_encoder
 
     with quiet_start(), list_in_background(config) as listing:
@@ -129,6 +129,8 @@ def _tokenize(
     if dry_run:
         print_pairs(describe_job(prepared))
         return None
+    if not prepared.is_finished and (note := runtime_note(prepared.plan)):
+        click.echo(f"runtime: {note}", err=True)
     # TensorFlow is needed unless the dataset is finished or its encoder is cached.
     _start(tensorflow=not (prepared.is_finished or has_cached_encoder(prepared.plan)))
     from pipeline.run import run

@@ -6,6 +6,7 @@ summary. Each step gets the results of the steps before it.
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
@@ -13,6 +14,7 @@ from fsq.dataset.manifest import Manifest, read_manifest
 from fsq.storage import filesystem
 from fsq.storage.directory_lock import locked
 from fsq.tokenizer import Tokenizer
+from fsq.yaml_config import load_config
 from pipeline.job.config import TokenizeConfig
 from pipeline.job.job import Job
 from pipeline.planning.changed_input import refuse_changed_content
@@ -76,7 +78,7 @@ class Summary:
 
 
 def tokenize(
-    config: TokenizeConfig,
+    config: TokenizeConfig | str | os.PathLike[str],
     *,
     limit: int | None = None,
     overwrite: bool = False,
@@ -85,7 +87,7 @@ def tokenize(
     """Tokenizes a dataset; resumes an interrupted run of the same job.
 
     Args:
-      config: The config of the job.
+      config: The config of the job, or the path of its YAML file.
       limit: Use only the first `limit` images.
       overwrite: Remove an earlier job's output first.
       beam_options: Options for Beam, as on a command line. By default it runs
@@ -95,6 +97,8 @@ def tokenize(
       RequestError: The request is bad; nothing was written.
       DataError: The data is bad; the next run resumes from the finished units.
     """
+    if not isinstance(config, TokenizeConfig):
+        config = load_config(os.fspath(config), TokenizeConfig)
     prepared = prepare(config, limit=limit, overwrite=overwrite)
     return run(prepared, beam_options=beam_options)
 

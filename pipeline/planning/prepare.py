@@ -10,7 +10,7 @@ from pipeline.job.config import TokenizeConfig
 from pipeline.planning.changed_input import changed_image
 from pipeline.planning.output_directory import OutputDirectory, read_output, refuse_foreign
 from pipeline.planning.plan import Plan, make_plan
-from pipeline.planning.runtime_request import show_runtime
+from pipeline.planning.runtime_request import show_runtime, small_job_note
 from pipeline.planning.runtime_selection import reuse_runtime
 from pipeline.sources import Listing
 from pipeline.sources.units import etag_of
@@ -124,6 +124,12 @@ def _with_etag(unit: Unit, listing: Listing) -> Unit:
     return dataclasses.replace(unit, etag=etag_of(listing, file, list(record_numbers(unit))))
 
 
+def runtime_note(plan: Plan) -> str | None:
+    """Returns `small_job_note` of a planned job."""
+    job = plan.job
+    return small_job_note(job.config, job.contract, job.num_records * len(job.views))
+
+
 def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
     """Describes a job as (name, value) pairs, for `--dry-run`."""
     plan = prepared.plan
@@ -146,7 +152,7 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
             f"{contract.grid[0]} x {contract.grid[1]}, each in [0, {contract.vocab_size}), "
             f"stored as {contract.dtype}",
         ),
-        ("runtime", show_runtime(plan.fingerprint.runtime)),
+        ("runtime", runtime_note(plan) or show_runtime(plan.fingerprint.runtime)),
         ("views", ", ".join(job.views)),
         ("carried", ", ".join(feature.name for feature in job.features) or "nothing"),
         (

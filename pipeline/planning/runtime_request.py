@@ -38,11 +38,30 @@ def request_runtime(
     name = config.runtime
     if name == "auto":
         names = candidates(kind, config.precision)
-        if len(names) > 1 and num_images * math.prod(contract.image.shape) >= SMALL_JOB:
+        if len(names) > 1 and not _is_small(contract, num_images):
             return RuntimeChoice(name=name, precision=config.precision)
         name = names[-1]
     check_runtime(name, config.precision, kind)
     return describe_runtime(name, config.precision)
+
+
+def small_job_note(config: TokenizeConfig, contract: TokenContract, num_images: int) -> str | None:
+    """Says that a job takes the reference runtime because it is small; None if that is not so.
+
+    Train and test images of one dataset, tokenized in two jobs, could otherwise run
+    in two runtimes without anybody noticing.
+    """
+    names = candidates(contract.network.kind, config.precision)
+    if config.runtime != "auto" or len(names) < 2 or not _is_small(contract, num_images):
+        return None
+    return (
+        f"{names[-1]}, because the job is small; a larger one may take another. To use the same "
+        f"for all jobs of a dataset, set runtime to {names[-1]} or {names[0]}"
+    )
+
+
+def _is_small(contract: TokenContract, num_images: int) -> bool:
+    return num_images * math.prod(contract.image.shape) < SMALL_JOB
 
 
 def describe_runtime(name: RuntimeName, precision: Precision) -> RuntimeChoice:

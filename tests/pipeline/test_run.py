@@ -1,5 +1,6 @@
 """Journeys of whole jobs, in this process: the same bytes, nothing lost, nothing mixed."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ from fsq.images.crop import center_crop, fit_image
 from fsq.images.decode import decode_image
 from fsq.runtimes.batch_encoder import BatchEncoder
 from fsq.tokenizer import Tokenizer
+from fsq.yaml_config import dump_config
 from pipeline.core.records import Span
 from pipeline.job.config import TokenizeConfig
 from pipeline.job.job import Job
@@ -158,6 +160,17 @@ def test_a_finished_dataset_is_left_alone(make_config: MakeConfig):
     before = {path: path.stat().st_mtime_ns for path in directory.iterdir()}
     assert tokenize(config).units_resumed == 13
     assert {path: path.stat().st_mtime_ns for path in directory.iterdir()} == before
+
+
+def test_a_config_is_given_as_a_model_or_as_the_path_of_its_file(
+    make_config: MakeConfig, tmp_path: Path
+):
+    config = make_config(runtime="tensorflow")
+    file = tmp_path / "job.yaml"
+    file.write_text(dump_config(config))
+    done = tokenize(file)
+    assert tokenize(config) == dataclasses.replace(done, units_resumed=done.num_units)
+    assert tokenize(str(file)) == tokenize(config)
 
 
 @pytest.mark.parametrize(
