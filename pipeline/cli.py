@@ -9,6 +9,7 @@ import click
 
 from fsq.errors import DataError, RequestError
 from fsq.terminal.console import one_line, print_pairs, quiet_start, run_command
+from fsq.terminal.streams import beside_the_result
 from fsq.version import __version__
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def train(config: str, dry_run: bool) -> None:
     with quiet_start():
         import tensorflow as _  # noqa: F401
     evaluation = train_tokenizer(loaded, config)
-    click.echo(f"{loaded.output}: {describe_evaluation(evaluation)}")
+    with beside_the_result():
+        click.echo(f"{loaded.output}: {describe_evaluation(evaluation)}")
     if dead := dead_channels(evaluation):
         click.echo(
             f"{loaded.output}: channel {', '.join(map(str, dead))} carries almost no information. "
@@ -107,7 +109,8 @@ def tokenize(
         if found is None:
             return
         summary = found
-    print_summary(summary)
+    with beside_the_result():
+        print_summary(summary)
 
 
 def _tokenize(
@@ -213,7 +216,8 @@ def decode(directory: str, count: int, output: str, originals: bool) -> None:
 
         sheet = draw_sheet(directory, count, originals=originals)
     save_picture(sheet, output)
-    click.echo(f"{output}: {sheet.width} x {sheet.height} pixels")
+    with beside_the_result():
+        click.echo(f"{output}: {sheet.width} x {sheet.height} pixels")
 
 
 @cli.command(short_help="Describe a dataset or a tokenizer.")
@@ -256,7 +260,8 @@ def import_(config: str, dry_run: bool) -> None:
         print_pairs(describe_import(loaded, result))
         return
     save_import(loaded, config, result)
-    click.echo(f"{loaded.output}: {describe_agreement(result)}")
+    with beside_the_result():
+        click.echo(f"{loaded.output}: {describe_agreement(result)}")
 
 
 def print_summary(summary: "Summary") -> None:

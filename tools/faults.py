@@ -36,6 +36,7 @@ def run_fsq(
     at: int = 0,
     report: str | None = None,
     streams: str | None = None,
+    lost_streams: str | None = None,
     powerless: bool = False,
     seconds_between_renewals: float | None = None,
 ) -> None:
@@ -49,6 +50,7 @@ def run_fsq(
       at: Before, or amid, which change of the output.
       report: File for the changes and the units encoded, if the process gets that far.
       streams: Start of the names of two files for stdout and stderr.
+      lost_streams: What is wrong with its streams; see `lose_streams`.
       powerless: Whether permissions count, for root too.
       seconds_between_renewals: Of the lease on an output elsewhere.
     """
@@ -56,6 +58,8 @@ def run_fsq(
     if streams is not None:
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{streams}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    if lost_streams is not None:
+        lose_streams(lost_streams)
     if powerless:
         give_up_power()
     if seconds_between_renewals is not None:
@@ -114,6 +118,22 @@ def resize_disk(mount_point: str, size_bytes: int | None) -> None:
         if done.returncode == 0 or size_bytes is not None:
             done.check_returncode()
             return
+
+
+def lose_streams(how: str) -> None:
+    """Makes stdin, stdout and stderr 'closed', or the last two 'full' or 'unread'."""
+    match how:
+        case "closed":
+            for number in (0, 1, 2):
+                os.close(number)
+            return
+        case "full":
+            target = os.open("/dev/full", os.O_WRONLY)
+        case _:
+            source, target = os.pipe()
+            os.close(source)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
 
 
 def give_up_power() -> None:

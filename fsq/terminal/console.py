@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import click
 
 from fsq.errors import DataError, FsqError, InvalidConfigError, RequestError
+from fsq.terminal.streams import error_of_stdout, open_standard_streams
 
 # A write to an open file raises these without the file's name.
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -18,34 +19,52 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def run_command(command: click.Command, name: str) -> None:
     """Runs a command, printing an error as one line that begins with the command's name.
 
-    Exit 0: good; 1: the data is bad; 2: the request is bad; 130: interrupted.
+    Exit 0: good; 1: the data is bad, or a result that is text could not be written to
+    stdout; 2: the request is bad; 130: interrupted.
     """
+    open_standard_streams()
+    if code := _run(command, name) or _check_output(name):
+        sys.exit(code)
+
+
+def _run(command: click.Command, name: str) -> int:
     try:
         command(standalone_mode=False)
     except InvalidConfigError as error:
         for problem in error.problems:
             click.echo(f"{name}: {one_line(problem)}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except FsqError as error:
         click.echo(f"{name}: {one_line(str(error))}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        sys.exit(RequestError.exit_code)
+        return RequestError.exit_code
     except click.ClickException as error:
         click.echo(f"{name}: {one_line(_explain(error, command, name))}", err=True)
-        sys.exit(RequestError.exit_code)
+        return RequestError.exit_code
     except OSError as error:
         # A full or missing disk; an OSError with a path is not a bug of ours either.
         if error.filename is None and error.errno not in FULL:
             raise
         click.echo(f"{name}: {error.filename or 'a disk'}: {error.strerror}.", err=True)
-        sys.exit(DataError.exit_code)
+        return DataError.exit_code
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        return stop.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"{name}: interrupted; run the same command again to go on.", err=True)
-        sys.exit(130)
+        return 130
+    return 0
+
+
+def _check_output(name: str) -> int:
+    """Returns the exit code for text that stdout did not take."""
+    if (error := error_of_stdout()) is None:
+        return 0
+    if error.errno != errno.EPIPE:  # a reader like `head` has all that it wanted
+        reason = error.strerror
+        click.echo(f"{name}: standard output: expected to be written, got: {reason}.", err=True)
+    return DataError.exit_code
 
 
 def _explain(error: click.ClickException, command: click.Command, name: str) -> str:
@@ -85,7 +104,8 @@ def quiet_start() -> Iterator[None]:
             raise
         except BaseException:
             held.seek(0)
-            os.write(real, held.read())
+            with contextlib.suppress(OSError):
+                os.write(real, held.read())
             raise
         finally:
             sys.stderr.flush()
