@@ -32,7 +32,7 @@ from PIL import Image
 from fsq.errors import BadImageError
 from fsq.images.image_formats import EndsEarlyError, open_image, pillows_limit_off
 from fsq.images.jpeg_fast_path import decode_plain_jpeg, without_applications
-from fsq.images.orientation import turn_of
+from fsq.images.orientation import drop_unreadable_xmp, turn_of
 from fsq.images.png_fast_path import decode_plain_png
 from fsq.images.png_file import check_pixels
 from fsq.images.signatures import FORMATS, format_of
@@ -91,11 +91,11 @@ def _decode(data: bytes, format_name: str, channels: int, rules: DecodeRules) ->
             if rules.animated == "refuse" and opened.has_more():
                 what = "several pages" if format_name == "TIFF" else f"an animated {format_name}"
                 raise BadImageError(f"expected a still image, got {what}")
-            turn = turn_of(image)
-            if format_name == "JPEG" and turn is None:
+            if format_name == "JPEG" and turn_of(image) is None:
                 pixels = _decode_bare_jpeg(data, channels, rules)
                 if pixels is not None:
                     return pixels
+            drop_unreadable_xmp(image)
             image.load()
         if opened.png is not None:
             check_pixels(opened.png, np.asarray(image))

@@ -23,14 +23,18 @@ _ORIENTATION = 0x0112
 def turn_of(image: Image.Image) -> Image.Transpose | None:
     """Returns the transform that makes an image upright; None if it is, or does not say.
 
-    Metadata that cannot be read does not affect the pixels.
+    Metadata that cannot be read does not affect the pixels. Of a PNG, metadata may follow
+    the pixels, so it is to be decoded before.
     """
     if isinstance(image, TiffImageFile):
-        # Pillow itself makes a TIFF upright while it decodes, unless this is of another type.
-        if not isinstance(image.info.get("xmp"), bytes):
-            image.info.pop("xmp", None)
-        return None
+        return None  # Pillow itself makes a TIFF upright while it decodes
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:
         return None
+
+
+def drop_unreadable_xmp(image: Image.Image) -> None:
+    """Removes XMP of another type than bytes, on which Pillow would fail while it decodes."""
+    if not isinstance(image.info.get("xmp", b""), bytes):
+        del image.info["xmp"]
