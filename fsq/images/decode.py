@@ -17,7 +17,9 @@ upright JPEGs (`jpeg_fast_path`) are decoded without it, to the same pixels. The
    missing, damaged or invalid one means upright.
 6. 16-bit grey is scaled to 8 bits, 16-bit colour keeps its upper 8. Other depths
    above 8, floats, signed samples and Lab are refused.
-7. Transparency is composited on white. CMYK becomes RGB by (255 - c)(255 - k) / 255. Colour
+7. Transparency is composited on white; an image that is transparent everywhere is refused. Where
+   writers leave alpha at 0 and mean none (BMP, TIFFs that do not declare it), it is not
+   transparency. CMYK becomes RGB by (255 - c)(255 - k) / 255. Colour
    profiles and PNG's gamma are not applied, so a damaged profile does no harm.
 8. Colour becomes grey by ITU-R 601, and grey becomes colour by repetition.
 9. The crop box is resampled with antialiasing, unless it is S x S already; then
@@ -97,11 +99,13 @@ def _decode(data: bytes, format_name: str, channels: int, rules: DecodeRules) ->
                     return pixels
             drop_unreadable_xmp(image)
             image.load()
+            turn = turn_of(image)
         if opened.png is not None:
             check_pixels(opened.png, np.asarray(image))
         if turn is not None:
             image = image.transpose(turn)
-        image = _convert(image, "L" if channels == 1 else "RGB")
+        mode = "L" if channels == 1 else "RGB"
+        image = _convert(image, mode, alpha_may_be_unused=opened.alpha_may_be_unused)
         return np.asarray(image).reshape(image.height, image.width, channels)
     except BadImageError:
         raise
@@ -130,7 +134,7 @@ def _decode_bare_jpeg(data: bytes, channels: int, rules: DecodeRules) -> np.ndar
     return decode_plain_jpeg(bare, channels, max_pixels=rules.max_pixels)
 
 
-def _convert(image: Image.Image, mode: str) -> Image.Image:
+def _convert(image: Image.Image, mode: str, *, alpha_may_be_unused: bool) -> Image.Image:
     if image.mode == mode and "transparency" not in image.info:
         return image
     if image.mode in _WIDE_MODES:
@@ -141,6 +145,9 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
             f"expected grey, palette, RGB or CMYK of 8 or 16 bits, got mode {image.mode}"
         )
     if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
+        image = image.convert("RGBA")
+        if image.getchannel("A").getbbox():
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        elif not alpha_may_be_unused:
+            raise BadImageError("expected something visible, got transparency everywhere")
     return image.convert(mode)

@@ -31,6 +31,8 @@ _PLUGINS: dict[str, Any] = {
     "TIFF": TiffImageFile,
 }
 
+_EXTRA_SAMPLES = 338
+
 
 class EndsEarlyError(BadImageError):
     """The file is truncated."""
@@ -45,10 +47,12 @@ class OpenedImage(NamedTuple):
     Attributes:
       image: Pillow's image, not decoded.
       png: The checked file, if it is a PNG.
+      alpha_may_be_unused: Whether writers of such files leave alpha at 0 and mean "none".
     """
 
     image: ImageFile
     png: ReadPng | None = None
+    alpha_may_be_unused: bool = False
 
     def has_more(self) -> bool:
         """Returns whether there are more images after the first; a GIF is searched for them."""
@@ -86,8 +90,11 @@ def open_image(data: bytes, format_name: str, *, max_pixels: int) -> OpenedImage
     match image:
         case JpegImageFile() if image.mode == "CMYK" and "adobe" not in image.info:
             raise BadImageError("expected a CMYK JPEG with an Adobe marker, got none")
+        case BmpImageFile():
+            return OpenedImage(image, alpha_may_be_unused=True)
         case TiffImageFile():
             _check_tiff(image)
+            return OpenedImage(image, alpha_may_be_unused=_EXTRA_SAMPLES not in image.tag_v2)
     return OpenedImage(image)
 
 

@@ -18,6 +18,7 @@ NO_ROWS = "expected a whole PNG, got: unrecognized data stream contents when rea
 FEWER_ROWS = "expected a whole PNG, got fewer rows than its header says"
 CHECKSUM = "expected a whole PNG, got one with a wrong checksum"
 OTHER_SAMPLES = "expected unsigned samples of 1 to 8 or 16 bits, got other samples"
+NOTHING_VISIBLE = "expected something visible, got transparency everywhere"
 BAD_HEADER = "got: a header that cannot be used"
 
 
@@ -79,6 +80,7 @@ INDEXED = (PICTURE[..., 0] // 64 + PICTURE[..., 1] // 64 * 4).astype(np.uint8)
 PALETTE = np.random.default_rng(1).integers(0, 256, (16, 3), np.uint8)
 INDEXED_PICTURE = PALETTE[INDEXED]
 MASK = INDEXED[..., None] == 5
+ONE_VISIBLE = np.pad(np.full((1, 1, 1), 255, np.uint8), ((3, 12), (7, 8), (0, 0)))
 TRANSPARENT = np.where(MASK, 255, PICTURE).astype(np.uint8)
 WIDE_GREY = GREY.astype(np.uint16) * 257
 
@@ -175,6 +177,27 @@ def cut(data: bytes) -> bytes:
 
 CUT_JPEG = cut(LARGE_JPEG)
 TALL_JPEG = jpeg_of(np.full((64, SIZE, 3), (255, 0, 0), np.uint8))
+BGRA = {"bits": 32, "compression": 3, "masks": (0xFF0000, 0xFF00, 0xFF, 0xFF000000)}
+
+
+def bgra(alpha: object) -> bytes:
+    """The rows of a BMP of 32 bits."""
+    fourth = np.broadcast_to(np.asarray(alpha, np.uint8), MASK.shape)
+    return np.dstack([PICTURE[..., ::-1], fourth])[::-1].tobytes()
+
+
+def rgba(alpha: int) -> bytes:
+    """The rows of a TIFF of four samples."""
+    return np.dstack([PICTURE, np.full_like(GREY, alpha)]).tobytes()
+
+
+def clear(mode: str = "RGBA") -> Image.Image:
+    """A picture of which nothing is visible."""
+    image = IMAGE.convert("RGBA")
+    image.putalpha(0)
+    return image.convert(mode)
+
+
 PNGS = [
     Case("png, colour", PNG, PICTURE),
     Case("png, grey", save(GREY), GREY_PICTURE),
@@ -190,6 +213,15 @@ PNGS = [
          png(png_rows(PICTURE.astype(np.uint16)), depth=16, before=chunk(b"tRNS", bytes(6))),
          "expected a 16-bit PNG without a transparent colour, got one"),
     Case("png, alpha", save(half_transparent()), TRANSPARENT),
+    Case("png, transparent everywhere", save(clear()), NOTHING_VISIBLE),
+    Case("png, grey, transparent everywhere", save(clear("LA")), NOTHING_VISIBLE),
+    Case("png, palette, transparent everywhere", save(indexed_image(), transparency=bytes(16)),
+         NOTHING_VISIBLE),
+    Case("png, the only colour transparent",
+         png(png_rows(FLAT_RED), before=chunk(b"tRNS", struct.pack(">3H", 255, 0, 0))),
+         NOTHING_VISIBLE),
+    Case("png, one pixel visible", png(png_rows(np.pad(ONE_VISIBLE, ((0, 0), (0, 0), (3, 0)))),
+         colour=6), np.where(ONE_VISIBLE, 0, 255).repeat(3, 2)),
     Case("png, grey and alpha", save(half_transparent().convert("LA").convert("RGBA")),
          np.where(MASK, 255, np.asarray(IMAGE.convert("L"))[..., None].repeat(3, 2))),
     Case("png, palette with a transparent colour", save(indexed_image(), transparency=5),
@@ -292,6 +324,7 @@ WEBPS = [
     Case("webp, lossless", WEBP, PICTURE),
     Case("webp, lossy", save(PICTURE, "WEBP", quality=95), PICTURE, SUBSAMPLED),
     Case("webp, alpha", save(half_transparent(), "WEBP", lossless=True), TRANSPARENT),
+    Case("webp, transparent everywhere", save(clear(), "WEBP", lossless=True), NOTHING_VISIBLE),
     Case("webp, EXIF orientation 6", save(oriented(6), "WEBP", lossless=True, exif=make.exif(6)),
          PICTURE),
     Case("webp, a damaged profile",
@@ -324,6 +357,14 @@ BMPS = [
     Case("bmp, bytes behind", BMP + b"behind", PICTURE),
     Case("bmp, 0 pixels wide", make.bmp(b"", 0, SIZE), f"expected a whole BMP, {BAD_HEADER}"),
     Case("bmp, claims 30000 x 30000", make.bmp(b"", 30_000, 30_000), too_large(30_000, 30_000)),
+    Case("bmp, 32 bits", make.bmp(bgra(0), SIZE, SIZE, bits=32), PICTURE),
+    Case("bmp, alpha", make.bmp(bgra(np.where(MASK, 0, 255)), SIZE, SIZE, **BGRA),
+         TRANSPARENT),
+    Case("bmp, alpha that is never set", make.bmp(bgra(0), SIZE, SIZE, **BGRA), PICTURE),
+    Case("bmp, alpha that is never set, rows downwards",
+         make.bmp(bgra(0), SIZE, -SIZE, **BGRA), PICTURE[::-1]),
+    Case("bmp, alpha that is never set, empty masks",
+         make.bmp(bgra(0), SIZE, SIZE, bits=32, compression=3, masks=(0, 0, 0, 0)), PICTURE),
     Case("text that begins with BM", b"BMW is a maker of cars." * 9,
          NONE_OF_OURS),
 ]  # fmt: skip
@@ -332,6 +373,8 @@ GIFS = [
     Case("gif, interlaced", save(indexed_image(), "GIF", interlace=True), INDEXED_PICTURE),
     Case("gif, a transparent colour", save(indexed_image(), "GIF", transparency=5),
          np.where(MASK, 255, INDEXED_PICTURE)),
+    Case("gif, transparent everywhere",
+         save(Image.new("P", (SIZE, SIZE), 5), "GIF", transparency=5), NOTHING_VISIBLE),
     Case("gif, grey", save(GREY, "GIF"), GREY_PICTURE),
     Case("gif, animated", animation("GIF"), animated("GIF")),
     Case("gif, ends early", cut(GIF), ends_early("GIF")),
@@ -356,6 +399,12 @@ TIFFS = [
     Case("tiff, 1 bit", save(Image.fromarray(GREY > 127), "TIFF"),
          np.where(GREY_PICTURE > 127, 255, 0)),
     Case("tiff, palette", save(indexed_image(), "TIFF"), INDEXED_PICTURE),
+    Case("tiff, transparent everywhere", save(clear(), "TIFF"), NOTHING_VISIBLE),
+    Case("tiff, a fourth sample that is not declared", make.tiff(rgba(0), bits=(8,) * 4), PICTURE),
+    Case("tiff, a fourth sample that is no alpha", make.tiff(rgba(0), bits=(8,) * 4, t338=[0]),
+         PICTURE),
+    Case("tiff, alpha that is declared and never set",
+         make.tiff(rgba(0), bits=(8,) * 4, t338=[2]), NOTHING_VISIBLE),
     Case("tiff, alpha", save(half_transparent(), "TIFF"), TRANSPARENT),
     Case("tiff, CMYK", make.tiff(np.dstack([255 - PICTURE, 0 * GREY]).tobytes(),
                                  bits=(8, 8, 8, 8), photometric=5), PICTURE),

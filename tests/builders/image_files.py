@@ -103,12 +103,26 @@ def bmp(
     bits: int = 24,
     compression: int = 0,
     palette: bytes = b"",
+    masks: tuple[int, ...] = (),
 ) -> bytes:
-    """A BMP; a negative height says that the rows go down."""
+    """A BMP; a negative height says that the rows go down. Masks are those of red, green, blue
+    and alpha."""
+    palette = struct.pack(f"<{len(masks)}I", *masks) + palette
     start = 54 + len(palette)
-    colours = len(palette) // 4
+    colours = len(palette) // 4 - len(masks)
     info = struct.pack(
-        "<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(pixels), 0, 0, colours, 0
+        "<IiiHHIIiiII",
+        40 + 4 * len(masks),
+        width,
+        height,
+        1,
+        bits,
+        compression,
+        len(pixels),
+        0,
+        0,
+        colours,
+        0,
     )
     header = struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start)
     return header + info + palette + pixels
