@@ -1,6 +1,9 @@
 """Dataset reader for TensorFlow: the batches of `TokenBatches` as a tf.data.Dataset."""
 
+import functools
 import os
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,7 +50,8 @@ def token_dataset(
     """
     start = check_whole("start", start)
     prefetch = check_whole("prefetch", prefetch, least=-1)
-    batches = TokenBatches(
+    open_batches = functools.partial(
+        TokenBatches,
         directory,
         split,
         batch_size=batch_size,
@@ -59,16 +63,46 @@ def token_dataset(
         with_labels=with_labels,
         drop_remainder=drop_remainder,
     )
+    batches = open_batches()
     if not 0 <= start <= len(batches):
         raise RequestError(
             f"start: expected 0 to {len(batches):,}, the batches of an epoch, got {start:,}. "
             "After the last, start the next epoch."
         )
-    dataset = _read(batches, start, batch_size, drop_remainder=drop_remainder)
-    return dataset.prefetch(prefetch)
+    dataset = _read(open_batches, batches, start, batch_size, drop_remainder=drop_remainder)
+    dataset = dataset.prefetch(prefetch)
+    # Datasets made of this one, and iterators over them, keep it, and it keeps the reader.
+    dataset.token_batches = batches
+    return dataset
 
 
-def _read(batches: TokenBatches, start: int, batch_size: int, *, drop_remainder: bool) -> Any:
+def _loader(
+    open_batches: Callable[[], TokenBatches], batches: TokenBatches, batches_per_call: int
+) -> Callable[[np.int64], list[np.ndarray]]:
+    """Returns the function that loads `batches_per_call` batches for TensorFlow.
+
+    TensorFlow never frees such a function, so it does not own the reader, whose windows
+    take megabytes. If nobody keeps the reader, each call opens another.
+    """
+    reader = weakref.ref(batches)
+    count, names = len(batches), tuple(batches.element_spec())
+
+    def load(first: np.int64) -> list[np.ndarray]:
+        current = reader() or open_batches()
+        joined = current.joined(int(first), min(int(first) + batches_per_call, count))
+        return [joined[name] for name in names]
+
+    return load
+
+
+def _read(
+    open_batches: Callable[[], TokenBatches],
+    batches: TokenBatches,
+    start: int,
+    batch_size: int,
+    *,
+    drop_remainder: bool,
+) -> Any:
     """Reads the batches from `start` on, several at a time."""
     import tensorflow as tf
 
@@ -76,10 +110,7 @@ def _read(batches: TokenBatches, start: int, batch_size: int, *, drop_remainder:
     types = [tf.string if dtype == np.dtype(object) else dtype for dtype, _ in spec.values()]
     # A Python call takes as long as some hundred records, so each loads several batches.
     batches_per_call = max(1, RECORDS_PER_CALL // batch_size)
-
-    def load(first: np.int64) -> list[np.ndarray]:
-        joined = batches.joined(int(first), min(int(first) + batches_per_call, len(batches)))
-        return [joined[name] for name in spec]
+    load = _loader(open_batches, batches, batches_per_call)
 
     def fetch(number: Any) -> dict[str, Any]:
         tensors = tf.numpy_function(load, [number], types, stateful=False)
