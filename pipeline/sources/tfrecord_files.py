@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from fsq.dataset.records import RESERVED_FEATURES
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from pipeline.sources.listing import ListedFile, file_name
+from pipeline.sources.other_formats import HEAD_BYTES, other_format
 
 # What to do about a damaged or missing file: refuse the job, or reject each unreadable record.
 Damaged = Literal["refuse", "reject"]
@@ -59,16 +60,33 @@ def list_record_files(
     Raises:
       DataError: A file is damaged, or cannot be opened.
     """
-    files = [_list_file(one, stride, heartbeat) for one in expected]
-    for file in files:
+    files = []
+    for one in expected:
+        file = _list_file(one, stride, heartbeat)
         if file.damage is not None and damaged == "refuse":
-            raise DataError(
-                f"{file.path}: {file.damage}. Copy it again, or set source.damaged to 'reject' "
-                "to reject its unreadable records."
-            )
+            raise DataError(f"{file.path}: {file.damage}. {_remedy(file, one)}")
+        files.append(file)
     if not any(file.num_readable for file in files):
         raise DataError(f"{files[0].path}: expected records, got none in {len(files)} file(s).")
     return tuple(files)
+
+
+def _remedy(file: ListedFile, expected: Expected) -> str:
+    """Returns what to do about a damaged file."""
+    if expected.records is None and file.size_bytes > 0 and file.num_readable == 0:
+        return "Copy it again, or leave it out of source.files if it is no TFRecord."
+    return "Copy it again, or set source.damaged to 'reject' to reject its unreadable records."
+
+
+def _refuse_other_format(path: str, file: BinaryIO) -> None:
+    """Raises a DataError if a file, whose first record is damaged, is of another format."""
+    file.seek(0)
+    other = other_format(file.read(HEAD_BYTES))
+    if other is not None:
+        uncompressed = "an uncompressed" if other.advice.startswith("Unpack it first") else "a"
+        raise DataError(
+            f"{path}: expected {uncompressed} TFRecord, got {other.name}. {other.advice}"
+        )
 
 
 def _list_file(wanted: Expected, stride: int, heartbeat: Callable[[], None]) -> ListedFile:
@@ -98,12 +116,10 @@ def _list_whole(
     try:
         modified_ns = filesystem.modified_ns(path)
         with filesystem.open_read(path) as file:
-            if file.read(2) == b"\x1f\x8b":
-                raise DataError(
-                    f"{path}: expected an uncompressed TFRecord, got GZIP. Unpack it first."
-                )
             size_bytes = file.seek(0, os.SEEK_END)
             found = scan(file, size_bytes, stride=stride, heartbeat=heartbeat)
+            if found.damage is not None and found.num_records == 0:
+                _refuse_other_format(path, file)
             damage = found.damage
             if size_bytes == 0 and expected != 0:
                 damage = "expected records, got an empty file"
