@@ -28,9 +28,9 @@ def test_a_job_without_streams_ends_in_its_dataset(
     assert child.wait() == 0
     assert list(verify_dataset(str(tmp_path / "out"))) == []
     # The result of these is their text, of which nothing arrived.
-    for arguments in (["inspect", "out"], ["verify", "out"], [*arguments, "--dry-run"]):
-        child = start(run_fsq, arguments=arguments, directory=str(tmp_path), lost_streams=lost)
-        assert child.wait() == 1, arguments
+    for others in (["inspect", "out"], ["verify", "out"], [*arguments, "--dry-run"]):
+        child = start(run_fsq, arguments=others, directory=str(tmp_path), lost_streams=lost)
+        assert child.wait() == 1, others
 
 
 def run(code: str, stdout: int | None) -> subprocess.CompletedProcess[str]:
