@@ -15,6 +15,8 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
+from fsq.cores import count_cores
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
@@ -26,7 +28,7 @@ from fsq.images.decode import decode_image
 from fsq.images.spec import ImageSpec
 from fsq.runtimes.registry import RUNTIMES
 
-CORES = len(os.sched_getaffinity(0))
+CORES = count_cores()
 # Images to measure; more would repeat themselves.
 MOST_IMAGES = 15_360
 

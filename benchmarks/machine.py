@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 
+from fsq.cores import count_cores
 from pipeline.core.hardware import machine_kind
 
 SIDE = 2048
@@ -26,7 +27,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "kind": machine_kind(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": count_cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "load_average": round(os.getloadavg()[0], 2),
         "system": platform.platform(),

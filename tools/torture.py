@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import functools
 import multiprocessing
-import os
 import platform
 import random
 import shutil
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import psutil
 
+from fsq.cores import count_cores
 from pipeline.core.hardware import machine_kind
 from pipeline.core.records import ImageRecord
 from pipeline.job.config import TokenizeConfig
@@ -123,7 +123,7 @@ def fuzz_every_reader(torture: Torture) -> Figures:
     figures: Figures = {"seconds for each reader": torture.fuzz_seconds}
     damaged = 0
     # Side by side, each in a process of its own: a hang is noticed in the main thread alone.
-    cores, spawn = len(os.sched_getaffinity(0)), multiprocessing.get_context("spawn")
+    cores, spawn = count_cores(), multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(cores, mp_context=spawn) as pool:
         try_reader = functools.partial(fuzz, seconds=torture.fuzz_seconds, seed=torture.seed)
         for found in pool.map(try_reader, READERS):
@@ -228,7 +228,7 @@ def describe_machine() -> str:
     memory = psutil.virtual_memory().total / 2**30
     packages = ", ".join(f"{name} {version(name)}" for name in ("apache-beam", "tensorflow"))
     return (
-        f"{machine_kind()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB, "
+        f"{machine_kind()}, {count_cores()} cores, {memory:.0f} GB, "
         f"Linux {platform.release()}, Python {platform.python_version()}, {packages}"
     )
 

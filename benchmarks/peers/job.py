@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fsq.cores import count_cores
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks.datasets import Dataset, prepare
 from benchmarks.workloads import WORKLOADS, Workload
 
-CORES = len(os.sched_getaffinity(0))
+CORES = count_cores()
 
 
 @dataclasses.dataclass(frozen=True)

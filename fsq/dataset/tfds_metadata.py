@@ -5,7 +5,6 @@ imported it puts an import function of its own in place of Python's, and an impo
 another thread fails.
 """
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from fsq.dataset.formats import FORMATS
 from fsq.dataset.records import CarriedFeature
 from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
+from fsq.storage.temporary import temporary_folder
 
 
 def write_metadata(
@@ -46,7 +46,7 @@ def write_metadata(
       size_bytes: Size of all shards in the first format.
       formats: Shard formats; the first is the one that tensorflow-datasets reads by default.
     """
-    with tempfile.TemporaryDirectory() as staging:
+    with temporary_folder() as staging:
         template = tfds.core.ShardedFileTemplate(
             dataset_name=name, data_dir=staging, split=split, filetype_suffix=formats[0]
         )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fsq.cores import count_cores
 from fsq.errors import RequestError
 from fsq.runtimes.base import NetworkKind, Precision, Runtime
 from fsq.runtimes.factory import make_runtime
@@ -100,7 +100,7 @@ def measure(
 
     Takes the best of a few rounds; of one round if batches take long.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = count_cores()
     best = dict.fromkeys(runtimes, 0.0)
     start = time.perf_counter()
     with ThreadPoolExecutor(cores) as threads:

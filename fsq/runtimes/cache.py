@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fsq.cores import count_cores
 from fsq.runtimes.base import Precision, Runtime
 from fsq.runtimes.probe import ProbeResult
 from fsq.runtimes.registry import RUNTIMES, RuntimeName, packages
@@ -53,7 +54,7 @@ class RuntimeCache:
             "weights": contract.weights_sha256,
             "batch_size": batch_size,
             "machine": machine,
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": count_cores(),
             "versions": {name: _version(name) for name in versions},
             "code": _code_sha256(),
         }

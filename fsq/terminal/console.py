@@ -94,8 +94,13 @@ def quiet_start() -> Iterator[None]:
     TensorFlow logs lines at its start that no setting turns off. They are printed
     after all if the start fails.
     """
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+    except OSError:  # no folder for it: they are shown
+        yield
+        return
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
+    with file as held:
         real = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:

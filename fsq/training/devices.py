@@ -1,10 +1,11 @@
 """Devices of training: all GPUs or the CPU, set up for reproducible results."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 import tensorflow as tf
+
+from fsq.cores import count_cores
 
 
 @contextlib.contextmanager
@@ -16,7 +17,7 @@ def devices_of_training() -> Iterator[tf.distribute.Strategy]:
     """
     tf.config.experimental.enable_op_determinism()
     with contextlib.suppress(RuntimeError):  # TensorFlow has run already; its threads stay
-        tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
+        tf.config.threading.set_intra_op_parallelism_threads(count_cores())
     gpus = tf.config.list_logical_devices("GPU")
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
     with strategy.scope():

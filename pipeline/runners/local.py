@@ -1,7 +1,6 @@
 """FnApiRunner, Beam's local runner: its workers are threads of this process."""
 
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from types import FrameType
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
+from fsq.cores import count_cores
 from fsq.errors import RequestError
 from pipeline.job.job import Job
 from pipeline.runners.base import Runner
@@ -23,7 +23,7 @@ class LocalRunner(Runner):
     @property
     def default_options(self) -> list[str]:
         """Threads; Beam's own default is a single worker."""
-        workers = len(os.sched_getaffinity(0)) + 1
+        workers = count_cores() + 1
         return ["--direct_running_mode=multi_threading", f"--direct_num_workers={workers}"]
 
     def check(self, options: PipelineOptions) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import BinaryIO, Literal, NamedTuple
@@ -12,6 +11,7 @@ from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from fsq.storage.path_encoding import from_utf8
+from fsq.storage.temporary import open_temporary
 from fsq.yaml_config import PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
@@ -69,7 +69,7 @@ class ImageFolderSource(Source):
 
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
-        with tempfile.TemporaryFile() as draft:
+        with open_temporary() as draft:
             tally = self._walk_into(draft, heartbeat)
             classes = self._classes(tally) if self.config.labels else ()
             # The walk numbers folders in its order; class labels are numbered by name.

@@ -1,7 +1,6 @@
 """Image listing: a file with one line per image of a folder."""
 
 import hashlib
-import tempfile
 from array import array
 from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple
@@ -10,6 +9,7 @@ import numpy as np
 
 from fsq.dataset.records import decode_key, encode_key
 from fsq.errors import DataError
+from fsq.storage.temporary import open_temporary
 from pipeline.sources.directory_walk import REFUSALS, FoundFile
 
 NO_TIME = b"%020d" % 0
@@ -114,7 +114,7 @@ def finish_listing(
       offsets of every `stride`-th line.
     """
     # Open as long as the listing is used; the system removes it when it is closed.
-    text = tempfile.TemporaryFile()  # noqa: SIM115
+    text = open_temporary()
     digest = hashlib.sha256()
     offsets = array("q")
     offset = 0

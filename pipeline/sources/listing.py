@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
@@ -15,6 +14,7 @@ import numpy as np
 from fsq.dataset.records import CarriedFeature
 from fsq.storage import filesystem
 from fsq.storage.path_encoding import to_utf8
+from fsq.storage.temporary import temporary_folder
 from pipeline.core.records import Span, Unit
 
 
@@ -166,7 +166,7 @@ class Listing:
         if self.text is None:
             yield self
             return
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             yield self.write_to(folder)
 
 

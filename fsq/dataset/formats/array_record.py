@@ -10,7 +10,6 @@ import hashlib
 import importlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from fsq.dataset.formats.base import ShardFormat
 from fsq.dataset.formats.tfrecord import payload
 from fsq.errors import DataError
 from fsq.storage import filesystem
+from fsq.storage.temporary import temporary_folder
 
 # Groups of one record, because a whole group is read for each; uncompressed, because tokens
 # hardly compress; one thread, so that the bytes do not depend on scheduling.
@@ -127,7 +127,7 @@ def _as_data_error(where: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _local_file_to_write(path: str) -> Iterator[str]:
     if not filesystem.is_local(path):
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             local_path = str(Path(folder, "waiting"))
             yield local_path
             with open(local_path, "rb") as source, filesystem.open_write(path) as target:
@@ -142,7 +142,7 @@ def _local_file_to_read(path: str) -> Iterator[str]:
     if filesystem.is_local(path):
         yield path
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         local_path = str(Path(folder, "copy"))
         with filesystem.open_read(path) as source, open(local_path, "wb") as target:
             shutil.copyfileobj(source, target)

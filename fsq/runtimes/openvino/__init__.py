@@ -1,8 +1,8 @@
 """OpenVINO runtime: the encoder on the CPU, with a stream for each core."""
 
-import os
 from typing import TYPE_CHECKING, Any
 
+from fsq.cores import count_cores
 from fsq.runtimes.base import (
     TENSORFLOW_NETWORKS,
     Package,
@@ -39,7 +39,7 @@ def _from_bytes(data: bytes, precision: Precision) -> Runtime:
 def _run(model: "OpenVinoModel", precision: Precision) -> Runtime:
     from fsq.runtimes.openvino.streams import OpenVinoStreams
 
-    streams = len(os.sched_getaffinity(0))
+    streams = count_cores()
     return OpenVinoStreams(model, streams=streams, precision=precision)
 
 

@@ -1,6 +1,5 @@
 """Conversion of an encoder to OpenVINO, through a TensorFlow graph."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from fsq.runtimes.openvino.model import OpenVinoModel
 from fsq.runtimes.tensorflow.graph import trace_encoder
+from fsq.storage.temporary import temporary_folder
 
 
 def convert_encoder(autoencoder: Any, batch_size: int) -> OpenVinoModel:
@@ -29,7 +29,7 @@ def convert_encoder(autoencoder: Any, batch_size: int) -> OpenVinoModel:
     iterator = GraphIteratorTFGraph(graph, share_weights=False)
     loaded = frontend.load(iterator)
     spec = autoencoder.spec
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         text, constants = Path(folder, "encoder.xml"), Path(folder, "encoder.bin")
         openvino.serialize(frontend.convert(loaded), text, constants)
         return OpenVinoModel(

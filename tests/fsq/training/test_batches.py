@@ -1,12 +1,12 @@
 """The batches of a training run: the same bytes for the same seed and step, however loaded."""
 
 import hashlib
-import os
 import threading
 
 import numpy as np
 import pytest
 
+from fsq.cores import count_cores
 from fsq.errors import DataError
 from fsq.training.data import ImagesInMemory, batch_of_step
 from fsq.training.devices import devices_of_training
@@ -51,7 +51,7 @@ def test_a_loader_that_begins_later_goes_on_with_the_same_batches():
     assert [hashlib.sha256(one).hexdigest()[:16] for one in loaded] == DIGESTS[True][2:]
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+@pytest.mark.skipif(count_cores() < 2, reason="needs two cores")
 def test_batches_are_made_in_parallel_and_come_in_order():
     second = threading.Event()
 
