@@ -3,8 +3,8 @@
 Decoding, colour conversion and resampling are Pillow's. Plain PNGs (`png_fast_path`) and
 upright JPEGs (`jpeg_fast_path`) are decoded without it, to the same pixels. The rules, in order:
 
-1. The format is detected from the first bytes, never from a name: PNG, JPEG, WebP, BMP, GIF, TIFF.
-   Others that are known (`signatures`) are refused by their name.
+1. The format is detected from the first bytes, never from a name: PNG, JPEG, WebP, BMP, GIF, TIFF,
+   AVIF. Others that are known (`signatures`), like HEIC and JPEG XL, are refused by their name.
 2. The size in the header must be within `DecodeRules.max_pixels`, which is checked before
    decoding. Pillow's own limit is switched off meanwhile.
 3. The file must be complete, as far as its format allows to check. With `truncated:
@@ -16,7 +16,7 @@ upright JPEGs (`jpeg_fast_path`) are decoded without it, to the same pixels. The
 5. Orientation is applied, from wherever Pillow's `exif_transpose` takes it (`orientation`); a
    missing, damaged or invalid one means upright.
 6. 16-bit grey is scaled to 8 bits, 16-bit colour keeps its upper 8. Other depths
-   above 8, floats, signed samples and Lab are refused.
+   above 8, floats, signed samples and Lab are refused; but AVIFs of 10 and 12 bits are rounded.
 7. Transparency is composited on white; an image that is transparent everywhere is refused. Where
    writers leave alpha at 0 and mean none (BMP, TIFFs that do not declare it), it is not
    transparency. CMYK becomes RGB by (255 - c)(255 - k) / 255. Colour
@@ -32,7 +32,7 @@ import numpy as np
 from PIL import Image
 
 from fsq.errors import BadImageError
-from fsq.images.image_formats import EndsEarlyError, open_image, pillows_limit_off
+from fsq.images.image_formats import EndsEarlyError, open_image, pillow_settings
 from fsq.images.jpeg_fast_path import decode_plain_jpeg, without_applications
 from fsq.images.orientation import drop_unreadable_xmp, turn_of
 from fsq.images.png_fast_path import decode_plain_png
@@ -87,7 +87,7 @@ def decode_image(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES)
 
 def _decode(data: bytes, format_name: str, channels: int, rules: DecodeRules) -> np.ndarray:
     try:
-        with pillows_limit_off:
+        with pillow_settings:
             opened = open_image(data, format_name, max_pixels=rules.max_pixels)
             image: Image.Image = opened.image
             if rules.animated == "refuse" and opened.has_more():

@@ -9,7 +9,7 @@ import struct
 import threading
 from typing import Any, NamedTuple
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -29,6 +29,7 @@ _PLUGINS: dict[str, Any] = {
     "BMP": BmpImageFile,
     "GIF": GifImageFile,
     "TIFF": TiffImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
 }
 
 _EXTRA_SAMPLES = 338
@@ -106,31 +107,33 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise BadImageError(f"expected at least one pixel, got {width} x {height}")
 
 
-class _PillowsLimitOff:
-    """Switches Pillow's pixel limit off while any of our threads is decoding.
+class _PillowSettings:
+    """Sets what is global in Pillow, while any of our threads is decoding.
 
-    The limit is a global variable; it is restored for other users of Pillow in this process.
+    No pixel limit, because ours is checked; one thread for an AVIF, because images are
+    decoded in parallel. Restored for other users of Pillow in this process.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._theirs: int | None = None
+        self._theirs: tuple[int | None, int] = (None, 0)
 
     def __enter__(self) -> None:
         with self._lock:
             if self._users == 0:
-                self._theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+                self._theirs = Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS
+                Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS = None, 1
             self._users += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0:
-                Image.MAX_IMAGE_PIXELS = self._theirs
+                Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS = self._theirs
 
 
-pillows_limit_off = _PillowsLimitOff()
+pillow_settings = _PillowSettings()
 
 
 def _gif_size(data: bytes) -> tuple[int, int]:

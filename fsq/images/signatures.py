@@ -3,7 +3,7 @@
 import re
 
 HEAD_BYTES = 256  # enough for every format below
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # those that are decoded
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # those that are decoded
 
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -78,7 +78,7 @@ def format_of(head: bytes) -> str | None:
             return name
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
-    if head[4:8] == b"ftyp":
+    if head[4:8] == b"ftyp" and len(head) >= 12:
         return _format_of_brands(head)
     if head[:2] == b"BM" and (
         len(head) < 18 or int.from_bytes(head[14:18], "little") in _BMP_HEADERS
@@ -89,9 +89,9 @@ def format_of(head: bytes) -> str | None:
 
 def _format_of_brands(head: bytes) -> str | None:
     brands = head[8:12] + head[16 : int.from_bytes(head[:4])]
-    names = [_BRANDS.get(brands[at : at + 4]) for at in range(0, len(brands), 4)]
-    specific = [name for name in names if name not in (None, "HEIF")]
-    return specific[0] if names[:1] == ["HEIF"] and specific else names[0]
+    major, *others = [_BRANDS.get(brands[at : at + 4]) for at in range(0, len(brands), 4)]
+    specific = [name for name in others if name not in (None, "HEIF")]
+    return specific[0] if major == "HEIF" and specific else major
 
 
 def _format_of_weak_signature(head: bytes) -> str | None:

@@ -4,6 +4,7 @@ import dataclasses
 import struct
 import zlib
 
+import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
@@ -72,6 +73,7 @@ GIF = save(IMAGE.quantize(), "GIF")
 WEBP = save(PICTURE, "WEBP", lossless=True)
 BMP = save(PICTURE, "BMP")
 TIFF = save(PICTURE, "TIFF")
+AVIF = save(PICTURE, "AVIF", quality=95, subsampling="4:4:4")
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 LARGE_JPEG = save(NOISE, "JPEG", quality=95)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -103,6 +105,12 @@ def animation(format_name: str, **options: object) -> bytes:
     second = Image.fromarray(OTHER)
     first: Image.Image = indexed_image() if format_name == "GIF" else IMAGE
     return save(first, format_name, save_all=True, append_images=[second], **options)
+
+
+def wide_avif(bits: int) -> bytes:
+    wide = (PICTURE[..., ::-1].astype(np.uint16) << (bits - 8)) + (1 << (bits - 9))
+    settings = [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, 95]
+    return cv2.imencode(".avif", wide, settings)[1].tobytes()
 
 
 def apng_of_one_frame_behind_a_still() -> bytes:
@@ -443,6 +451,37 @@ TIFFS = [
     Case("tiff, claims 30000 x 30000 turned", make.tiff(b"", (30_000, 20_000), t274=[6]),
          too_large(20_000, 30_000)),
 ]  # fmt: skip
+AVIFS = [
+    Case("avif", AVIF, PICTURE, LOSSY),
+    Case("avif, subsampled", save(PICTURE, "AVIF", quality=95, subsampling="4:2:0"), PICTURE,
+         SUBSAMPLED),
+    Case("avif, grey", save(GREY, "AVIF", quality=95), GREY_PICTURE, LOSSY),
+    Case("avif, limited range",
+         save(PICTURE, "AVIF", quality=95, subsampling="4:4:4", range="limited"), PICTURE, LOSSY),
+    Case("avif, 10 bits", wide_avif(10), PICTURE, SUBSAMPLED),
+    Case("avif, 12 bits", wide_avif(12), PICTURE, SUBSAMPLED),
+    Case("avif, alpha", save(half_transparent(), "AVIF", quality=100, subsampling="4:4:4"),
+         TRANSPARENT, LOSSY),
+    Case("avif, premultiplied alpha",
+         save(half_transparent(), "AVIF", quality=100, subsampling="4:4:4",
+              alpha_premultiplied=True), TRANSPARENT, LOSSY),
+    Case("avif, transparent everywhere", save(clear(), "AVIF"), NOTHING_VISIBLE),
+    Case("avif, orientation 6",
+         save(oriented(6), "AVIF", quality=95, subsampling="4:4:4", exif=make.exif(6)), PICTURE,
+         LOSSY),
+    Case("avif, a damaged profile",
+         save(PICTURE, "AVIF", quality=95, subsampling="4:4:4", icc_profile=DAMAGED_PROFILE),
+         PICTURE, LOSSY),
+    Case("avif, animated", animation("AVIF"), animated("AVIF")),
+    Case("avif, ends early", AVIF[:-50], ends_early("AVIF")),
+    Case("avif, the first bytes alone", AVIF[:32], ends_early("AVIF")),
+    Case("avif, damaged header", AVIF[:40] + b"????" + AVIF[44:],
+         "expected a whole AVIF, got: Failed to decode image: BMFF parsing failed"),
+    Case("avif, bytes behind", AVIF + b"behind", PICTURE, LOSSY),
+    Case("avif, claims 15000 x 15000",
+         changed(AVIF, AVIF.index(b"ispe") + 8, struct.pack(">II", 15_000, 15_000)),
+         too_large(15_000, 15_000)),
+]  # fmt: skip
 OTHERS = [
     Case("no bytes", b"", "expected an image, got 0 bytes"),
     Case("one byte", b"\xff", NONE_OF_OURS),
@@ -456,7 +495,9 @@ OTHERS = [
     Case("psd", b"8BPS\0\x01" + bytes(6) + b"\0\x03\0\0\0\x10\0\0\0\x10\0\x08\0\x03",
          unsupported("PSD")),
     Case("jpeg 2000", save(IMAGE, "JPEG2000"), unsupported("JPEG 2000")),
-    Case("avif", b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B", unsupported("AVIF")),
+    Case("heic", b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(40), unsupported("HEIC")),
+    Case("jpeg xl", b"\xff\x0a\xfa\x1f" + bytes(40), unsupported("JPEG XL")),
+    Case("film", b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(40), NONE_OF_OURS),
     Case("ppm", save(IMAGE, "PPM"), unsupported("PNM")),
     Case("eps", save(IMAGE, "EPS"), unsupported("PostScript")),
     Case("1 x 1", flat(1, 1), FLAT_RED),
@@ -503,13 +544,15 @@ NAMES = [
         for what, name in AWKWARD_NAMES.items()
     ),
 ]
-CASES = [*PNGS, *JPEGS, *WEBPS, *BMPS, *GIFS, *TIFFS, *OTHERS, *NAMES]
+CASES = [*PNGS, *JPEGS, *WEBPS, *BMPS, *GIFS, *TIFFS, *AVIFS, *OTHERS, *NAMES]
 RULES = DecodeRules(max_pixels=64 * 64, animated="first_frame", truncated="fill")
 RULE_CASES = [
     Case("apng, its first", animation("PNG"), PICTURE),
     Case("apng, the still before its one frame", apng_of_one_frame_behind_a_still(), PICTURE),
     Case("gif, its first", animation("GIF"), INDEXED_PICTURE),
     Case("webp, its first", animation("WEBP", lossless=True), PICTURE),
+    Case("avif, its first", animation("AVIF", quality=95, subsampling="4:4:4"), PICTURE, LOSSY),
+    Case("avif, cut", AVIF[:-50], ends_early("AVIF")),
     Case("tiff, its first page", animation("TIFF"), PICTURE),
     Case("jpeg, cut in its middle and filled with grey",
          TALL_JPEG[: TALL_JPEG.index(b"\xff\xda") + 33],
@@ -523,6 +566,6 @@ RULE_CASES = [
     Case("bmp, cut", cut(BMP), ends_early("BMP")),
     Case("tiff, cut", TIFF[:-100], ends_early("TIFF")),
     *(Case(f"{name}, 64 x 64", flat(64, 64, name), FLAT_RED,
-           LOSSY if name in ("JPEG", "WEBP") else 0) for name in FORMATS),
+           LOSSY if name in ("JPEG", "WEBP", "AVIF") else 0) for name in FORMATS),
     *(Case(f"{name}, 65 x 64", flat(65, 64, name), too_large(65, 64, 4096)) for name in FORMATS),
 ]  # fmt: skip

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from fsq.errors import BadImageError
 from fsq.images.crop import CropBox, center_crop, fit_image
@@ -163,7 +163,7 @@ def test_what_is_no_whole_still_image_is_refused_with_its_reason(data: bytes, me
         decode_image(data, 3)
 
 
-@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF"])
 def test_every_cut_of_a_file_is_refused_or_decodes_to_the_same_pixels(format_name: str):
     options = {"quality": 90} if format_name in ("JPEG", "WEBP") else {}
     data = encode(Image.fromarray(picture(24, 24)), format_name, **options)
@@ -262,6 +262,16 @@ def test_the_only_pixel_limit_is_ours(format_name: str, monkeypatch: pytest.Monk
     with pytest.raises(BadImageError, match="expected at most 1,599 pixels, got 40 x 40"):
         decode_image(data, 3, DecodeRules(max_pixels=1599))
     assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def test_threads_change_no_pixel_of_an_avif_and_pillow_keeps_its_own_number(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    data = encode(Image.fromarray(picture(640, 400)), "AVIF")
+    monkeypatch.setattr(AvifImagePlugin, "DEFAULT_MAX_THREADS", 4)
+    expected = np.asarray(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(decode_image(data, 3), expected)
+    assert AvifImagePlugin.DEFAULT_MAX_THREADS == 4
 
 
 def test_a_reason_is_the_same_in_every_run():

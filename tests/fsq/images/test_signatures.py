@@ -73,5 +73,11 @@ def test_the_first_bytes_tell_the_format(data: bytes, expected: str | None):
         assert format_of(data[:32]) == expected
 
 
+@pytest.mark.parametrize(("data", "expected"), FILES.values(), ids=FILES.keys())
+def test_fewer_bytes_tell_less(data: bytes, expected: str | None):
+    for length in range(32):
+        assert format_of(data[:length]) in (expected, "HEIF", "TIFF", "BMP", None)
+
+
 def test_every_format_that_is_decoded_has_a_signature():
     assert {name for _, name in FILES.values()} > set(FORMATS)
