@@ -272,6 +272,8 @@ def print_summary(summary: "Summary") -> None:
         click.echo(f"resumed: {summary.units_resumed} of {summary.num_units} units done")
     if summary.runtime is not None:
         click.echo(f"runtime: {summary.runtime}")
+    if summary.empty_files is not None:
+        click.echo(f"empty: {one_line(summary.empty_files)}")
     for reason, count in summary.rejects_by_reason.items():
         click.echo(f"rejected: {count:,} {reason}")
     for name, (rejected, listed) in list(summary.rejects_by_file.items())[:FILES_SHOWN]:

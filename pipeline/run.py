@@ -56,6 +56,7 @@ class Summary:
       units_resumed: Units done by an earlier run; all if the dataset was finished.
       num_units: Number of units.
       runtime: Runtime of the encoder in words; None for the reference runtime.
+      empty_files: The empty source files in words; None if there are none.
       images_retried: Number of rejects of an earlier run that were retried.
     """
 
@@ -69,6 +70,7 @@ class Summary:
     units_resumed: int
     num_units: int
     runtime: str | None = None
+    empty_files: str | None = None
     images_retried: int = 0
 
     @property
@@ -213,4 +215,5 @@ def summarize(prepared: PreparedJob, *, resumed: int) -> Summary:
         units_resumed=resumed,
         num_units=job.num_units,
         runtime=None if runtime.probe is None else show_runtime(runtime),
+        empty_files=manifest.fingerprint.fields.input.describe_empty(),
     )

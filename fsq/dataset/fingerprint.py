@@ -29,6 +29,14 @@ class Input(FrozenModel):
     files: dict[str, InputFile]
     sha256: str
 
+    def describe_empty(self) -> str | None:
+        """Describes the files that are empty, by the first of them; None if there are none."""
+        empty = [name for name, file in self.files.items() if file.records == file.bytes == 0]
+        if not empty:
+            return None
+        more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
+        return f"{empty[0]}{more}, {len(empty):,} of {len(self.files):,} source files"
+
 
 class RuntimeChoice(FrozenModel):
     """How the encoder is run.

@@ -142,10 +142,12 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
         done = prepared.count_done()
         state = f"to resume, {done} of {job.num_units} units done" if done else "new"
     ignored = ", ".join(f"{count:,} {name}" for name, count in plan.listing.ignored.items())
+    empty = plan.fingerprint.input.describe_empty()
     formats = len(config.output.formats)
     return [
         ("source", f"{config.source.open().describe()}, {job.num_records:,} images"),
         *([("ignored", f"{ignored}: not image files by their names")] if ignored else []),
+        *([("empty", empty)] if empty else []),
         ("units", f"{job.num_units}, batches of {config.batch_size}"),
         (
             "tokens",

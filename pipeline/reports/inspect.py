@@ -37,6 +37,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
     manifest = read_manifest(directory)
     stats: dict[str, Any] = json.loads(read_listed(directory, manifest, STATS_FILE))
     usage = stats["usage"]
+    empty = manifest.fingerprint.fields.input.describe_empty()
     formats = f", {show_formats(manifest.formats)}" if len(manifest.formats) > 1 else ""
     return [
         ("dataset", f"{manifest.name}, split {manifest.split}, in {directory}"),
@@ -45,6 +46,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
             f"{manifest.images_listed:,} listed, {manifest.images_rejected:,} rejected, "
             f"views: {', '.join(manifest.views)}",
         ),
+        *([("empty", empty)] if empty else []),
         ("records", f"{manifest.records:,} in {len(manifest.shards)} shards{formats}"),
         *describe_contract(contract),
         ("stored as", str(contract.dtype)),

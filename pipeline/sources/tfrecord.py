@@ -32,6 +32,7 @@ class TfrecordConfig(BaseSourceConfig):
       key: Field with the key of the record; by default '<file>__<number>'.
       carry: Fields to carry along, by their names in the token records.
       damaged: Refuse a damaged or missing file, or reject each record that cannot be read.
+      empty_files: Refuse files of 0 bytes, or allow them: plan, summary and manifest list them.
     """
 
     kind: Literal["tfrecord"]
@@ -40,6 +41,7 @@ class TfrecordConfig(BaseSourceConfig):
     key: str | None = None
     carry: dict[Name, str] = pydantic.Field(default_factory=dict)
     damaged: Damaged = "refuse"
+    empty_files: Literal["refuse", "allow"] = "refuse"
 
     @pydantic.field_validator("files", mode="before")
     @classmethod
@@ -74,7 +76,8 @@ class TfrecordSource(Source):
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         # The expected number of records is unknown.
-        expected = [Expected(path) for path in _input_files(self.config)]
+        may_be_empty = self.config.empty_files == "allow"
+        expected = [Expected(path, may_be_empty=may_be_empty) for path in _input_files(self.config)]
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         wanted = [self.config.image, *self.config.carry.values()]
         wanted += [self.config.key] if self.config.key else []

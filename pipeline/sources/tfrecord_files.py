@@ -17,6 +17,9 @@ from pipeline.sources.other_formats import HEAD_BYTES, other_format
 # What to do about a damaged or missing file: refuse the job, or reject each unreadable record.
 Damaged = Literal["refuse", "reject"]
 
+_EMPTY = "expected records, got an empty file"
+_EMPTY_UNLESS_ALLOWED = f"{_EMPTY} (if its writer leaves such, set source.empty_files to 'allow')"
+
 
 def check_carried_names(names: Iterable[str]) -> None:
     """Raises a RequestError if a carried feature has the name of a feature of token records."""
@@ -35,11 +38,13 @@ class Expected(NamedTuple):
       path: Its path.
       records: Number of records that the file should have; None if unknown.
       section: The numbers of the records to list; None for all of them.
+      may_be_empty: Whether a file of 0 bytes is a file without records, not a damaged one.
     """
 
     path: str
     records: int | None = None
     section: range | None = None
+    may_be_empty: bool = False
 
 
 def list_record_files(
@@ -91,9 +96,9 @@ def _refuse_other_format(path: str, file: BinaryIO) -> None:
 
 def _list_file(wanted: Expected, stride: int, heartbeat: Callable[[], None]) -> ListedFile:
     if wanted.section is None:
-        return _list_whole(wanted.path, wanted.records, stride, heartbeat)
+        return _list_whole(wanted, stride, heartbeat)
     # A section may begin at any record.
-    whole = _list_whole(wanted.path, wanted.records, 1, heartbeat)
+    whole = _list_whole(wanted, 1, heartbeat)
     section = whole.numbers[wanted.section.start : wanted.section.stop]
     readable = range(whole.num_readable)[section.start : section.stop]
     return dataclasses.replace(
@@ -106,10 +111,9 @@ def _list_file(wanted: Expected, stride: int, heartbeat: Callable[[], None]) -> 
     )
 
 
-def _list_whole(
-    path: str, expected: int | None, stride: int, heartbeat: Callable[[], None]
-) -> ListedFile:
+def _list_whole(wanted: Expected, stride: int, heartbeat: Callable[[], None]) -> ListedFile:
     heartbeat()
+    path, expected = wanted.path, wanted.records
     size_bytes = modified_ns = 0
     damage: str | None = None
     found = Scan(0, np.zeros(0, np.int64), None)
@@ -121,8 +125,8 @@ def _list_whole(
             if found.damage is not None and found.num_records == 0:
                 _refuse_other_format(path, file)
             damage = found.damage
-            if size_bytes == 0 and expected != 0:
-                damage = "expected records, got an empty file"
+            if size_bytes == 0 and expected != 0 and not wanted.may_be_empty:
+                damage = _EMPTY if expected is not None else _EMPTY_UNLESS_ALLOWED
     except OSError as error:
         damage = f"expected a file that can be read, got: {error.strerror or error}"
     readable = found.num_records if expected is None else min(found.num_records, expected)
