@@ -30,6 +30,24 @@ def check_whole(name: str, value: SupportsIndex, *, least: int | None = None) ->
     return number
 
 
+def check_index(where: str, number: SupportsIndex, count: int) -> int:
+    """Returns an index into `count` elements, NumPy's or from the end too, as 0 to count - 1.
+
+    Raises:
+      RequestError: It is not an integer: a slice, a fraction, an array.
+      IndexError: There is no such element.
+    """
+    try:
+        index = operator.index(number)
+    except TypeError as error:
+        raise RequestError(
+            f"{where}: expected an integer as index, got {number!r}. Read one element at a time."
+        ) from error
+    if not -count <= index < count:
+        raise IndexError(f"{where}: expected an index from {-count} to {count - 1}, got {index}.")
+    return index % count
+
+
 def check_shard(shard: tuple[SupportsIndex, SupportsIndex]) -> tuple[int, int]:
     """Returns (index, count) as Python ints.
 

@@ -27,6 +27,8 @@ class OpenedDataset:
 
     Attributes:
       directory: Path of the dataset.
+      name: Name of the dataset.
+      split: Name of the split.
       contract: The token contract.
       fields: Fields of each record.
       num_classes: Number of classes of `label`; None if it has no class names.
@@ -38,6 +40,8 @@ class OpenedDataset:
     """
 
     directory: str
+    name: str
+    split: str
     contract: TokenContract
     fields: tuple[Field, ...]
     num_classes: int | None
@@ -46,6 +50,11 @@ class OpenedDataset:
     sizes_bytes: tuple[int, ...]
     records: tuple[int, ...]
     sha256: str
+
+    @property
+    def identity(self) -> str:
+        """Name, split and digest; the same wherever a copy of the dataset lies."""
+        return f"{self.name!r}, {self.split!r}, manifest={self.sha256[:16]!r}"
 
     @property
     def names(self) -> list[str]:
@@ -104,6 +113,8 @@ def open_dataset(
     fields, num_classes = _read_fields(directory, manifest, contract)
     return OpenedDataset(
         directory=directory,
+        name=manifest.name,
+        split=manifest.split,
         contract=contract,
         fields=fields,
         num_classes=num_classes,

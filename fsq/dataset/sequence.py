@@ -44,12 +44,19 @@ class Caption:
 
     def __post_init__(self) -> None:
         for name in ("length", "vocab_size", "pad"):
-            check_whole(f"sequence.caption.{name}", getattr(self, name), least=0)
+            value = check_whole(f"sequence.caption.{name}", getattr(self, name), least=0)
+            object.__setattr__(self, name, value)
         if not callable(self.encode):
             raise RequestError(
                 "sequence.caption.encode: expected a function from text to tokens, "
                 f"got {self.encode!r}. Pass one."
             )
+
+    def __repr__(self) -> str:
+        # The function by its name: its address is another in each process.
+        encode = getattr(self.encode, "__qualname__", type(self.encode).__qualname__)
+        numbers = f"length={self.length}, vocab_size={self.vocab_size}, pad={self.pad}"
+        return f"Caption(encode={encode}, {numbers}, field={self.field!r})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +88,8 @@ class SequenceSpec:
     def __post_init__(self) -> None:
         for name in ("bos", "class_offset", "num_classes", "token_offset", "end", "length", "pad"):
             if (value := getattr(self, name)) is not None:
-                check_whole(f"sequence.{name}", value, least=1 if name == "num_classes" else None)
+                least = 1 if name == "num_classes" else None
+                object.__setattr__(self, name, check_whole(f"sequence.{name}", value, least=least))
         if not isinstance(self.caption, Caption | None):
             raise RequestError(
                 f"sequence.caption: expected a Caption, got {self.caption!r}. Pass a Caption."

@@ -3,11 +3,11 @@
 import os
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
-from fsq.dataset.argument_checks import check_directory, check_shard, check_whole
+from fsq.dataset.argument_checks import check_directory, check_index, check_shard, check_whole
 from fsq.dataset.block_reader import Columns, RecordReader
 from fsq.dataset.epoch_order import EpochOrder, share_of
 from fsq.dataset.open_dataset import open_dataset
@@ -99,8 +99,23 @@ class TokenBatches:
                 f"{directory}: expected at least {what}{each}, found {len(self._order):,} in all. "
                 f"Read it {hosts}in smaller batches."
             )
+        self._arguments = {
+            "batch_size": batch_size,
+            "sequence": sequence,
+            "shuffle_seed": shuffle_seed,
+            "epoch": epoch,
+            "shard": (index, share_count),
+            "views": views,
+            "with_labels": with_labels,
+            "drop_remainder": drop_remainder,
+        }
         self._windows: dict[int, Columns] = {}
         self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        # Grain compares this when it restores a position: equal if the batches are equal.
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self._arguments.items())
+        return f"TokenBatches({self._dataset.identity}, {arguments})"
 
     def __len__(self) -> int:
         """Number of batches in the epoch, or in the share of it."""
@@ -110,7 +125,7 @@ class TokenBatches:
         for number in range(len(self)):
             yield self[number]
 
-    def __getitem__(self, number: int) -> Batch:
+    def __getitem__(self, number: SupportsIndex) -> Batch:
         """Reads a batch.
 
         Returns:
@@ -121,9 +136,10 @@ class TokenBatches:
 
         Raises:
           IndexError: There is no such batch.
+          RequestError: The index is not an integer.
           DataError: A shard is damaged.
         """
-        number = range(len(self))[number]
+        number = check_index("TokenBatches", number, len(self))
         return self.joined(number, number + 1)
 
     def joined(self, first: int, end: int) -> Batch:

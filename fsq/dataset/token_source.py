@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from fsq.dataset.argument_checks import check_directory
+from fsq.dataset.argument_checks import check_directory, check_index
 from fsq.dataset.block_reader import as_array
 from fsq.dataset.example.decoder import OtherRecordError, parse_record, parse_records
 from fsq.dataset.formats import FORMATS, RecordReader
@@ -67,6 +67,7 @@ class TokenSource:
         self._wanted = frozenset(self._layout.wanted if self._layout else self._dataset.names)
         # Index of each shard's first record; at the end, the number of records.
         self._starts = [0, *itertools.accumulate(self._dataset.records)]
+        self._arguments = f"sequence={sequence!r}, with_labels={with_labels!r}"
         self._readers: dict[int, RecordReader] = {}
 
     def __len__(self) -> int:
@@ -83,6 +84,7 @@ class TokenSource:
 
         Raises:
           IndexError: There is no such record.
+          RequestError: The index is not an integer.
           DataError: A shard is damaged.
         """
         path, number_in_shard, data = self._read(number)
@@ -125,8 +127,8 @@ class TokenSource:
             yield self[number]
 
     def __repr__(self) -> str:
-        # Grain compares this when it restores a checkpoint.
-        return f"TokenSource({self._dataset.directory!r}, manifest {self._dataset.sha256[:16]})"
+        # Grain compares this when it restores a position: equal if the records are equal.
+        return f"TokenSource({self._dataset.identity}, {self._arguments})"
 
     def __getstate__(self) -> dict[str, Any]:
         # Each process of a data loader opens its own files.
@@ -134,7 +136,7 @@ class TokenSource:
 
     def _read(self, number: SupportsIndex) -> tuple[str, int, bytes]:
         """Returns the file of a record, its index in it, and its bytes."""
-        number = range(len(self))[number]
+        number = check_index("TokenSource", number, len(self))
         shard = bisect.bisect_right(self._starts, number) - 1
         path, number_in_shard = self._dataset.paths[shard], number - self._starts[shard]
         (data,) = self._reader(shard).read(number_in_shard, number_in_shard + 1)

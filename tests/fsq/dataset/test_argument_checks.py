@@ -21,7 +21,7 @@ from tools.random_tokens import write_random_tokens
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("arguments") / "out"
-    write_random_tokens(directory, images=40)
+    write_random_tokens(directory, images=40, array_record=True)
     return directory
 
 
@@ -123,6 +123,69 @@ def test_whole_numbers_of_numpy_and_paths_of_pathlib_are_taken(dataset: Path):
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one["tokens"], other["tokens"])
     assert read_contract(dataset) == read_contract(str(dataset))
+
+
+def first_tokens(element: dict) -> list[int]:
+    return element["tokens"].ravel()[:16].tolist()
+
+
+READERS = [lambda directory: TokenBatches(directory, batch_size=4), TokenSource]
+
+
+@pytest.mark.parametrize("open_reader", READERS)
+def test_every_integer_is_an_index(dataset: Path, open_reader):
+    reader = open_reader(dataset)
+    count = len(reader)
+    elements = [first_tokens(element) for element in reader]
+    assert len(elements) == count
+    assert [first_tokens(element) for element in reversed(reader)] == elements[::-1]
+    for number in (0, 3, count - 1, -1, -count):
+        for kind in (int, np.int8, np.int64, np.array):
+            assert first_tokens(reader[kind(number)]) == elements[number]
+
+
+@pytest.mark.parametrize("open_reader", READERS)
+@pytest.mark.parametrize(
+    ("index", "found"),
+    [
+        (slice(1, 3), "slice(1, 3, None)"),
+        (1.0, "1.0"),
+        (np.float32(1), "np.float32(1.0)"),
+        (np.bool_(True), "np.True_"),
+        (np.arange(2), "array([0, 1])"),
+        ([0, 1], "[0, 1]"),
+        ("tokens", "'tokens'"),
+        (None, "None"),
+    ],
+)
+def test_what_is_no_index_is_refused_in_one_line(dataset: Path, open_reader, index, found: str):
+    reader = open_reader(dataset)
+    with pytest.raises(RequestError) as error:
+        reader[index]
+    assert str(error.value) == (
+        f"{type(reader).__name__}: expected an integer as index, got {found}. "
+        "Read one element at a time."
+    )
+
+
+@pytest.mark.parametrize("open_reader", READERS)
+def test_an_index_beyond_the_end_is_an_index_error(dataset: Path, open_reader):
+    reader = open_reader(dataset)
+    name, count = type(reader).__name__, len(reader)
+    for index in (count, -count - 1, 2**70):
+        message = f"{name}: expected an index from {-count} to {count - 1}, got {index}."
+        with pytest.raises(IndexError, match="^" + re.escape(message) + "$"):
+            reader[index]
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_one_of_several_indices_is_refused_alike(dataset: Path, count: int):
+    with pytest.raises(RequestError, match=r"^TokenSource: expected an integer as index, got 0\.5"):
+        TokenSource(dataset).__getitems__([*range(count - 1), 0.5])  # type: ignore[list-item]
+    with pytest.raises(
+        IndexError, match=r"^TokenSource: expected an index from -40 to 39, got 40\."
+    ):
+        TokenSource(dataset).__getitems__([*range(count - 1), 40])
 
 
 @pytest.mark.parametrize("directory", [None, 3, "", b"out"])

@@ -12,8 +12,14 @@ from pipeline.run import tokenize
 
 pytestmark = pytest.mark.slow
 
+
+def examples_of(page: str) -> list[str]:
+    text = (ROOT / page).read_text()
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
 DOCS = ROOT / "docs" / "reading.md"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+EXAMPLES = examples_of("docs/reading.md")
 OPTIONAL = ("grain", "torch", "seqio")
 
 
@@ -63,6 +69,20 @@ def test_there_are_as_many_examples_as_loaders():
         "numpy",
         "grain",
         "torch",
+        "torch",
         "seqio_tensorflow",
         "numpy",
     ]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reading.md", "docs/training_a_prior.md"])
+def test_an_example_that_shuffles_names_the_epoch(page: str):
+    # Without it, a loop over epochs has the same order in each of them.
+    named = 0
+    for code in examples_of(page):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Call):
+                arguments = {keyword.arg for keyword in node.keywords}
+                assert "shuffle_seed" not in arguments or "epoch" in arguments, ast.unparse(node)
+                named += "epoch" in arguments
+    assert named
