@@ -132,14 +132,15 @@ def _tokenize(
     if dry_run:
         print_pairs(describe_job(prepared))
         return None
-    if not prepared.is_finished and (note := runtime_note(prepared.plan)):
-        click.echo(f"runtime: {note}", err=True)
     # TensorFlow is needed unless the dataset is finished or its encoder is cached.
     _start(tensorflow=not (prepared.is_finished or has_cached_encoder(prepared.plan)))
     from pipeline.run import run
     from pipeline.work.job_progress import show_progress
 
-    return run(prepared, beam_options=beam_options, progress=show_progress)
+    summary = run(prepared, beam_options=beam_options, progress=show_progress)
+    if not prepared.is_finished and (note := runtime_note(prepared.plan)):
+        click.echo(f"runtime: {note}")
+    return summary
 
 
 def _with_output(config: "TokenizeConfig", directory: str) -> "TokenizeConfig":

@@ -236,8 +236,8 @@ def test_the_process_ends_while_a_thread_still_hangs(
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
     done = run("tokenize", "job.yaml", code=WITH_A_PIPE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    first, *_, last = done.stdout.splitlines()
-    assert first == f"rejected: 1 read: {REASON}"
+    *_, first, second, last = done.stdout.splitlines()
+    assert (first, second) == (f"rejected: 1 read: {REASON}", "rejected: 1 of 30 in cats")
     assert last == (
         f"{tmp_path}/out: 29 records in 3 shards; 30 images listed = 29 written + 1 rejected"
     )
