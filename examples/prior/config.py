@@ -153,6 +153,30 @@ class PriorConfig(FrozenModel):
             f"{held_out!r}"
         )
 
+    @pydantic.model_validator(mode="after")
+    def _guidance_was_trained(self) -> "PriorConfig":
+        self.check_guidance(self.samples.guidance, "samples.guidance")
+        return self
+
+    def check_guidance(self, guidance: float, name: str) -> None:
+        """Raises a ValueError if guidance needs 'no class', and it is never trained.
+
+        Args:
+          guidance: The scale to sample with.
+          name: The option that sets it, for the message.
+        """
+        if guidance == 1.0 or (self.classes and self.training.class_dropout):
+            return
+        reason = (
+            "'no class' is never trained with training.class_dropout 0; 0.1 is usual"
+            if self.classes
+            else "a prior without classes has nothing to guide to"
+        )
+        raise ValueError(
+            f"expected {name} 1 (none), got {guidance:g}: {reason}. Remove {name}, or train "
+            "with classes and class_dropout."
+        )
+
     @pydantic.field_validator("modes")
     @classmethod
     def _modes_differ(cls, modes: tuple[Mode, ...]) -> tuple[Mode, ...]:

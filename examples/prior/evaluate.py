@@ -17,12 +17,10 @@ import click
 import numpy as np
 
 from examples.prior.command import run
-from examples.prior.config import SamplingSpec
 from examples.prior.images import LabelledImages, read_images
 from fsq.dataset.open_dataset import open_dataset
 from fsq.errors import RequestError
 from fsq.terminal.console import quiet_start
-from fsq.validation import parse
 
 if TYPE_CHECKING:
     from examples.prior.saved import SavedPrior
@@ -116,8 +114,7 @@ def evaluate(
     saved = open_saved(directory)
     mode, classes = saved.choose_mode(masked=masked), saved.vocabulary.classes
     held_out = check_run(saved)
-    config_taste = saved.config.samples.model_dump(exclude={"per_class"})
-    sampling = parse(SamplingSpec, {**config_taste, **chosen}, "options")
+    sampling = saved.sampling_options(chosen)
     tokenizer = Tokenizer.load(directory)
     test = read_images(held_out, tokenizer.contract)
     training = read_images(saved.config.dataset, tokenizer.contract)
@@ -139,7 +136,7 @@ def evaluate(
     reference = of_test.features[some_test]
     return Evaluation(
         mode=mode,
-        sampling=sampling.model_dump(),
+        sampling=sampling.model_dump(exclude={"per_class"}),
         classifier_accuracy=float((of_test.classes == test.labels).mean()),
         named_as_asked=float((of_samples.classes == asked).mean()),
         reconstructions_named=float((of_reconstructions.classes == test.labels[some_test]).mean()),

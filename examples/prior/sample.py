@@ -6,9 +6,7 @@ python -m examples.prior.sample out/prior --output out/samples.png --guidance 1.
 import click
 
 from examples.prior.command import run
-from examples.prior.config import SheetSpec
 from fsq.terminal.console import quiet_start
-from fsq.validation import parse
 
 
 @click.command("sample")
@@ -35,7 +33,7 @@ def main(directory: str, output: str, masked: bool, **chosen: float | int | None
     saved = open_saved(directory)
     mode = saved.choose_mode(masked=masked)
     given = {name: value for name, value in chosen.items() if value is not None}
-    spec = parse(SheetSpec, {**saved.config.samples.model_dump(), **given}, "options")
+    spec = saved.sampling_options(given)
     check_picture(output)
     with devices_of_training():
         sheet = draw_samples(

@@ -6,6 +6,7 @@ dataset. Weights and checkpoints: see `checkpoint`.
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ import keras
 import pydantic
 
 from examples.prior.checkpoint import CHECKPOINTS, load_network
-from examples.prior.config import PriorConfig
+from examples.prior.config import PriorConfig, SheetSpec
 from examples.prior.data import PriorData
 from examples.prior.model import Prior
 from examples.prior.vocabulary import Mode, Vocabulary
@@ -79,6 +80,19 @@ class SavedPrior:
                 "'modes: [masked]'."
             )
         return "masked" if masked else self.config.modes[0]
+
+    def sampling_options(self, chosen: Mapping[str, Any]) -> SheetSpec:
+        """Returns the sampling options of the config, with those that a command replaces.
+
+        Raises:
+          RequestError: An option has no such value, or guidance needs what was not trained.
+        """
+        spec = parse(SheetSpec, {**self.config.samples.model_dump(), **chosen}, "options")
+        try:
+            self.config.check_guidance(spec.guidance, "--guidance")
+        except ValueError as error:
+            raise RequestError(f"{self.directory}: {error}") from error
+        return spec
 
     def load_network(self) -> Prior:
         """Builds the network and loads the weights with the lowest held-out loss.

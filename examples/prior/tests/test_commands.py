@@ -95,6 +95,23 @@ def test_sampling_options_that_are_not_numbers_are_refused(
             invoke(command, trained, "--output", tmp_path / "f.png", option, value)
 
 
+@pytest.mark.parametrize("command", [sample.main, evaluate.main])
+@pytest.mark.parametrize("mode", ["causal", "masked"])
+def test_guidance_from_a_row_that_was_never_trained_is_refused(
+    trained: Path, tmp_path: Path, command: click.Command, mode: str
+):
+    run = shutil.copytree(trained, tmp_path / "run")
+    training = json.loads((run / "prior.json").read_text())["config"]["training"]
+    edit_description(run, modes=[mode], training={**training, "class_dropout": 0.0})
+    with pytest.raises(RequestError) as error:
+        invoke(command, run, "--output", tmp_path / "f.png", "--guidance", 3)
+    assert str(error.value) == (
+        f"{run}: expected --guidance 1 (none), got 3: 'no class' is never trained with "
+        "training.class_dropout 0; 0.1 is usual. Remove --guidance, or train with classes and "
+        "class_dropout."
+    )
+
+
 def test_a_directory_that_was_edited_is_refused(trained: Path, tmp_path: Path):
     edited = shutil.copytree(trained, tmp_path / "edited")
     mark = edited / "prior.json"

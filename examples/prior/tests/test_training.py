@@ -367,6 +367,11 @@ def test_the_command_says_a_mistake_in_one_line_and_exits_with_2(root: Path, tmp
         assert done.stderr.count("\n") == 1
 
 
+def test_what_was_never_dropped_is_sampled_without_guidance(tmp_path: Path):
+    config = tiny_run(tmp_path, tmp_path, training={"class_dropout": 0}, samples={"guidance": 1})
+    assert config.samples.guidance == 1.0
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -377,6 +382,22 @@ def test_the_command_says_a_mistake_in_one_line_and_exits_with_2(root: Path, tmp
         ({"held_out": 0.9}, "the directory of a dataset, or a share above 0 and at most 0.5, got"),
         ({"held_out": None}, "the directory of a dataset, or a share above 0 and at most 0.5, got"),
         ({"network": {"width": 10**19}}, "less than or equal to 8192"),
+        *(
+            (
+                {
+                    "modes": [mode],
+                    "training": {"class_dropout": 0},
+                    "samples": {"guidance": guidance},
+                },
+                rf"samples\.guidance 1 \(none\), got {guidance:g}: 'no class' is never trained",
+            )
+            for mode in ("causal", "masked")
+            for guidance in (0, 0.5, 3.0)
+        ),
+        (
+            {"classes": False, "samples": {"guidance": 1.5}},
+            r"expected samples\.guidance 1 \(none\), got 1\.5: a prior without classes has nothing",
+        ),
     ],
 )
 def test_a_config_that_cannot_be_is_refused(tmp_path: Path, changes: Any, message: str):
