@@ -267,6 +267,8 @@ def import_(config: str, dry_run: bool) -> None:
 
 def print_summary(summary: "Summary") -> None:
     """Prints the result of a job, the image counts last."""
+    from pipeline.core.left_out import describe_left_out
+
     if summary.images_retried:
         click.echo(f"retried: {summary.images_retried:,} rejects of the earlier run")
     if summary.units_resumed:
@@ -275,6 +277,8 @@ def print_summary(summary: "Summary") -> None:
         click.echo(f"runtime: {summary.runtime}")
     if summary.empty_files is not None:
         click.echo(f"empty: {one_line(summary.empty_files)}")
+    if left_out := describe_left_out(summary.left_out):
+        click.echo(f"left out: {left_out}")
     for reason, count in summary.rejects_by_reason.items():
         click.echo(f"rejected: {count:,} {reason}")
     for name, (rejected, listed) in list(summary.rejects_by_file.items())[:FILES_SHOWN]:

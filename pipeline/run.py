@@ -58,6 +58,7 @@ class Summary:
       runtime: Runtime of the encoder in words; None for the reference runtime.
       empty_files: The empty source files in words; None if there are none.
       images_retried: Number of rejects of an earlier run that were retried.
+      left_out: Number of files of the source that are not images, by ending.
     """
 
     directory: str
@@ -72,6 +73,7 @@ class Summary:
     runtime: str | None = None
     empty_files: str | None = None
     images_retried: int = 0
+    left_out: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def images_written(self) -> int:
@@ -216,4 +218,5 @@ def summarize(prepared: PreparedJob, *, resumed: int) -> Summary:
         num_units=job.num_units,
         runtime=None if runtime.probe is None else show_runtime(runtime),
         empty_files=manifest.fingerprint.fields.input.describe_empty(),
+        left_out=manifest.left_out,
     )

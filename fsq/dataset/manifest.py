@@ -75,6 +75,7 @@ class Manifest(FrozenModel):
       images_written: Number of images with token records.
       images_rejected: Number of rejected images.
       rejects_by_reason: Number of rejected images by reason.
+      left_out: Number of files of the source that are not images, by ending.
       by_file: Image counts by source file.
       views: Names of the views, in the order of the config.
       records: Number of token records, one per image and view.
@@ -92,6 +93,7 @@ class Manifest(FrozenModel):
     images_written: Count
     images_rejected: Count
     rejects_by_reason: dict[str, Count]
+    left_out: dict[str, Count] = pydantic.Field(default_factory=dict)
     by_file: dict[str, SourceFileEntry]
     views: tuple[str, ...]
     records: Count

@@ -76,6 +76,15 @@ def read_sized(path: str, size_bytes: int) -> bytes:
     return read(path)
 
 
+def read_head(path: str, size_bytes: int) -> bytes:
+    """Reads the first bytes of a file, at most `size_bytes`."""
+    if is_local(path):
+        with open_read(path) as file:
+            return file.read(size_bytes)
+    with _store().os_errors(path), open_read(path) as file:
+        return file.read(size_bytes)
+
+
 def write(path: str, data: bytes) -> None:
     """Writes a whole file into an existing folder; see `open_write`."""
     with open_write(path) as file:

@@ -33,6 +33,7 @@ class Job:
       fingerprint: sha256 of all that decides the bytes of the dataset.
       run: Random id of this run.
       attempt: How often rejects have been retried.
+      left_out: Number of files of the input that are not images, by ending.
     """
 
     config: TokenizeConfig
@@ -45,6 +46,7 @@ class Job:
     fingerprint: str
     run: str
     attempt: int = 0
+    left_out: tuple[tuple[str, int], ...] = ()
 
     @property
     def output(self) -> str:

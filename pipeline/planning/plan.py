@@ -116,10 +116,7 @@ def make_plan(
         runtime=request_runtime(config, tokenizer.contract, num_written),
         views=None if policies == list(config.view_names) else policies,
         decode=config.decode,
-        versions={
-            "fsq-tokenizer": __version__,
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
+        versions=_versions(),
     )
     job = Job(
         config=config,
@@ -131,8 +128,14 @@ def make_plan(
         num_shards=fingerprint.num_shards,
         fingerprint=fingerprint.sha256,
         run=secrets.token_hex(8),
+        left_out=tuple(listing.left_out.items()),
     )
     return Plan(job, units, listing, tokenizer, dump_config(config), fingerprint)
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"fsq-tokenizer": __version__, **packages}
 
 
 def read_tokenizer(config: TokenizeConfig) -> SavedTokenizer:

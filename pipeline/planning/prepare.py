@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from fsq.dataset.formats import show_formats
 from fsq.errors import RequestError
+from pipeline.core.left_out import describe_left_out
 from pipeline.core.records import Unit, record_numbers
 from pipeline.job.config import TokenizeConfig
 from pipeline.planning.changed_input import changed_image
@@ -141,12 +142,12 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
     else:
         done = prepared.count_done()
         state = f"to resume, {done} of {job.num_units} units done" if done else "new"
-    ignored = ", ".join(f"{count:,} {name}" for name, count in plan.listing.ignored.items())
+    left_out = describe_left_out(dict(job.left_out))
     empty = plan.fingerprint.input.describe_empty()
     formats = len(config.output.formats)
     return [
         ("source", f"{config.source.open().describe()}, {job.num_records:,} images"),
-        *([("ignored", f"{ignored}: not image files by their names")] if ignored else []),
+        *([("left out", left_out)] if left_out else []),
         *([("empty", empty)] if empty else []),
         ("units", f"{job.num_units}, batches of {config.batch_size}"),
         (

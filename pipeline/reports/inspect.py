@@ -9,6 +9,7 @@ from fsq.errors import RequestError
 from fsq.spec.contract import CONTRACT_FILE
 from fsq.spec.serialization import parse_contract
 from fsq.storage import filesystem
+from pipeline.core.left_out import describe_left_out
 from pipeline.planning.runtime_request import show_runtime
 from pipeline.tokenizers.describe import check_tokenizer, describe_contract
 
@@ -39,6 +40,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
     usage = stats["usage"]
     empty = manifest.fingerprint.fields.input.describe_empty()
     formats = f", {show_formats(manifest.formats)}" if len(manifest.formats) > 1 else ""
+    left_out = describe_left_out(manifest.left_out)
     return [
         ("dataset", f"{manifest.name}, split {manifest.split}, in {directory}"),
         (
@@ -47,6 +49,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
             f"views: {', '.join(manifest.views)}",
         ),
         *([("empty", empty)] if empty else []),
+        *([("left out", left_out)] if left_out else []),
         ("records", f"{manifest.records:,} in {len(manifest.shards)} shards{formats}"),
         *describe_contract(contract),
         ("stored as", str(contract.dtype)),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from fsq.dataset.records import decode_key
+from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 
 LINK_OUTSIDE = (
@@ -18,13 +19,14 @@ LINK_OUTSIDE = (
 )
 BROKEN_LINK = "expected a file, got a broken link"
 NOT_A_FILE = "expected a file, got a pipe, a socket or a device"
-UNREADABLE_FOLDER = "expected a folder that can be read, could not open it"
+UNREADABLE = "expected a file that can be read, could not look at it"
+GONE = "expected a file, it disappeared while the folder was listed"
 # Listings store the index into this tuple: append only.
-REFUSALS = (LINK_OUTSIDE, BROKEN_LINK, NOT_A_FILE, UNREADABLE_FOLDER)
+REFUSALS = (LINK_OUTSIDE, BROKEN_LINK, NOT_A_FILE, UNREADABLE, GONE)
 
 
 class FoundFile(NamedTuple):
-    """A file, or an entry that cannot be read as one, with the reason.
+    """A file, an entry that cannot be read as one, with the reason, or a folder.
 
     Attributes:
       name: Path relative to the folder; that of a folder ends with '/'.
@@ -40,18 +42,23 @@ class FoundFile(NamedTuple):
 
 
 def walk(root: str, *, follow_links: bool, heartbeat: Callable[[], None]) -> Iterator[FoundFile]:
-    """Yields the files in a folder and below; nothing if there is no such folder.
+    """Yields the folders and files in a folder and below; nothing if there is no such folder.
 
-    Files and folders with a leading dot are skipped.
+    What has a leading dot is yielded, but not entered.
+
+    Raises:
+      DataError: A folder cannot be read, so that its images cannot be counted.
+      RequestError: A folder is a link out of the folder, and links are not followed.
     """
     if filesystem.is_local(root):
         if os.path.isdir(root):
             folder = os.fsencode(root)
             yield from _Walk(folder, follow_links, heartbeat).enter(folder, b"", ())
         return
+    # Some tools write an empty object in place of a folder; its name ends with a slash.
     for entry in filesystem.list_files(root, recursive=True):
         heartbeat()
-        if not any(part.startswith(".") for part in entry.name.split("/")):
+        if entry.name:
             yield FoundFile(*entry)
 
 
@@ -64,17 +71,24 @@ class _Walk:
     def enter(self, folder: bytes, prefix: bytes, above: tuple[bytes, ...]) -> Iterator[FoundFile]:
         """Yields the files of one folder; `above` holds the real paths of its parents."""
         self.heartbeat()
+        if prefix:
+            yield FoundFile(decode_key(prefix), 0, 0)
         try:
             with os.scandir(folder) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(b".")]
-        except OSError:
-            yield FoundFile(decode_key(prefix) or "./", 0, 0, UNREADABLE_FOLDER)
-            return
+                found = [(_sort_name(entry), entry) for entry in entries]
+        except OSError as error:
+            raise DataError(
+                f"{decode_key(folder)}: expected a folder that can be read, "
+                f"got: {error.strerror or error}. Its images cannot be counted: "
+                "change its permissions, or move it away."
+            ) from error
         here = (*above, os.path.realpath(folder))
         # A folder sorts like the paths of its files: by its name with a slash.
-        for name, entry in sorted((_sort_name(entry), entry) for entry in visible):
+        for name, entry in sorted(found, key=lambda pair: pair[0]):
             self.heartbeat()
-            if entry.is_symlink():
+            if name.startswith(b"."):
+                yield FoundFile(decode_key(prefix + name), 0, 0)
+            elif entry.is_symlink():
                 yield from self._link(entry, prefix + name, here)
             elif name.endswith(b"/"):
                 yield from self.enter(entry.path, prefix + name, here)
@@ -85,16 +99,23 @@ class _Walk:
         self, entry: "os.DirEntry[bytes]", name: bytes, here: tuple[bytes, ...]
     ) -> Iterator[FoundFile]:
         real = os.path.realpath(entry.path)
-        inside = (real + b"/").startswith(self.root.rstrip(b"/") + b"/")
+        root = self.root.rstrip(b"/") + b"/"
+        inside = (real + b"/").startswith(root)
         if not os.path.exists(real):
             yield FoundFile(decode_key(name), 0, 0, BROKEN_LINK)
         elif not inside and not self.follow_links:
+            if name.endswith(b"/"):
+                raise RequestError(
+                    f"{decode_key(entry.path)}: expected a folder, got a link to one outside, "
+                    f"{decode_key(real)}. Its images cannot be counted: set source.follow_links "
+                    "to true, or remove the link."
+                )
             yield FoundFile(decode_key(name), 0, 0, LINK_OUTSIDE)
         elif not name.endswith(b"/"):
             yield _found_file(entry, name)
-        # A linked folder inside the root is listed at its real path; a link to a parent would
-        # never end.
-        elif self.follow_links and not inside and real not in here:
+        # A linked folder inside the root is listed at its real path, unless that is hidden; a
+        # link to a parent would never end.
+        elif (not inside or b"/." in real[len(root) - 1 :]) and real not in here:
             yield from self.enter(entry.path, name, here)
 
 
@@ -106,7 +127,13 @@ def _sort_name(entry: "os.DirEntry[bytes]") -> bytes:
 
 
 def _found_file(entry: "os.DirEntry[bytes]", name: bytes) -> FoundFile:
-    if not entry.is_file():
-        return FoundFile(decode_key(name), 0, 0, NOT_A_FILE)
-    stat = entry.stat()
-    return FoundFile(decode_key(name), stat.st_size, stat.st_mtime_ns)
+    key = decode_key(name)
+    try:
+        if not entry.is_file():
+            return FoundFile(key, 0, 0, NOT_A_FILE)
+        stat = entry.stat()
+    except FileNotFoundError:
+        return FoundFile(key, 0, 0, GONE)
+    except OSError:
+        return FoundFile(key, 0, 0, UNREADABLE)
+    return FoundFile(key, stat.st_size, stat.st_mtime_ns)

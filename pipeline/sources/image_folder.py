@@ -2,20 +2,22 @@
 
 import hashlib
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import BinaryIO, Literal, NamedTuple
 
 from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import DataError, RequestError
+from fsq.images.signatures import HEAD_BYTES, format_of
 from fsq.storage import filesystem
 from fsq.storage.path_encoding import from_utf8
 from fsq.storage.temporary import open_temporary
 from fsq.yaml_config import PathStr
+from pipeline.core.left_out import HIDDEN, describe_left_out, ending_of
 from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
+from pipeline.sources import directory_walk
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
-from pipeline.sources.directory_walk import walk
+from pipeline.sources.directory_walk import FoundFile, walk
 from pipeline.sources.image_listing import (
     ListedImage,
     finish_listing,
@@ -26,14 +28,24 @@ from pipeline.sources.image_listing import (
 from pipeline.sources.listing import ListedFile, Listing
 from pipeline.sources.units import spans_of
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# Files with these endings are images, whatever they contain; all others are told by their
+# first bytes.
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".png", ".apng", ".webp", ".bmp", ".dib"),
+    *(".gif", ".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".jxl"),
+)
+# Documents and icons, which lie beside images; formats that are not decoded become rejects.
+NO_PICTURES = ("PDF", "PostScript", "DjVu", "SVG", "ICO", "ICNS")
 LISTING_NAME = "listing.txt"
 
 
 class ImageFolderConfig(BaseSourceConfig):
     """A folder of images; with `labels`, each image's folder is its class.
 
-    Links that lead out of the folder are rejected unless `follow_links` is set.
+    A file is an image by its ending or, with any other ending, by its first bytes. What is left
+    out is counted by ending in plan, summary, manifest and `fsq inspect`; so are hidden files
+    and folders, which are skipped. A link to a file out of the folder is a reject unless
+    `follow_links` is set. What cannot be counted ends the job: a linked or unreadable folder.
 
     Attributes:
       directory: The folder, local or in an object store.
@@ -95,7 +107,7 @@ class ImageFolderSource(Source):
             },
             text=text,
             text_sha256=digest,
-            ignored=dict(sorted(tally.ignored.items())),
+            left_out=dict(sorted(tally.left_out.items())),
         )
 
     def read(
@@ -174,11 +186,15 @@ class ImageFolderSource(Source):
     def _walk_into(self, target: BinaryIO, heartbeat: Callable[[], None]) -> "_Tally":
         """Writes a line for every image, with the number of its folder as the label."""
         folder = self.config.directory
-        tally = _Tally({}, {}, Counter(), Counter())
+        tally = _Tally({}, {}, Counter(), Counter(), set())
         numbers: dict[str, int] = {}
         for found in walk(folder, follow_links=self.config.follow_links, heartbeat=heartbeat):
-            if not (found.name.lower().endswith(EXTENSIONS) or found.name.endswith("/")):
-                tally.ignored[os.path.splitext(found.name)[1].lower() or "no extension"] += 1
+            ending = ending_of(found.name)
+            if found.name.endswith("/") and ending != HIDDEN:
+                tally.folders.add(found.name.rstrip("/"))
+                continue
+            if ending == HIDDEN or not self._is_image(found, heartbeat):
+                tally.left_out[ending] += 1
                 continue
             group = folder_of(found.name)
             number = numbers.setdefault(group, len(numbers))
@@ -187,11 +203,36 @@ class ImageFolderSource(Source):
             tally.size_bytes[group] += found.size_bytes
             target.write(ListedImage.of(found, number).to_line())
         if not tally.records:
+            left_out = describe_left_out(tally.left_out)
             raise RequestError(
-                f"source.directory: expected images ({' '.join(EXTENSIONS)}), "
-                f"found none in {folder!r}. Check the path."
+                f"source.directory: expected images in {folder!r}, "
+                f"found {left_out or 'no files'}. Check the path."
             )
         return tally
+
+    def _is_image(self, found: FoundFile, heartbeat: Callable[[], None]) -> bool:
+        """Returns whether a file is an image or, where that is not known, may be one."""
+        if found.name.lower().endswith(EXTENSIONS):
+            return True
+        match found.refused:
+            case None:
+                heartbeat()
+                try:
+                    head = filesystem.read_head(self._path(found.name), HEAD_BYTES)
+                except FileNotFoundError:
+                    return False
+                except OSError:
+                    return True
+                return format_of(head) not in (None, *NO_PICTURES)
+            case directory_walk.BROKEN_LINK | directory_walk.UNREADABLE:
+                link = found.refused == directory_walk.BROKEN_LINK
+                raise RequestError(
+                    f"{filesystem.join(self.config.directory, found.name)}: expected a file, got "
+                    f"{'a broken link' if link else 'what cannot be looked at'}. It may have been "
+                    "a folder, whose images cannot be counted: repair or remove it."
+                )
+        # Of what lies outside, nothing is known.
+        return found.refused == directory_walk.LINK_OUTSIDE
 
     def _classes(self, tally: "_Tally") -> tuple[str, ...]:
         folder = self.config.directory
@@ -212,9 +253,10 @@ class ImageFolderSource(Source):
 
 
 class _Tally(NamedTuple):
-    """Images, first image and bytes by folder, in walk order; ignored files by extension."""
+    """Images, first image and bytes by folder, in walk order; left-out files by ending; folders."""
 
     records: dict[str, int]
     first: dict[str, str]
     size_bytes: Counter[str]
-    ignored: Counter[str]
+    left_out: Counter[str]
+    folders: set[str]

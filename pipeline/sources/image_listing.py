@@ -57,10 +57,7 @@ class ListedImage(NamedTuple):
 
 
 def folder_of(key: str) -> str:
-    """Returns the folder of an image, relative to the root: 'n01440764' of 'n01440764/x.JPEG'.
-
-    A refused folder counts as a folder of its own, so that classes keep their numbers.
-    """
+    """Returns the folder of an image, relative to the root: 'n01440764' of 'n01440764/x.JPEG'."""
     return key.rpartition("/")[0] or "."
 
 

@@ -87,7 +87,7 @@ class Listing:
       text: Where each image is a file of its own: a temporary file with a line
         per image, which is the content of the one entry of `files`.
       text_sha256: sha256 of the text without modification times.
-      ignored: Number of files that are not images, by extension.
+      left_out: Number of files that are not images, by ending.
     """
 
     files: tuple[ListedFile, ...]
@@ -95,7 +95,7 @@ class Listing:
     groups: Mapping[str, tuple[int, int]]
     text: BinaryIO | None = None
     text_sha256: str = ""
-    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def num_records(self) -> int:

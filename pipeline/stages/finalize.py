@@ -175,6 +175,7 @@ def _manifest(job: Job, accounts: Accounting, shards: list[ShardResult]) -> Mani
         images_written=accounts.num_listed - accounts.num_rejected,
         images_rejected=accounts.num_rejected,
         rejects_by_reason=accounts.reasons(),
+        left_out=dict(job.left_out),
         by_file=accounts.by_file(len(job.views)),
         views=job.views,
         records=sum(shard.records for shard in shards),

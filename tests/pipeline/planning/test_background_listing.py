@@ -73,7 +73,7 @@ def test_what_listing_refuses_is_refused_here(
     (tmp_path / "empty").mkdir()
     config = job_fields(tmp_path / "empty", tokenizer_directory, tmp_path / "out")
     done = run(config, tmp_path, root)
-    assert done.stderr.startswith("RequestError: source.directory: expected images (.jpg")
+    assert done.stderr.startswith("RequestError: source.directory: expected images in ")
     (tmp_path / "damaged").write_bytes(b"12345")
     config["source"] = {"kind": "tfrecord", "files": f"{tmp_path}/damaged", "image": "image"}
     done = run(config, tmp_path, root)

@@ -258,7 +258,7 @@ def check_refused(config: SourceConfig, message: str, kind: type[Exception] = Re
 
 def test_what_a_folder_lacks_is_said(tmp_path: Path, small_images: list[bytes]):
     nowhere = ImageFolderConfig(kind="image_folder", directory=str(tmp_path / "nowhere"))
-    check_refused(nowhere, "source.directory: expected images (.jpg .jpeg")
+    check_refused(nowhere, f"source.directory: expected images in '{tmp_path}/nowhere', found no")
     (tmp_path / "loose.png").write_bytes(small_images[0])
     labelled = ImageFolderConfig(kind="image_folder", directory=str(tmp_path))
     check_refused(labelled, "loose.png: expected each image in the folder of its class, found 1")

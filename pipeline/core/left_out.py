@@ -1,0 +1,40 @@
+"""Left-out files: the files of an input that are not images, counted by their endings."""
+
+import re
+from collections.abc import Mapping
+
+SHOWN = 8
+HIDDEN = "hidden"
+
+
+def ending_of(name: str) -> str:
+    """Returns the ending that a file is counted by.
+
+    >>> [ending_of(name) for name in ("a/b.TXT", "a.b/c", "scan.0001", ".DS_Store", "x/.git/")]
+    ['.txt', 'no ending', 'other endings', 'hidden', 'hidden']
+    """
+    if "/." in f"/{name}":
+        return HIDDEN
+    stem, dot, ending = name.rpartition("/")[2].rpartition(".")
+    if not stem:
+        return "no ending"
+    # Numbers are no endings: there would be as many as files.
+    if ending.isdigit() or not re.fullmatch(r"\w{1,10}", ending, re.ASCII):
+        return "other endings"
+    return dot + ending.lower()
+
+
+def describe_left_out(counts: Mapping[str, int]) -> str:
+    """Describes the counts in a line, the largest first; empty if there are none.
+
+    >>> describe_left_out({".txt": 1, "no ending": 2000, "hidden": 2})
+    '2,000 no ending, 1 .txt: no images by their first bytes; 2 hidden'
+    """
+    found = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    endings = [f"{count:,} {name}" for name, count in found if name != HIDDEN]
+    if (more := len(endings) - SHOWN) > 0:
+        endings[SHOWN:] = [f"{more:,} more endings"]
+    parts = [f"{', '.join(endings)}: no images by their first bytes"] if endings else []
+    if HIDDEN in counts:
+        parts.append(f"{counts[HIDDEN]:,} {HIDDEN}")
+    return "; ".join(parts)
