@@ -1,6 +1,7 @@
 """Contact sheet: images decoded from tokens, optionally below their originals."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,7 +22,7 @@ from fsq.tokenizer import Tokenizer
 from fsq.validation import parse
 from pipeline.core.records import ImageRecord
 from pipeline.job.config import TokenizeConfig
-from pipeline.sources.units import one_unit_per_file
+from pipeline.sources.base import Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,15 +117,7 @@ def find_originals(
     data = read_listed(directory, read_manifest(directory), CONFIG_FILE)
     config = parse(TokenizeConfig, yaml.safe_load(data), path)
     wanted = {record.key for record in records}
-    found: dict[str, bytes] = {}
-    source = config.source.open()
-    with source.list().on_disk() as listing:
-        for unit in one_unit_per_file(listing):
-            for image in source.read(unit, ()):
-                if isinstance(image, ImageRecord) and image.key in wanted:
-                    found[image.key] = image.data
-                    if len(found) == len(wanted):
-                        break
+    found = read_originals(config.source.open(), wanted)
     if missing := sorted(wanted - found.keys()):
         raise DataError(
             f"{directory}: expected the original {missing[0]!r} in the source, found none. "
@@ -139,3 +132,15 @@ def find_originals(
         )
         for record in records
     ]
+
+
+def read_originals(source: Source, keys: set[str]) -> dict[str, bytes]:
+    """Returns the image files of some keys, as far as the source has them; reads no further."""
+    found: dict[str, bytes] = {}
+    with source.list().on_disk() as listing:
+        units = source.units_with(listing, keys)
+        images = itertools.chain.from_iterable(source.read(unit, ()) for unit in units)
+        while len(found) < len(keys) and (image := next(images, None)) is not None:
+            if isinstance(image, ImageRecord) and image.key in keys:
+                found[image.key] = image.data
+    return found

@@ -8,6 +8,7 @@ from fsq.dataset.records import CarriedFeature
 from fsq.validation import FrozenModel
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.listing import Listing, file_name
+from pipeline.sources.units import one_unit_per_file
 
 NO_TIMEOUTS: Mapping[int, str] = types.MappingProxyType({})
 
@@ -75,6 +76,13 @@ class Source(abc.ABC):
         for file in listing.files:
             if file.name in groups:
                 yield Unit("", file.path, file.spans(file.first, file.num_records))
+
+    def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
+        """Yields units that hold the records of some keys, and as few others as is known.
+
+        All units by default. The listing must have a stride of 1.
+        """
+        yield from one_unit_per_file(listing)
 
     def group_of(self, unit: Unit, key: str) -> str:
         """Returns the group of a record; see `Listing.groups`."""

@@ -138,15 +138,11 @@ class ImageFolderSource(Source):
 
     def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
         """Yields units of some groups; see `Source.units_of`."""
-        assert listing.text is not None
-        (file,) = listing.files
-        listing.text.seek(0)
-        numbers = [
-            number
-            for number, line in enumerate(listing.text)
-            if folder_of(ListedImage.from_line(line).key) in groups
-        ]
-        yield Unit("", file.path, spans_of(file, numbers))
+        yield _unit_of(listing, lambda key: folder_of(key) in groups)
+
+    def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
+        """Yields units of some keys; see `Source.units_with`."""
+        yield _unit_of(listing, lambda key: key in keys)
 
     def group_of(self, unit: Unit, key: str) -> str:
         """Returns the group of a record; see `Source.group_of`."""
@@ -250,6 +246,19 @@ class ImageFolderSource(Source):
                     "and on one line. Rename the folder, or set source.labels to false."
                 )
         return tuple(sorted(tally.records, key=encode_key))
+
+
+def _unit_of(listing: Listing, is_wanted: Callable[[str], bool]) -> Unit:
+    """Returns the unit of the images whose keys are wanted."""
+    assert listing.text is not None
+    (file,) = listing.files
+    listing.text.seek(0)
+    numbers = [
+        number
+        for number, line in enumerate(listing.text)
+        if is_wanted(ListedImage.from_line(line).key)
+    ]
+    return Unit("", file.path, spans_of(file, numbers))
 
 
 class _Tally(NamedTuple):

@@ -1,6 +1,6 @@
 """tensorflow-datasets source: prepared datasets, read from their TFRecord shards."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import pydantic
@@ -16,6 +16,7 @@ from pipeline.sources.tfds_builder import open_directory, open_name
 from pipeline.sources.tfds_features import carried_feature, check_image
 from pipeline.sources.tfds_splits import expected_files
 from pipeline.sources.tfrecord_files import Damaged, check_carried_names, list_record_files
+from pipeline.sources.units import units_of_numbered_keys
 
 
 class TfdsConfig(BaseSourceConfig):
@@ -92,6 +93,10 @@ class TfdsSource(Source):
         expected = expected_files(builder, self.config.split, "source.split")
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         return listing_of(files, features)
+
+    def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
+        """Yields units of some keys; see `Source.units_with`."""
+        yield from units_of_numbered_keys(listing, keys)
 
     def read(
         self,

@@ -1,6 +1,6 @@
 """TFRecord source: files of tf.train.Example with named fields."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from reprlib import repr as brief
 from typing import Literal
 
@@ -21,6 +21,7 @@ from pipeline.sources.tfrecord_files import (
     check_carried_names,
     list_record_files,
 )
+from pipeline.sources.units import units_of_numbered_keys
 
 
 class TfrecordConfig(BaseSourceConfig):
@@ -97,6 +98,13 @@ class TfrecordSource(Source):
             CarriedFeature(name, field, kinds[field]) for name, field in self.config.carry.items()
         )
         return listing_of(files, features)
+
+    def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
+        """Yields units of some keys; see `Source.units_with`."""
+        if self.config.key:
+            yield from super().units_with(listing, keys)
+        else:
+            yield from units_of_numbered_keys(listing, keys)
 
     def read(
         self,

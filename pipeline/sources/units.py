@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pipeline.core.records import Span, Unit, unit_name
 from pipeline.sources.listing import ListedFile, Listing
@@ -65,6 +65,23 @@ def spans_of(file: ListedFile, numbers: Sequence[int]) -> tuple[Span, ...]:
         first, *rest = (number for _, number in run)
         spans += file.spans(first, 1 + len(rest))
     return tuple(spans)
+
+
+def units_of_numbered_keys(listing: Listing, keys: Iterable[str]) -> Iterator[Unit]:
+    """Yields units of the records with some keys of the form '<file>__<number>'.
+
+    The listing must have a stride of 1.
+    """
+    wanted: dict[int, set[int]] = {}
+    for key in keys:
+        name, _, digits = key.rpartition("__")
+        if digits.isdecimal() and len(digits) < 19:
+            index = listing.index_of(name, int(digits))
+            if index is not None:
+                wanted.setdefault(index, set()).add(int(digits))
+    for index, numbers in sorted(wanted.items()):
+        file = listing.files[index]
+        yield Unit("", file.path, spans_of(file, sorted(numbers)))
 
 
 def one_unit_per_file(listing: Listing) -> list[Unit]:
