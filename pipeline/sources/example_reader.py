@@ -1,8 +1,7 @@
 """Reading images from tf.train.Example records in TFRecord files."""
 
-import contextlib
 import errno
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -10,55 +9,12 @@ from google.protobuf.message import DecodeError
 
 from fsq.dataset.example.proto import Example
 from fsq.dataset.formats.tfrecord import WRONG_DATA, read_frames
-from fsq.dataset.records import CarriedFeature, FeatureKind
-from fsq.errors import DataError, RequestError
+from fsq.dataset.records import CarriedFeature
+from fsq.errors import DataError
 from fsq.storage import filesystem
 from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
-from pipeline.sources.listing import ListedFile, file_name
+from pipeline.sources.listing import file_name
 from pipeline.sources.tfrecord_files import Damaged
-
-_LISTS: dict[str, FeatureKind] = {
-    "int64_list": "int64",
-    "float_list": "float32",
-    "bytes_list": "bytes",
-}
-
-
-def first_record_kinds(
-    files: Sequence[ListedFile], wanted: list[str], heartbeat: Callable[[], None]
-) -> dict[str, FeatureKind]:
-    """Returns the types of the wanted fields in the first record that can be read.
-
-    Raises:
-      RequestError: It lacks one of them, or no record can be read.
-    """
-    path, feature = _first_features(files, heartbeat)
-    kinds: dict[str, FeatureKind] = {}
-    for name in wanted:
-        kind = feature[name].WhichOneof("kind") if name in feature else None
-        if kind is None:
-            raise RequestError(
-                f"{path}: expected a field {name!r}, "
-                f"got {', '.join(sorted(feature))}. Correct the name in the config."
-            )
-        kinds[name] = _LISTS[kind]
-    return kinds
-
-
-def _first_features(files: Sequence[ListedFile], heartbeat: Callable[[], None]) -> tuple[str, Any]:
-    # Damaged records are refused or rejected when their unit is read.
-    whole = [file for file in files if file.num_readable]
-    for listed in whole:
-        with filesystem.open_read(listed.path) as file:
-            for data in islice(read_frames(file, listed.path), listed.num_readable):
-                heartbeat()
-                with contextlib.suppress(DecodeError):
-                    if data is not None:
-                        return listed.path, Example.FromString(data).features.feature
-    raise RequestError(
-        f"{whole[0].path}: record 0: expected a tf.train.Example, got other bytes, "
-        "as in all other records. Check source.files."
-    )
 
 
 class Fields(NamedTuple):

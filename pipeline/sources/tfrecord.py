@@ -12,7 +12,8 @@ from fsq.storage import filesystem
 from fsq.yaml_config import Name, PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
-from pipeline.sources.example_reader import Fields, first_record_kinds, read_examples
+from pipeline.sources.example_fields import check_keys, field_kinds
+from pipeline.sources.example_reader import Fields, read_examples
 from pipeline.sources.listing import Listing, file_name, listing_of
 from pipeline.sources.shard_names import missing_shards, pattern_of
 from pipeline.sources.tfrecord_files import (
@@ -82,7 +83,7 @@ class TfrecordSource(Source):
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         wanted = [self.config.image, *self.config.carry.values()]
         wanted += [self.config.key] if self.config.key else []
-        kinds = first_record_kinds(files, wanted, heartbeat)
+        kinds = field_kinds(files, wanted, heartbeat)
         if kinds[self.config.image] != "bytes":
             raise RequestError(
                 f"source.image: expected a field of bytes, got {kinds[self.config.image]} "
@@ -93,6 +94,8 @@ class TfrecordSource(Source):
                 f"source.key: expected a field of bytes, got {kinds[self.config.key]} "
                 f"in {self.config.key!r}. Name another, or leave the key out."
             )
+        if self.config.key:
+            check_keys(files, self.config.key, heartbeat)
         check_carried_names(self.config.carry)
         features = tuple(
             CarriedFeature(name, field, kinds[field]) for name, field in self.config.carry.items()

@@ -473,7 +473,16 @@ def test_a_nan_latent_rejects_the_image_with_all_its_views(
     }
 
 
-def test_a_key_that_comes_twice_is_an_error(make_config: MakeConfig, tmp_path: Path, small_images):
+@pytest.mark.parametrize("looked_at", [10_000, 1])
+def test_a_key_that_comes_twice_is_an_error(
+    make_config: MakeConfig,
+    tmp_path: Path,
+    small_images,
+    looked_at: int,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    # Found before anything is encoded, or if it lies too far back, when the shards are merged.
+    monkeypatch.setattr("pipeline.sources.example_fields.MAX_RECORDS", looked_at)
     with tf.io.TFRecordWriter(str(tmp_path / "twice.tfrecord")) as writer:
         for number in (1, 2, 1):
             example = tf.train.Example()
@@ -492,6 +501,7 @@ def test_a_key_that_comes_twice_is_an_error(make_config: MakeConfig, tmp_path: P
         r"twice\.tfrecord \(record 2\)\. Rename one of the two, or remove it\.",
     ):
         tokenize(make_config(source=source))
+    assert (tmp_path / "out" / ".work").exists() == (looked_at == 1)
 
 
 def test_tensorflow_datasets_reads_the_result_alone(make_config: MakeConfig):
