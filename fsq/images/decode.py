@@ -15,8 +15,9 @@ upright JPEGs (`jpeg_fast_path`) are decoded without it, to the same pixels. The
    the image is used.
 5. Orientation is applied, from wherever Pillow's `exif_transpose` takes it (`orientation`); a
    missing, damaged or invalid one means upright.
-6. 16-bit grey is scaled to 8 bits, 16-bit colour keeps its upper 8. Other depths
-   above 8, floats, signed samples and Lab are refused; but AVIFs of 10 and 12 bits are rounded.
+6. 16-bit grey v becomes round(v / 257); 16-bit colour, and grey with alpha, keeps its upper 8
+   bits. Other depths above 8, floats, signed samples and Lab are refused; but AVIFs of 10
+   and 12 bits are rounded to 8.
 7. Transparency is composited on white; an image that is transparent everywhere is refused. Where
    writers leave alpha at 0 and mean none (BMP, TIFFs that do not declare it), it is not
    transparency. CMYK becomes RGB by (255 - c)(255 - k) / 255. Colour

@@ -162,6 +162,17 @@ def tiff(
     return b"II*\0" + struct.pack("<I", start) + pixels + arrays + directory + bytes(4)
 
 
+def big_endian_tiff(grey: np.ndarray) -> bytes:
+    """A big-endian TIFF of 16-bit grey, one uncompressed strip."""
+    height, width = grey.shape
+    pixels = grey.astype(">u2").tobytes()
+    entries = {256: width, 257: height, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 278: height}
+    entries[279] = len(pixels)
+    directory = b"".join(struct.pack(">HHII", tag, 4, 1, v) for tag, v in entries.items())
+    start = struct.pack(">I", 8 + len(pixels))
+    return b"MM\0*" + start + pixels + struct.pack(">H", len(entries)) + directory + bytes(4)
+
+
 def webp_header_only(kind: bytes, width: int, height: int) -> bytes:
     """A WebP that ends behind its header, whose length is right."""
     match kind:

@@ -3,10 +3,14 @@
 import io
 import warnings
 import zlib
+from typing import get_args
 
+import builders.image_files as make
 import numpy as np
 import pytest
+from builders.image_files import png_rows
 from PIL import AvifImagePlugin, Image
+from PIL.PngImagePlugin import PngInfo
 
 from fsq.errors import BadImageError
 from fsq.images.crop import CropBox, center_crop, fit_image
@@ -29,6 +33,12 @@ def encode(image: Image.Image, format_name: str = "PNG", **options) -> bytes:
 
 def picture(width: int = 16, height: int = 16, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def upright_xmp() -> PngInfo:
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="1"/>')
+    return info
 
 
 def fit(data: bytes, spec: ImageSpec = RGB, *, flip: bool = False) -> np.ndarray:
@@ -99,10 +109,54 @@ def test_grey_becomes_colour_by_repetition_and_colour_becomes_grey_by_itu_601():
     assert set(grey_of_red.ravel().tolist()) == {76}  # 0.299 * 255
 
 
-def test_sixteen_bit_grey_is_scaled_to_eight():
-    wide = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
-    fitted = fit(encode(Image.fromarray(wide)), ImageSpec(size_pixels=16, channels=1))
-    np.testing.assert_array_equal(fitted[..., 0], np.arange(256).reshape(16, 16))
+ALL_VALUES = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+WIDE_FILES = {
+    "png": encode(Image.fromarray(ALL_VALUES)),
+    "png, interlaced": make.png(
+        make.interlaced_rows(ALL_VALUES), (256, 256), colour=0, depth=16, interlaced=True
+    ),
+    "png, upright by its text": encode(Image.fromarray(ALL_VALUES), pnginfo=upright_xmp()),
+    "tiff": encode(Image.fromarray(ALL_VALUES), "TIFF"),
+    "tiff, compressed": encode(Image.fromarray(ALL_VALUES), "TIFF", compression="tiff_lzw"),
+    "tiff, big endian": make.big_endian_tiff(ALL_VALUES),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("data", WIDE_FILES.values(), ids=WIDE_FILES.keys())
+def test_sixteen_bit_grey_becomes_the_nearest_of_eight_bits(data: bytes, channels: int):
+    # round(v / 257), which is never a tie, in integers.
+    nearest = (2 * ALL_VALUES.astype(int) + 257) // 514
+    expected = np.repeat(nearest[..., None], channels, axis=2)
+    np.testing.assert_array_equal(decode_image(data, channels), expected)
+
+
+def test_sixteen_bits_of_colour_or_with_alpha_keep_their_upper_eight():
+    colour = np.dstack([ALL_VALUES, ALL_VALUES.T, 65535 - ALL_VALUES])
+    data = make.png(png_rows(colour), (256, 256), depth=16)
+    np.testing.assert_array_equal(decode_image(data, 3), colour >> 8)
+    opaque = np.dstack([ALL_VALUES, np.full_like(ALL_VALUES, 65535)])
+    data = make.png(png_rows(opaque), (256, 256), colour=4, depth=16)
+    np.testing.assert_array_equal(decode_image(data, 1)[..., 0], ALL_VALUES >> 8)
+
+
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("width_and_height", [(40, 23), (19, 57), (7, 9)], ids=str)
+@pytest.mark.parametrize("name", get_args(ImageSpec.model_fields["resize"].annotation))
+def test_each_filter_gives_the_pixels_of_pillow(name, width_and_height, channels):
+    width, height = width_and_height
+    image = Image.fromarray(picture(width, height)).convert("L" if channels == 1 else "RGB")
+    pixels = np.asarray(image).reshape(height, width, channels)
+    spec = ImageSpec(size_pixels=16, channels=channels, resize=name)
+    for box in (center_crop(width, height), CropBox(1, 2, 6, 7), CropBox(0, 0, width, height)):
+        resized = image.resize((16, 16), FILTERS[name], box=box)
+        expected = np.asarray(resized).reshape(16, 16, channels)
+        np.testing.assert_array_equal(fit_image(pixels, spec, box), expected)
+        flipped = fit_image(pixels, spec, box, flip=True)
+        np.testing.assert_array_equal(flipped, expected[:, ::-1])
 
 
 def test_transparency_is_laid_on_white():
