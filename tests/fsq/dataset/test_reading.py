@@ -95,6 +95,21 @@ def test_without_remainders_all_hosts_have_the_same_number_of_full_batches(large
     assert len(set(seen)) == len(seen)
 
 
+@pytest.mark.parametrize("records", [95, 96, 97])
+def test_hosts_have_equally_many_full_batches_at_the_bound_too(tmp_path: Path, records: int):
+    write_random_tokens(tmp_path, images=records, side=2, num_shards=1)
+    for hosts, batch_size in [(2, 48), (2, 16), (3, 32), (3, 8), (4, 24), (4, 3), (96, 1)]:
+        expected = records // (hosts * batch_size)
+        for host in range(hosts):
+            options = {"batch_size": batch_size, "shard": (host, hosts), "drop_remainder": True}
+            if not expected:
+                with pytest.raises(RequestError, match=f"for each of {hosts} shares"):
+                    TokenBatches(tmp_path, **options)
+                continue
+            sizes = [len(batch["key"]) for batch in TokenBatches(tmp_path, **options)]
+            assert sizes == [batch_size] * expected
+
+
 def test_the_order_follows_from_seed_and_epoch_alone(large):
     directory, _ = large
 
@@ -286,6 +301,18 @@ def test_a_sequence_is_what_its_spec_says(small):
     plain = TokenBatches(directory, batch_size=7, sequence=SequenceSpec())
     assert list(plain[0]) == ["tokens"]
     assert plain[0]["tokens"].tolist() == stored["tokens"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("class_offset", "token_offset"), [(0, 5), (1, 6), (3, 20), (1000, 0), (1010, 7)]
+)
+def test_class_and_image_tokens_have_each_their_own_offset(small, class_offset, token_offset):
+    stored = records(small[0])
+    assert len(set(stored["label"].tolist())) > 1
+    spec = SequenceSpec(class_offset=class_offset, token_offset=token_offset)
+    tokens = TokenBatches(small[0], batch_size=7, sequence=spec)[0]["tokens"]
+    assert tokens[:, 0].tolist() == (stored["label"] + class_offset).tolist()
+    assert tokens[:, 1:].tolist() == (stored["tokens"] + token_offset).tolist()
 
 
 def test_a_caption_comes_first_and_is_padded(small):
