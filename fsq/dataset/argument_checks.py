@@ -1,12 +1,31 @@
-"""Argument checks of the dataset readers: integers, shards and paths."""
+"""Argument checks of the dataset readers: integers, flags, indices, shards and paths."""
 
 import operator
 import os
 from typing import SupportsIndex
 
+import numpy as np
+
 from fsq.errors import RequestError
 
 _MOST = 2**63 - 1
+
+
+def _to_int(value: SupportsIndex) -> int:
+    if isinstance(value, bool):
+        raise TypeError("a truth value is not a number")
+    return operator.index(value)
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Returns a truth value, NumPy's too; of others, Python takes 'no' for true.
+
+    Raises:
+      RequestError: The value is neither True nor False.
+    """
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise RequestError(f"{name}: expected True or False, got {value!r}. Pass one of them.")
 
 
 def check_whole(name: str, value: SupportsIndex, *, least: int | None = None) -> int:
@@ -18,7 +37,7 @@ def check_whole(name: str, value: SupportsIndex, *, least: int | None = None) ->
       RequestError: The value is not an integer, or is below `least`.
     """
     try:
-        number = operator.index(value)
+        number = _to_int(value)
     except TypeError as error:
         raise RequestError(
             f"{name}: expected an integer, got {value!r}. Pass an integer."
@@ -34,11 +53,11 @@ def check_index(where: str, number: SupportsIndex, count: int) -> int:
     """Returns an index into `count` elements, NumPy's or from the end too, as 0 to count - 1.
 
     Raises:
-      RequestError: It is not an integer: a slice, a fraction, an array.
+      RequestError: It is not an integer, but a slice, a fraction, an array.
       IndexError: There is no such element.
     """
     try:
-        index = operator.index(number)
+        index = _to_int(number)
     except TypeError as error:
         raise RequestError(
             f"{where}: expected an integer as index, got {number!r}. Read one element at a time."
@@ -55,7 +74,9 @@ def check_shard(shard: tuple[SupportsIndex, SupportsIndex]) -> tuple[int, int]:
       RequestError: It is not a pair of integers with 0 <= index < count.
     """
     try:
-        index, count = map(operator.index, shard)
+        if isinstance(shard, set | frozenset | dict):
+            raise TypeError("a pair without an order")
+        index, count = map(_to_int, shard)
         if 0 <= index < count:
             return index, count
     except (TypeError, ValueError):

@@ -7,7 +7,13 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from fsq.dataset.argument_checks import check_directory, check_index, check_shard, check_whole
+from fsq.dataset.argument_checks import (
+    check_directory,
+    check_flag,
+    check_index,
+    check_shard,
+    check_whole,
+)
 from fsq.dataset.block_reader import Columns, RecordReader
 from fsq.dataset.epoch_order import EpochOrder, share_of
 from fsq.dataset.open_dataset import open_dataset
@@ -74,6 +80,8 @@ class TokenBatches:
             shuffle_seed = check_whole("shuffle_seed", shuffle_seed)
         index, share_count = check_shard(shard)
         check_views(views)
+        with_labels = check_flag("with_labels", with_labels)
+        drop_remainder = check_flag("drop_remainder", drop_remainder)
         self._dataset = open_dataset(directory, split)
         self.contract = self._dataset.contract
         self._layout = (

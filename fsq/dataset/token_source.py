@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from fsq.dataset.argument_checks import check_directory, check_index
+from fsq.dataset.argument_checks import check_directory, check_flag, check_index
 from fsq.dataset.block_reader import as_array
 from fsq.dataset.example.decoder import OtherRecordError, parse_record, parse_records
 from fsq.dataset.formats import FORMATS, RecordReader
@@ -47,6 +47,7 @@ class TokenSource:
         with_labels: bool = False,
     ):
         directory = check_directory(directory)
+        with_labels = check_flag("with_labels", with_labels)
         if not filesystem.is_local(directory):
             raise RequestError(
                 f"{directory}: expected a local directory, because {FORMAT.title} files cannot be "

@@ -30,7 +30,7 @@ class ViewIndex:
 
 def check_views(views: str) -> None:
     """Raises a RequestError unless the value is one of `Views`."""
-    if views not in get_args(Views):
+    if not isinstance(views, str) or views not in get_args(Views):
         raise RequestError(
             f"views: expected 'all', 'first' or 'one_per_epoch', got {views!r}. Choose one of them."
         )

@@ -30,6 +30,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ({"batch_size": 2.5}, "batch_size: expected an integer, got 2.5. Pass an integer."),
         ({"batch_size": "8"}, "batch_size: expected an integer, got '8'. Pass an integer."),
+        ({"batch_size": True}, "batch_size: expected an integer, got True. Pass an integer."),
+        ({"shuffle_seed": False}, "shuffle_seed: expected an integer, got False. Pass an int"),
         ({"epoch": 1.5}, "epoch: expected an integer, got 1.5. Pass an integer."),
         ({"shuffle_seed": 0.5}, "shuffle_seed: expected an integer, got 0.5. Pass an integer."),
         (
@@ -39,10 +41,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"shard": 3}, "shard: expected (index, count) with 0 <= index < count, got 3. "),
         ({"shard": (0, 1, 2)}, "shard: expected (index, count) with 0 <= index < count, got (0, "),
         ({"shard": (0.5, 2)}, "shard: expected (index, count) with 0 <= index < count, got (0.5,"),
+        ({"shard": (False, 2)}, "shard: expected (index, count) with 0 <= index < count, got (Fal"),
+        ({"shard": {0, 2}}, "shard: expected (index, count) with 0 <= index < count, got {0, 2}"),
+        ({"shard": {0: 1, 2: 3}}, "shard: expected (index, count) with 0 <= index < count, got {0"),
+        ({"views": np.array(["first", "all"])}, "views: expected 'all', 'first' or 'one_per_epoch"),
+        ({"with_labels": "no"}, "with_labels: expected True or False, got 'no'. Pass one of them."),
+        ({"drop_remainder": 1}, "drop_remainder: expected True or False, got 1. Pass one of them."),
         ({"sequence": {"bos": 1}}, "sequence: expected a SequenceSpec or None, got {'bos': 1}. "),
     ],
 )
-def test_what_is_no_whole_number_is_refused_by_name(dataset: Path, options, message: str):
+def test_an_argument_of_another_type_is_refused_by_name(dataset: Path, options, message: str):
     with pytest.raises(RequestError, match="^" + re.escape(message)):
         TokenBatches(dataset, **{"batch_size": 8, **options})
 
@@ -118,6 +126,7 @@ def test_whole_numbers_of_numpy_and_paths_of_pathlib_are_taken(dataset: Path):
         shuffle_seed=np.uint8(3),
         epoch=np.int64(1),
         shard=tuple(np.arange(1, 3)),
+        drop_remainder=np.bool_(False),
     )
     assert len(found) == len(expected) == 3
     for one, other in zip(found, expected, strict=True):
@@ -150,6 +159,7 @@ def test_every_integer_is_an_index(dataset: Path, open_reader):
     [
         (slice(1, 3), "slice(1, 3, None)"),
         (1.0, "1.0"),
+        (True, "True"),
         (np.float32(1), "np.float32(1.0)"),
         (np.bool_(True), "np.True_"),
         (np.arange(2), "array([0, 1])"),
