@@ -7,13 +7,20 @@ import pydantic
 import yaml
 
 from fsq.errors import RequestError
+from fsq.storage.path_expansion import expand_path, literal_path, looked_in
 from fsq.validation import parse
 
 __all__ = ["dump_config", "load_config"]
 
 Name = Annotated[str, pydantic.Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
 
-PathStr = Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^\x00]*$")]
+ExpandedPath = Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^\x00]*$")]
+# Expanded when a config is read, so that a config that is written means the same everywhere.
+PathStr = Annotated[
+    ExpandedPath,
+    pydantic.AfterValidator(expand_path),
+    pydantic.PlainSerializer(literal_path, return_type=str),
+]
 
 
 Config = TypeVar("Config", bound=pydantic.BaseModel)
@@ -31,7 +38,9 @@ def load_config(path: str, model: type[Config]) -> Config:
         _check_keys(path, yaml.compose(text, yaml.SafeLoader))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise RequestError(f"{path}: expected a config file, got: {reason}.") from error
+        raise RequestError(
+            f"{path}: expected a config file, got: {reason}{looked_in(path)}."
+        ) from error
     # Raised by PyYAML's constructors of numbers and dates for malformed values.
     except (ValueError, LookupError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:100]

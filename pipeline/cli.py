@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fsq.errors import DataError, RequestError
-from fsq.terminal.console import one_line, print_pairs, quiet_start, run_command
+from fsq.terminal.console import PATH, one_line, print_pairs, quiet_start, run_command
 from fsq.terminal.streams import beside_the_result
 from fsq.version import __version__
 
@@ -27,7 +27,7 @@ def cli() -> None:
 
 
 @cli.command(short_help="Train an FSQ autoencoder and save it as a tokenizer.")
-@click.argument("config")
+@click.argument("config", type=PATH)
 @click.option("--dry-run", is_flag=True, help="Print the plan without training.")
 def train(config: str, dry_run: bool) -> None:
     """Train the FSQ autoencoder described by CONFIG (YAML) and save it as a tokenizer.
@@ -63,15 +63,19 @@ def train(config: str, dry_run: bool) -> None:
 
 
 @cli.command(short_help="Tokenize an image dataset into shards of token records.")
-@click.argument("config", required=False)
+@click.argument("config", type=PATH, required=False)
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- BEAM OPTIONS]")
-@click.option("--output", metavar="DIR", help="Write to DIR instead of output.directory.")
+@click.option(
+    "--output", type=PATH, metavar="DIR", help="Write to DIR instead of output.directory."
+)
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="Use only the first N images."
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan without running it.")
 @click.option("--overwrite", is_flag=True, help="Remove an earlier job's output first.")
-@click.option("--only-rejects", metavar="DIR", help="Retry only the rejects of the run in DIR.")
+@click.option(
+    "--only-rejects", type=PATH, metavar="DIR", help="Retry only the rejects of the run in DIR."
+)
 def tokenize(
     config: str | None,
     beam_options: tuple[str, ...],
@@ -145,10 +149,13 @@ def _tokenize(
 
 def _with_output(config: "TokenizeConfig", directory: str) -> "TokenizeConfig":
     """Returns the config with another output directory."""
+    from fsq.storage.path_expansion import literal_path
     from fsq.validation import parse
     from pipeline.job.config import OutputConfig
 
-    output = parse(OutputConfig, {**config.output.model_dump(), "directory": directory}, "output")
+    output = parse(
+        OutputConfig, {**config.output.model_dump(), "directory": literal_path(directory)}, "output"
+    )
     return config.model_copy(update={"output": output})
 
 
@@ -178,7 +185,7 @@ def _start(*, tensorflow: bool) -> None:
 
 
 @cli.command(short_help="Check a dataset: checksums, records, tokens and counts.")
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", type=PATH, metavar="DIR")
 def verify(directory: str) -> None:
     """Read the dataset in DIR back and check its checksums, records, tokens and counts.
 
@@ -196,7 +203,7 @@ def verify(directory: str) -> None:
 
 
 @cli.command(short_help="Draw images decoded from tokens.")
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", type=PATH, metavar="DIR")
 @click.option(
     "--count",
     type=click.IntRange(min=1),
@@ -205,7 +212,9 @@ def verify(directory: str) -> None:
     show_default=True,
     help="Number of images.",
 )
-@click.option("--output", required=True, metavar="F.png", help="The image file to write.")
+@click.option(
+    "--output", type=PATH, required=True, metavar="F.png", help="The image file to write."
+)
 @click.option("--originals", is_flag=True, help="Draw the source images above the decoded ones.")
 def decode(directory: str, count: int, output: str, originals: bool) -> None:
     """Decode the first N images of the dataset in DIR from their tokens, into a contact sheet."""
@@ -222,7 +231,7 @@ def decode(directory: str, count: int, output: str, originals: bool) -> None:
 
 
 @cli.command(short_help="Describe a dataset or a tokenizer.")
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", type=PATH, metavar="DIR")
 def inspect(directory: str) -> None:
     """Describe the dataset or the tokenizer in DIR in a few lines."""
     from pipeline.reports.inspect import inspect_directory
@@ -234,7 +243,7 @@ def inspect(directory: str) -> None:
 
 
 @cli.command("import", short_help="Import an encoder that was trained elsewhere.")
-@click.argument("config")
+@click.argument("config", type=PATH)
 @click.option("--dry-run", is_flag=True, help="Run all checks without writing anything.")
 def import_(config: str, dry_run: bool) -> None:
     """Import the encoder, trained elsewhere, that CONFIG (YAML) describes, and its decoder if any.

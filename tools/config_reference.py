@@ -34,8 +34,13 @@ impossible value is refused before anything starts, all mistakes at once, each w
 where it is misspelt, the key that was probably meant. Recipes to copy are in
 [`configs/`](../configs) and [`examples/prior/configs/`](../examples/prior/configs).
 
-Relative paths are relative to the folder in which the command is run, not to that of the config. A
-key without a default is required.
+Relative paths are relative to the folder in which the command is run, not to that of the config.
+`~`, `~user`, `$NAME` and `${NAME}` in a path are replaced when the config is read, and the
+`config.yaml` of a dataset holds the result, so that it means the same to everybody. `$$` is a
+dollar sign, `./~x` a file named `~x`. The command line replaces what the shell left, unless there
+is a file of the very name.
+
+A key without a default is required.
 """
 
 

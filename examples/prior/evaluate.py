@@ -20,7 +20,7 @@ from examples.prior.command import run
 from examples.prior.images import LabelledImages, read_images
 from fsq.dataset.open_dataset import open_dataset
 from fsq.errors import RequestError
-from fsq.terminal.console import quiet_start
+from fsq.terminal.console import PATH, quiet_start
 
 if TYPE_CHECKING:
     from examples.prior.saved import SavedPrior
@@ -57,8 +57,8 @@ class Evaluation:
 
 
 @click.command("evaluate")
-@click.argument("directory", metavar="CHECKPOINT_DIR")
-@click.option("--output", metavar="DIR", help="Default: CHECKPOINT_DIR.")
+@click.argument("directory", type=PATH, metavar="CHECKPOINT_DIR")
+@click.option("--output", type=PATH, metavar="DIR", help="Default: CHECKPOINT_DIR.")
 @click.option("--count", type=click.IntRange(min=2), default=10_000, show_default=True)
 @click.option("--epochs", type=click.IntRange(min=1), default=6, show_default=True)
 @click.option("--guidance", type=click.FloatRange(min=0))

@@ -26,7 +26,7 @@ import numpy as np
 from examples.prior.command import run
 from examples.prior.config import PriorConfig
 from examples.prior.data import PriorData
-from fsq.terminal.console import print_pairs, quiet_start
+from fsq.terminal.console import PATH, print_pairs, quiet_start
 from fsq.yaml_config import load_config
 
 SHARDS, PIXELS, BYTES = "from shards", "encoded on the fly", "decoded and encoded on the fly"
@@ -35,10 +35,12 @@ Batches = Iterator[np.ndarray]
 
 
 @click.command("online")
-@click.argument("config")
+@click.argument("config", type=PATH)
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--json", "json_file", metavar="F.json", help="Also write the figures here.")
+@click.option(
+    "--json", "json_file", type=PATH, metavar="F.json", help="Also write the figures here."
+)
 def main(config: str, seconds: float, rounds: int, json_file: str | None) -> None:
     """Compare training on stored tokens with encoding the images of CONFIG on the fly."""
     found = compare(load_config(config, PriorConfig), seconds=seconds, rounds=rounds)

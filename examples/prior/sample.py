@@ -6,12 +6,12 @@ python -m examples.prior.sample out/prior --output out/samples.png --guidance 1.
 import click
 
 from examples.prior.command import run
-from fsq.terminal.console import quiet_start
+from fsq.terminal.console import PATH, quiet_start
 
 
 @click.command("sample")
-@click.argument("directory", metavar="CHECKPOINT_DIR")
-@click.option("--output", required=True, metavar="F.png")
+@click.argument("directory", type=PATH, metavar="CHECKPOINT_DIR")
+@click.option("--output", type=PATH, required=True, metavar="F.png")
 @click.option("--per-class", type=click.IntRange(1, 16), help="Images in a row.")
 @click.option("--guidance", type=click.FloatRange(min=0), help="1 for none.")
 @click.option("--top-k", type=click.IntRange(min=0), help="0 for all tokens.")

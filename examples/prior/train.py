@@ -21,7 +21,7 @@ from examples.prior.config import PriorConfig
 from fsq.errors import RequestError
 from fsq.storage import filesystem
 from fsq.storage.directory_lock import locked
-from fsq.terminal.console import print_pairs, quiet_start
+from fsq.terminal.console import PATH, print_pairs, quiet_start
 from fsq.yaml_config import load_config
 
 LOG_FILE = "log.jsonl"
@@ -30,7 +30,7 @@ SAMPLES_FILE = "samples.png"
 
 
 @click.command("train")
-@click.argument("config")
+@click.argument("config", type=PATH)
 def main(config: str) -> None:
     """Train a prior as CONFIG says."""
     loaded = load_config(config, PriorConfig)

@@ -10,6 +10,7 @@ from fsq.dataset.fingerprint import Fingerprint, SealedFingerprint
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from fsq.storage.json_documents import has_its_digest, render
+from fsq.storage.path_expansion import looked_in
 from fsq.validation import Count, FrozenModel, parse
 
 MANIFEST_FILE = "manifest.json"
@@ -141,7 +142,8 @@ def read_manifest(directory: str) -> Manifest:
         content = json.loads(filesystem.read(path))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RequestError(
-            f"{directory}: expected a finished dataset, found no {MANIFEST_FILE}. "
+            f"{directory}: expected a finished dataset, found no {MANIFEST_FILE}"
+            f"{looked_in(directory)}. "
             "Finish it with 'fsq tokenize'."
         ) from error
     except (OSError, ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ from fsq.models.autoencoder import pixels_to_floats
 from fsq.quantizer import lattice
 from fsq.spec.contract import ImportedSpec, QuantizerSpec
 from fsq.spec.network_spec import ImportedNetwork
+from fsq.storage.path_expansion import looked_in
 
 SHAPE_BATCH = 8  # images that the networks are run on to see the shapes of their outputs
 
@@ -112,7 +113,9 @@ def read_graph(path: str, role: str) -> tuple[str, bytes]:
     """
     place = Path(path)
     if not place.exists():
-        raise RequestError(f"{path}: expected the {role}, found nothing there. Correct the path.")
+        raise RequestError(
+            f"{path}: expected the {role}, found nothing there{looked_in(path)}. Correct the path."
+        )
     if place.is_dir():
         from fsq.imported.tf_graph import saved_model_to_graph
 

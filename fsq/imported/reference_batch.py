@@ -13,6 +13,7 @@ import numpy as np
 from fsq.errors import RequestError
 from fsq.images.spec import ImageSpec
 from fsq.quantizer import lattice
+from fsq.storage.path_expansion import looked_in
 
 REFERENCE_IMAGES, REFERENCE_TOKENS = "reference/images", "reference/tokens"
 MIN_AGREEMENT = (999, 1000)  # of the tokens; the rest are rounding errors at a boundary
@@ -83,7 +84,9 @@ def read_reference(path: str, spec: ImageSpec) -> Reference:
         ) from error
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or "another file"
-        raise RequestError(f"{path}: expected an .npz file of numbers, got: {reason}.") from error
+        raise RequestError(
+            f"{path}: expected an .npz file of numbers, got: {reason}{looked_in(path)}."
+        ) from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != spec.shape:
         raise RequestError(
             f"{path}: expected images uint8 [N, {', '.join(map(str, spec.shape))}], "

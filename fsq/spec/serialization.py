@@ -15,6 +15,7 @@ import safetensors.numpy
 from fsq.errors import RequestError
 from fsq.quantizer import lattice
 from fsq.spec.contract import CONTRACT_FILE, TokenContract
+from fsq.storage.path_expansion import looked_in
 from fsq.validation import parse
 
 # Key in the metadata of the weights file.
@@ -88,7 +89,8 @@ def read_file(folder: Path, name: str) -> bytes:
         return (folder / name).read_bytes()
     except OSError as error:
         raise RequestError(
-            f"{folder}: expected a tokenizer, found no {name} that can be read. "
+            f"{folder}: expected a tokenizer, found no {name} that can be read"
+            f"{looked_in(str(folder))}. "
             "Train one with 'fsq train', or give another directory."
         ) from error
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import click
 
 from fsq.errors import DataError, FsqError, InvalidConfigError, RequestError
+from fsq.storage.path_expansion import expand_argument
 from fsq.terminal.streams import error_of_stdout, open_standard_streams
 
 # A write to an open file raises these without the file's name.
@@ -73,6 +74,23 @@ def _explain(error: click.ClickException, command: click.Command, name: str) -> 
         if any(option in parameter.opts for parameter in command.params):
             return f"{option}: expected before the verb, as in '{name} {option}'."
     return error.format_message()
+
+
+class PathParameter(click.ParamType[str]):
+    """A path on the command line: ~ and variables are expanded where the shell did not."""
+
+    name = "path"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the expanded path."""
+        try:
+            return expand_argument(value)
+        except ValueError as error:
+            name = param.human_readable_name if param else self.name
+            raise RequestError(f"{name}: {error}") from error
+
+
+PATH = PathParameter()
 
 
 def print_pairs(pairs: list[tuple[str, str]]) -> None:

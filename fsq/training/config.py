@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from fsq.yaml_config import PathStr
+
 Weight = Annotated[float, pydantic.Field(gt=0, le=100)]
 
 
@@ -20,7 +22,7 @@ class PerceptualSpec(_Frozen):
       weight: Of this loss, relative to the reconstruction loss.
     """
 
-    model: Annotated[str, pydantic.Field(min_length=1)]
+    model: PathStr
     weight: Weight = 1.0
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from fsq.errors import RequestError
+from fsq.storage.path_expansion import looked_in
 from fsq.training.config import AdversarialSpec, PerceptualSpec
 
 FLAT_FROM = 3.0
@@ -85,7 +86,9 @@ def _per_image(values: tf.Tensor) -> tf.Tensor:
 def _load_feature_model(spec: PerceptualSpec, image_shape: tuple[int, int, int]) -> Any:
     where = "training.perceptual.model"
     if not os.path.exists(spec.model):
-        raise RequestError(f"{where}: expected a .keras file, found none at {spec.model}.")
+        raise RequestError(
+            f"{where}: expected a .keras file, found none at {spec.model}{looked_in(spec.model)}."
+        )
     try:
         # Safe mode: a file cannot bring code of its own.
         model = keras.saving.load_model(spec.model, compile=False, safe_mode=True)

@@ -14,6 +14,7 @@ from fsq.runtimes.registry import RuntimeName
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
 from fsq.spec.serialization import check_weights, parse_contract
 from fsq.storage import filesystem
+from fsq.storage.path_expansion import looked_in
 from fsq.version import __version__
 from fsq.yaml_config import dump_config
 from pipeline.core.records import Unit
@@ -181,6 +182,6 @@ def _read_file(folder: str, name: str) -> bytes:
         return filesystem.read(filesystem.join(folder, name))
     except OSError as error:
         raise RequestError(
-            f"tokenizer: expected a tokenizer in {folder!r}, found no readable {name}. "
-            "Correct the path, or train a tokenizer with 'fsq train'."
+            f"tokenizer: expected a tokenizer in {folder!r}, found no readable {name}"
+            f"{looked_in(folder)}. Correct the path, or train a tokenizer with 'fsq train'."
         ) from error

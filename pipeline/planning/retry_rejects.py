@@ -24,6 +24,7 @@ from fsq.dataset.manifest import (
 from fsq.errors import DataError, FsqError, RequestError
 from fsq.storage import filesystem
 from fsq.storage.json_documents import first_difference
+from fsq.storage.path_expansion import looked_in
 from fsq.validation import parse
 from fsq.yaml_config import dump_config
 from pipeline.core.records import Reject, Unit, unit_name
@@ -84,7 +85,8 @@ def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:
     earlier = output.fingerprint
     if earlier is None:
         raise RequestError(
-            f"{directory}: expected a dataset or an unfinished job, found neither. "
+            f"{directory}: expected a dataset or an unfinished job, found neither"
+            f"{looked_in(directory)}. "
             "Run 'fsq tokenize CONFIG' first."
         )
     config = config or _stored_config(output)

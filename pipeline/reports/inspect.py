@@ -9,6 +9,7 @@ from fsq.errors import RequestError
 from fsq.spec.contract import CONTRACT_FILE
 from fsq.spec.serialization import parse_contract
 from fsq.storage import filesystem
+from fsq.storage.path_expansion import looked_in
 from pipeline.core.left_out import describe_left_out
 from pipeline.planning.runtime_request import show_runtime
 from pipeline.tokenizers.describe import check_tokenizer, describe_contract
@@ -25,8 +26,8 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
     path = filesystem.join(directory, CONTRACT_FILE)
     if not filesystem.exists(path):
         raise RequestError(
-            f"{directory}: expected a dataset or a tokenizer, found no {CONTRACT_FILE}. "
-            "Check the path."
+            f"{directory}: expected a dataset or a tokenizer, found no {CONTRACT_FILE}"
+            f"{looked_in(directory)}. Check the path."
         )
     contract = parse_contract(filesystem.read(path), path)
     if not has_manifest(directory):

@@ -11,6 +11,7 @@ from fsq.errors import DataError, RequestError
 from fsq.images.signatures import HEAD_BYTES, format_of
 from fsq.storage import filesystem
 from fsq.storage.path_encoding import from_utf8
+from fsq.storage.path_expansion import looked_in
 from fsq.storage.temporary import open_temporary
 from fsq.yaml_config import PathStr
 from pipeline.core.left_out import HIDDEN, describe_left_out, ending_of
@@ -201,7 +202,7 @@ class ImageFolderSource(Source):
         if not tally.records:
             left_out = describe_left_out(tally.left_out)
             raise RequestError(
-                f"source.directory: expected images in {folder!r}, "
+                f"source.directory: expected images in {folder!r}{looked_in(folder)}, "
                 f"found {left_out or 'no files'}. Check the path."
             )
         return tally

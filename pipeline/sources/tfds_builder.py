@@ -5,6 +5,7 @@ from typing import Any
 
 from fsq.errors import RequestError
 from fsq.storage import filesystem
+from fsq.storage.path_expansion import looked_in
 
 INFO_FILE = "dataset_info.json"
 FEATURES_FILE = "features.json"
@@ -37,7 +38,7 @@ def open_name(name: str, data_dir: str | None) -> Any:
     from tensorflow_datasets.core import read_only_builder
 
     option = f" --data_dir {data_dir}" if data_dir else ""
-    where = data_dir or "the default data_dir"
+    where = f"{data_dir}{looked_in(data_dir)}" if data_dir else "the default data_dir"
     # Not tfds.builder(), which looks for unprepared datasets on the network.
     try:
         return read_only_builder.builder_from_files(name, data_dir=data_dir)
@@ -57,7 +58,7 @@ def open_name(name: str, data_dir: str | None) -> Any:
 def _what_is_wrong(directory: str, error: Exception) -> str:
     """Returns what a directory holds in place of a dataset, and what to do."""
     if not filesystem.exists(directory):
-        return f"no directory {directory!r}. Correct the path."
+        return f"no directory {directory!r}{looked_in(directory)}. Correct the path."
     if not filesystem.exists(filesystem.join(directory, INFO_FILE)):
         if versions := _versions(directory):
             return (

@@ -9,7 +9,8 @@ import pydantic
 from fsq.dataset.records import CarriedFeature
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
-from fsq.yaml_config import Name, PathStr
+from fsq.storage.path_expansion import expand_path, literal_path, looked_in
+from fsq.yaml_config import ExpandedPath, Name
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
 from pipeline.sources.example_fields import check_keys, field_kinds
@@ -38,7 +39,7 @@ class TfrecordConfig(BaseSourceConfig):
     """
 
     kind: Literal["tfrecord"]
-    files: PathStr | tuple[PathStr, ...]
+    files: ExpandedPath | tuple[ExpandedPath, ...]
     image: str
     key: str | None = None
     carry: dict[Name, str] = pydantic.Field(default_factory=dict)
@@ -53,7 +54,12 @@ class TfrecordConfig(BaseSourceConfig):
             raise ValueError(f"expected a name, a pattern, or a list of these, got {brief(files)}")
         if not all(isinstance(name, str) and name for name in names):
             raise ValueError(f"expected file names or patterns, got {brief(files)}")
-        return files
+        expanded = tuple(map(expand_path, names))
+        return expanded[0] if isinstance(files, str) else expanded
+
+    @pydantic.field_serializer("files")
+    def _literal(self, files: str | tuple[str, ...]) -> str | list[str]:
+        return literal_path(files) if isinstance(files, str) else [*map(literal_path, files)]
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -147,7 +153,7 @@ def _glob(pattern: str) -> list[str]:
     if not paths:
         raise RequestError(
             f"source.files: expected TFRecord files, found none that match "
-            f"{pattern!r}. Check the path."
+            f"{pattern!r}{looked_in(pattern)}. Check the path."
         )
     return paths
 

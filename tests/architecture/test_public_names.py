@@ -58,7 +58,7 @@ COMMON_WITH_EXAMPLES = {
     "fsq.storage": ["filesystem"],
     "fsq.storage.directory_lock": ["LOCK_FILE", "locked"],
     "fsq.storage.json_documents": ["first_difference", "has_its_digest", "render"],
-    "fsq.terminal.console": ["print_pairs", "quiet_start", "run_command"],
+    "fsq.terminal.console": ["PATH", "print_pairs", "quiet_start", "run_command"],
     "fsq.terminal.progress_bar": ["progress_bar"],
     "fsq.training.devices": ["devices_of_training"],
     "fsq.validation": ["parse"],

@@ -17,8 +17,8 @@ TORCH = ROOT / "tests" / "data" / "torch_fsq"
     [
         ({"levels": [5, 4]}, "expected latents with 2 channels, one per level of [5, 4], got the"),
         ({"grid": [2, 4]}, "one per level of [5, 4, 3], on a grid of 2 x 4, got the shape [8, 4,"),
-        ({"encoder": "nowhere.keras"}, "nowhere.keras: expected the encoder, found nothing there."),
-        ({"decoder": "nowhere.keras"}, "nowhere.keras: expected the decoder, found nothing there."),
+        ({"encoder": "nowhere.keras"}, "expected the encoder, found nothing there (looked for /"),
+        ({"decoder": "nowhere.keras"}, "expected the decoder, found nothing there (looked for /"),
         ({"encoder": Path(__file__)}, "expected a .keras file, an .onnx file or the directory of"),
         ({"encoder": TORCH}, f"{TORCH}: expected a SavedModel, found no saved_model.pb"),
         ({"decoder": TORCH / "decoder.onnx"}, "expected tensorflow like the encoder, got onnx."),
