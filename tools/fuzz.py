@@ -225,11 +225,18 @@ def tfds() -> Iterator[Target]:
 def image() -> Iterator[Target]:
     """Image files of every format: pixels, or a BadImageError."""
     from fsq.images.decode import decode_image
+    from fsq.images.signatures import FORMATS
 
     pixels = np.add.outer(np.arange(24), np.arange(17)).astype(np.uint8) * 5
     color = Image.fromarray(np.stack([pixels, pixels // 2, 255 - pixels], -1))
     seeds = []
-    for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"):
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    metadata = {"exif": orientation.tobytes(), "xmp": b'<x tiff:Orientation="8"/>'}
+    for kind in FORMATS:
+        file = io.BytesIO()
+        color.save(file, kind, **metadata)
+        seeds.append(file.getvalue())
         for mode in ("L", "RGB", "P"):
             file = io.BytesIO()
             color.convert("RGB" if (kind, mode) == ("JPEG", "P") else mode).save(file, kind)
