@@ -1,5 +1,6 @@
 """TFRecord source: files of tf.train.Example with named fields."""
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from reprlib import repr as brief
 from typing import Literal
@@ -149,11 +150,23 @@ def _input_files(config: TfrecordConfig) -> list[str]:
 
 
 def _glob(pattern: str) -> list[str]:
+    folder = pattern.rstrip("/")
+    if filesystem.is_local(folder) and os.path.isdir(folder):
+        raise RequestError(
+            f"source.files: expected TFRecord files, got the folder {pattern!r}. "
+            f"Name its files, e.g. {folder}/*."
+        )
     paths = filesystem.glob(pattern)
     if not paths:
+        in_folder = any(mark in pattern.rpartition("/")[0] for mark in "*?")
         raise RequestError(
             f"source.files: expected TFRecord files, found none that match "
-            f"{pattern!r}{looked_in(pattern)}. Check the path."
+            f"{pattern!r}{looked_in(pattern)}. "
+            + (
+                "Write '*' and '?' in the last part of a path only; give several in a list."
+                if in_folder
+                else "Check the path."
+            )
         )
     return paths
 

@@ -182,6 +182,19 @@ def test_each_pattern_of_a_list_must_match(tmp_path: Path):
         config_of(tmp_path / "a", tmp_path / "b*").open().list()
 
 
+def test_folders_are_not_taken_for_files(tmp_path: Path):
+    write_shards(tmp_path / "data", "a")
+    for name in ("data", "data/"):
+        with pytest.raises(RequestError) as error:
+            config_of(f"{tmp_path}/{name}").open().list()
+        assert str(error.value) == (
+            f"source.files: expected TFRecord files, got the folder '{tmp_path}/{name}'. "
+            f"Name its files, e.g. {tmp_path}/data/*."
+        )
+    with pytest.raises(RequestError, match=r"Write '\*' and '\?' in the last part of a path o"):
+        config_of(tmp_path / "*" / "a").open().list()
+
+
 @pytest.mark.parametrize("files", [3, [], [""], "", [["a"]], {"a": "b"}])
 def test_files_that_are_no_names_are_refused_in_one_line(files: object):
     fields = {"kind": "tfrecord", "files": files, "image": "image"}
