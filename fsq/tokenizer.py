@@ -16,6 +16,7 @@ import safetensors
 import safetensors.numpy
 
 from fsq.errors import DataError, RequestError
+from fsq.forked import refuse_fork
 from fsq.imported.reference_batch import Agreement, Reference, compare
 from fsq.quantizer import lattice
 from fsq.runtimes.base import Precision, Runtime
@@ -42,7 +43,8 @@ DEFAULT_BATCH_SIZE = 256
 class Tokenizer:
     """Encodes images to tokens and decodes tokens to images.
 
-    Make one with `Tokenizer.load` or, after training, `Tokenizer.of`.
+    Make one with `Tokenizer.load` or, after training, `Tokenizer.of`. It can be pickled and
+    copied. A process that was forked after TensorFlow had run refuses it.
 
     Args:
       contract: The token contract.
@@ -109,11 +111,21 @@ class Tokenizer:
         """Writes the two files, the contract last, without which there is no tokenizer."""
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
+        contract, weights = self._to_bytes()
+        filesystem.write(str(folder / WEIGHTS_FILE), weights)
+        filesystem.write(str(folder / CONTRACT_FILE), contract)
+
+    def _to_bytes(self) -> tuple[bytes, bytes]:
+        """Returns the content of the two files; the inverse of `from_bytes`."""
         weights = pack_weights(self._autoencoder)
         weights_sha256 = hashlib.sha256(weights).hexdigest()
         contract = self.contract.model_copy(update={"weights_sha256": weights_sha256})
-        filesystem.write(str(folder / WEIGHTS_FILE), weights)
-        filesystem.write(str(folder / CONTRACT_FILE), contract.to_json().encode())
+        return contract.to_json().encode(), weights
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the two files and the runtime's name: graphs of libraries do not pickle."""
+        runtime = self._runtime_name, self._precision
+        return _unpickle, (*self._to_bytes(), self.batch_size, *runtime)
 
     @property
     def fingerprint(self) -> str:
@@ -152,6 +164,7 @@ class Tokenizer:
         Raises:
           RequestError: It does not run the network or the precision, or is not installed.
         """
+        refuse_fork("tokenizer")
         runtime = make_runtime(name, self._autoencoder, self.batch_size, precision)
         self._made_runtime, self._runtime_name, self._precision = runtime, name, precision
 
@@ -190,9 +203,10 @@ class Tokenizer:
     @property
     def _runtime(self) -> Runtime:
         """The runtime in use, made when it is first needed."""
+        refuse_fork("tokenizer")
         if self._made_runtime is None:
             self._made_runtime = make_runtime(
-                self._runtime_name, self._autoencoder, self.batch_size
+                self._runtime_name, self._autoencoder, self.batch_size, self._precision
             )
         return self._made_runtime
 
@@ -263,6 +277,7 @@ class Tokenizer:
         """
         from fsq.models.autoencoder import floats_to_pixels
 
+        refuse_fork("tokenizer")
         if not self.contract.has_decoder:
             raise RequestError(
                 "tokenizer: expected a decoder, got a tokenizer that was imported without one. "
@@ -284,7 +299,18 @@ class Tokenizer:
         return np.concatenate(pieces)
 
 
+def _unpickle(
+    contract: bytes, weights: bytes, batch_size: int, runtime: RuntimeName, precision: Precision
+) -> Tokenizer:
+    tokenizer = Tokenizer.from_bytes(
+        contract, weights, where="pickled tokenizer", batch_size=batch_size
+    )
+    tokenizer._runtime_name, tokenizer._precision = runtime, precision
+    return tokenizer
+
+
 def _build(contract: TokenContract, weights: dict[str, np.ndarray], where: str) -> Any:
+    refuse_fork("tokenizer")
     spec = contract.spec
     if isinstance(spec, ImportedSpec):
         from fsq.imported.model import build_imported

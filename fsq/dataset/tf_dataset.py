@@ -13,6 +13,7 @@ from fsq.dataset.sequence import SequenceSpec
 from fsq.dataset.token_batches import TokenBatches
 from fsq.dataset.view_selection import Views
 from fsq.errors import RequestError
+from fsq.forked import refuse_fork
 
 RECORDS_PER_CALL = 2048
 
@@ -48,6 +49,7 @@ def token_dataset(
     Raises: what `TokenBatches` raises. Damage found while iterating is a tf.errors.OpError
       that contains the DataError's message.
     """
+    refuse_fork("token_dataset")
     start = check_whole("start", start)
     prefetch = check_whole("prefetch", prefetch, least=-1)
     open_batches = functools.partial(

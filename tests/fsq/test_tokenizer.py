@@ -1,19 +1,27 @@
 """The saved tokenizer: both ways, save and load, errors."""
 
+import copy
 import json
+import os
+import pickle
 import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
+import cloudpickle
 import keras
 import numpy as np
 import pytest
 
 from fsq import FSQ
+from fsq.dataset import token_dataset
 from fsq.errors import RequestError
 from fsq.images.spec import ImageSpec
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract, TokenizerSpec
 from fsq.spec.network_spec import ConvNetwork
 from fsq.tokenizer import Tokenizer, load_codes
+from tools.fork_server import start
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -52,6 +60,74 @@ def test_a_saved_tokenizer_gives_the_same_tokens_images_and_bytes(
     np.testing.assert_array_equal(loaded.decode(tokens), tokenizer.decode(tokens))
     assert loaded.fingerprint == tokenizer.fingerprint
     assert sorted(path.name for path in tmp_path.iterdir()) == [CONTRACT_FILE, WEIGHTS_FILE]
+
+
+COPIES: dict[str, Callable[[Tokenizer], Tokenizer]] = {
+    "pickle": lambda tokenizer: pickle.loads(pickle.dumps(tokenizer)),
+    "cloudpickle": lambda tokenizer: pickle.loads(cloudpickle.dumps(tokenizer)),
+    "deepcopy": copy.deepcopy,
+}
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copy_before_and_after_use_gives_the_same_tokens(tokenizer_directory: Path, way: str):
+    original = Tokenizer.load(tokenizer_directory, batch_size=16)
+    before = COPIES[way](original)
+    tokens = original.encode(images(20))
+    original.use_runtime("xla")
+    after = COPIES[way](original)
+    for made, runtime in ((before, "tensorflow"), (after, "xla")):
+        assert (made._runtime_name, made.batch_size) == (runtime, 16)
+        assert made.fingerprint == original.fingerprint
+        np.testing.assert_array_equal(made.encode(images(20)), tokens)
+        np.testing.assert_array_equal(made.decode(tokens), original.decode(tokens))
+
+
+def test_a_tokenizer_is_sent_to_a_process_that_was_not_forked_from_this_one(
+    tokenizer: Tokenizer, tokenizer_directory: Path, tmp_path: Path
+):
+    tokenizer.encode(images(3))
+    child = start(Tokenizer.save, self=tokenizer, directory=str(tmp_path))
+    assert child.wait() == 0
+    for name in (CONTRACT_FILE, WEIGHTS_FILE):
+        assert (tmp_path / name).read_bytes() == (tokenizer_directory / name).read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_process_is_refused_before_it_hangs(
+    tokenizer: Tokenizer, tokenizer_directory: Path
+):
+    tokens = tokenizer.encode(images(3))
+    for use in (
+        lambda: tokenizer.encode(images(3)),
+        lambda: tokenizer.decode(tokens),
+        lambda: Tokenizer.load(tokenizer_directory),
+        lambda: tokenizer.use_runtime("xla"),
+        lambda: token_dataset("nothing", split="train", batch_size=1),
+    ):
+        message = message_of_fork(use)
+        assert ": expected a process of its own, got one forked from a process in which" in message
+        assert "DataLoader(..., multiprocessing_context='spawn')" in message
+
+
+def message_of_fork(use: Callable[[], object]) -> str:
+    source, target = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # ends it if it hangs
+        message = "no error"
+        try:
+            use()
+        except RequestError as error:
+            message = str(error)
+        finally:
+            os.write(target, message.encode())
+            os._exit(0)
+    os.close(target)
+    with open(source) as file:
+        message = file.read()
+    os.waitpid(child, 0)
+    return message
 
 
 def test_decoding_gives_uint8_images(tokenizer: Tokenizer):

@@ -1,5 +1,7 @@
 """What became of an import: it loads, it is checked again, it is not trusted more than before."""
 
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,17 @@ def test_a_saved_import_gives_the_same_bytes_when_saved_again(keras_import, tmp_
     tokenizer.save(tmp_path / "again")
     for name in (CONTRACT_FILE, WEIGHTS_FILE):
         assert (tmp_path / "again" / name).read_bytes() == (keras_import.output / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["keras_import", "torch_import"])
+def test_an_import_that_is_pickled_or_copied_gives_the_same_tokens(
+    kind: str, request: pytest.FixtureRequest
+):
+    tokenizer = request.getfixturevalue(kind).run()
+    tokens = tokenizer.encode(tokenizer.reference.images)
+    for made in (pickle.loads(pickle.dumps(tokenizer)), copy.deepcopy(tokenizer)):
+        assert made.fingerprint == tokenizer.fingerprint
+        np.testing.assert_array_equal(made.encode(tokenizer.reference.images), tokens)
 
 
 def test_a_tokenizer_that_was_given_an_unsafe_graph_is_refused(keras_import, tmp_path: Path):
