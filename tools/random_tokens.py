@@ -42,17 +42,18 @@ def write_random_tokens(
     views: tuple[str, ...] = ("center",),
     token_format: TokenFormat = "bytes",
     num_shards: int = 3,
+    labels: bool = True,
     captions: bool = False,
     array_record: bool = False,
 ) -> np.ndarray:
-    """Writes a dataset; image n has key 'n', label n % 5 and, if wanted, caption 'number n'.
+    """Writes a dataset; image n has key 'n' and, if wanted, label n % 5 and caption 'number n'.
 
     Returns:
       The tokens of image n and view v, int64 [images, views, side * side]. The first two
       are the ends of the range.
     """
     contract = _contract(side, levels, views, token_format)
-    features = [CarriedFeature("label", "label", "int64", CLASSES)]
+    features = [CarriedFeature("label", "label", "int64", CLASSES)] if labels else []
     if captions:
         features.append(CarriedFeature("caption", "caption", "bytes"))
     formats = ("tfrecord", "array_record") if array_record else ("tfrecord",)
@@ -68,7 +69,8 @@ def write_random_tokens(
         image, view = divmod(number, len(views))
         key = f"{image}".encode()
         place = place_of(key, views[view])
-        carried = (image % len(CLASSES), f"number {image}".encode())[: len(features)]
+        made = {"label": image % len(CLASSES), "caption": f"number {image}".encode()}
+        carried = tuple(made[feature.name] for feature in features)
         data = writer.serialize(value, key, View(views[view], CropBox(0, 0, 9, 9), False), carried)
         shards[place.shard(num_shards)].append((place, data))
     results = []

@@ -117,6 +117,9 @@ class Layout:
                 f"sequence: expected a SequenceSpec or None, got {spec!r}. Pass a SequenceSpec."
             )
         self._spec, self._dataset, self._with_labels = spec, dataset, with_labels
+        self.wanted = ["tokens"]
+        if with_labels or spec.class_offset is not None:
+            self.wanted.append(_known(LABEL, dataset, "int64"))
         self._num_classes = 0
         if spec.class_offset is not None:
             self._num_classes = spec.num_classes or dataset.num_classes or 0
@@ -125,9 +128,6 @@ class Layout:
                     "sequence.num_classes: expected the number of classes, because "
                     f"{dataset.directory} has no class names, got {spec.num_classes}. Set it."
                 )
-        self.wanted = ["tokens"]
-        if with_labels or self._num_classes:
-            self.wanted.append(_known(LABEL, dataset, "int64"))
         if spec.caption is not None:
             self.wanted.append(_known(spec.caption.field, dataset, "bytes"))
         self.vocab_size = self._check_tokens()

@@ -1,5 +1,6 @@
 """Reading: every record once, in an order that follows from (seed, epoch, shard) alone."""
 
+import dataclasses
 import itertools
 import json
 import pickle
@@ -429,6 +430,19 @@ def test_what_cannot_be_read_so_is_refused_before_the_first_record(small, option
         TokenBatches(small[0], **{"batch_size": 8, **options})
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("spec", [SequenceSpec(class_offset=1000), SequenceSpec()])
+@pytest.mark.parametrize("num_classes", [None, 5])
+def test_without_labels_no_number_of_classes_is_asked_for(tmp_path: Path, spec, num_classes):
+    write_random_tokens(tmp_path / "out", images=9, side=2, labels=False)
+    spec = dataclasses.replace(spec, num_classes=num_classes)
+    with pytest.raises(RequestError) as error:
+        TokenBatches(tmp_path / "out", batch_size=9, sequence=spec, with_labels=True)
+    assert str(error.value) == (
+        f"{tmp_path}/out: expected records with an integer 'label', found crop, flip, key, "
+        "tokens, view. Carry it when tokenizing, or read without it."
+    )
 
 
 def test_a_start_beyond_the_epoch_is_refused(small):
