@@ -52,8 +52,14 @@ def _run(command: click.Command, name: str) -> int:
         return DataError.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo(f"{name}: interrupted; run the same command again to go on.", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        # click raises Abort from the KeyboardInterrupt, which may say what is saved.
+        saved = str(error.__cause__ or error)
+        click.echo(
+            f"{name}: interrupted; {saved + '; ' if saved else ''}run the same command again to "
+            "go on.",
+            err=True,
+        )
         return 130
     return 0
 

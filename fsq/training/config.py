@@ -58,7 +58,8 @@ class TrainingSpec(_Frozen):
       adversarial: An additional loss by a discriminator.
       saturation_weight: Of a loss on latents beyond +-3, where the bound is flat and passes
         hardly any gradient. No code needs such latents. 0 for none.
-      ema: Momentum of a moving average of the weights, which is saved instead of them.
+      ema: Momentum of a moving average of the weights, which is saved instead of them; in the
+        first steps at most (1 + step) / (10 + step).
       flip: Mirror each image with probability 1/2.
       random_crop: Smallest side of a random crop, as a share of the image's
         shorter side; the centre square if None.

@@ -3,7 +3,7 @@
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from fsq.models.autoencoder import Autoencoder
 from fsq.training.config import TrainingSpec
 from fsq.training.data import TrainingImages, batch_of_step, count_steps
 from fsq.training.init_check import check_first_step
+from fsq.training.interruption import held_interrupts
 from fsq.training.loader import load_batches
-from fsq.training.run_guard import guard_run
+from fsq.training.run_guard import describe_run, find_checkpoints, guard_run
 from fsq.training.step import TrainStep
 from fsq.training.variance import estimate_variance
 
@@ -34,7 +35,8 @@ def train(
 
     With the same seed, software, devices and number of threads, two runs give
     the same weights, interrupted or not. Runs on the devices of the
-    `tf.distribute` strategy in whose scope it is called.
+    `tf.distribute` strategy in whose scope it is called. SIGINT and SIGTERM
+    let the step end, and save a checkpoint.
 
     Args:
       autoencoder: Freshly built, in the same scope.
@@ -47,10 +49,12 @@ def train(
       RequestError: The images do not fill a batch or have one colour, the init
         check fails, or the checkpoints are another run's or damaged.
       DataError: The loss is not finite, or an image cannot be read.
+      KeyboardInterrupt: The run was interrupted; says which step is saved.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     steps = count_steps(len(images), training, replicas=replicas)
-    guard_run(Path(checkpoints), autoencoder.spec, training, images, replicas)
+    run = describe_run(autoencoder.spec, training)
+    guard_run(Path(checkpoints), {**run, "images": images.digest, "replicas": replicas})
     variance = estimate_variance(images, autoencoder.spec.image)
     step_function = TrainStep(autoencoder, training, variance, steps)
     done = tf.Variable(0, dtype=tf.int64)
@@ -62,31 +66,38 @@ def train(
     make_batch = functools.partial(
         batch_of_step, images, batch_size=training.batch_size, seed=training.seed
     )
-    for step, batch in enumerate(load_batches(make_batch, first, steps), first):
-        losses = step_function(batch, step)
-        if step == 0:
-            check_first_step(autoencoder, batch, float(losses["gradient"]))
-        step += 1
-        done.assign(step)
-        if step % STEPS_BETWEEN_REPORTS == 0 or step == steps:
-            means = {name: float(value) for name, value in losses.items()}
-            if not math.isfinite(means["loss"]):
-                raise DataError(
-                    f"training: step {step:,}: expected a finite loss, got {means['loss']}. Lower "
-                    "training.learning_rate, and remove the checkpoints if it comes back."
-                )
-            progress(step, steps, means)
-        if step % training.checkpoint_steps == 0 or step == steps:
-            manager.save(checkpoint_number=step)
+    with held_interrupts() as is_interrupted:
+        for step, batch in enumerate(load_batches(make_batch, first, steps), first):
+            losses = step_function(batch, step)
+            if step == 0:
+                check_first_step(autoencoder, batch, float(losses["gradient"]))
+            step += 1
+            done.assign(step)
+            stops = is_interrupted()
+            last = stops or step == steps
+            if step % STEPS_BETWEEN_REPORTS == 0 or last:
+                progress(step, steps, _finite_means(losses, step))
+            if step % training.checkpoint_steps == 0 or last:
+                manager.save(checkpoint_number=step)
+            if stops:
+                raise KeyboardInterrupt(f"step {step:,} of {steps:,} is saved")
     step_function.finish()
+
+
+def _finite_means(losses: Mapping[str, Any], step: int) -> dict[str, float]:
+    """Returns the losses as numbers; raises a DataError if their sum is not finite."""
+    means = {name: float(value) for name, value in losses.items()}
+    if not math.isfinite(means["loss"]):
+        raise DataError(
+            f"training: step {step:,}: expected a finite loss, got {means['loss']}. Lower "
+            "training.learning_rate, and remove the checkpoints if it comes back."
+        )
+    return means
 
 
 def _restore(state: Any, directory: Path) -> None:
     """Restores the newest checkpoint that can be read, if there is one."""
-    found = {
-        int(path.stem.removeprefix("ckpt-")): path.with_suffix("")
-        for path in directory.glob("ckpt-*.index")
-    }
+    found = find_checkpoints(directory)
     for _, path in sorted(found.items(), reverse=True):
         try:
             state.restore(str(path))

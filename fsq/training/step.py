@@ -163,9 +163,28 @@ class TrainStep:
         )
 
 
+class _Adam(keras.optimizers.Adam):
+    """Adam whose moving average of the weights follows them closely in the first steps.
+
+    With a constant momentum m it would hold the initial weights for some 1 / (1 - m)
+    steps. So the momentum rises to m, as (1 + step) / (10 + step).
+
+    Source: `num_updates` of tf.train.ExponentialMovingAverage.
+    """
+
+    @property
+    def ema_momentum(self) -> Any:
+        step = tf.cast(self.iterations, tf.float32)
+        return tf.minimum(self._last_momentum, (1 + step) / (10 + step))
+
+    @ema_momentum.setter
+    def ema_momentum(self, momentum: float) -> None:
+        self._last_momentum = momentum
+
+
 def _optimizer(training: TrainingSpec, schedule: Any, variables: list[Any]) -> Any:
     average = {"use_ema": True, "ema_momentum": training.ema} if training.ema else {}
-    optimizer = keras.optimizers.Adam(schedule, **average)
+    optimizer = _Adam(schedule, name="adam", **average)
     if training.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(variables)

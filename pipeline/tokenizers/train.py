@@ -12,12 +12,12 @@ import numpy as np
 from fsq.errors import RequestError
 from fsq.terminal.progress_bar import progress_bar
 from fsq.training.data import count_steps
+from fsq.training.run_guard import check_run, describe_run, find_checkpoints
 from pipeline.tokenizers.card import render_training_card
 from pipeline.tokenizers.config import TrainConfig
 from pipeline.tokenizers.output_checks import CARD_FILE, check_free_output, check_writable
 from pipeline.tokenizers.training_images import evaluation_batch, open_images, read_batches
 
-CHECKPOINTS = ".checkpoints"
 DEAD_BELOW_BITS = 0.1
 
 
@@ -32,13 +32,13 @@ def describe_training(config: TrainConfig) -> list[tuple[str, str]]:
     held_out = count_held_out(config)
     spec, training = config.tokenizer, config.training
     steps = count_steps(images, training)
-    resumes = (Path(config.output) / CHECKPOINTS).exists()
+    done = steps_done(config)
     return [
         ("images", f"{images:,} to train on, {held_out:,} held out"),
         ("tokens", f"{spec.grid[0]} x {spec.grid[1]}, each in [0, {spec.vocab_size})"),
         ("steps", f"{steps:,}: {training.epochs} epochs, batches of {training.batch_size}"),
         ("output", config.output),
-        ("state", "to go on" if resumes else "new"),
+        ("state", f"resumes at step {done:,}" if done else "new"),
     ]
 
 
@@ -56,11 +56,22 @@ def count_held_out(config: TrainConfig) -> int:
 
 
 def check_output(config: TrainConfig) -> None:
-    """Raises a RequestError unless the output is free or holds checkpoints of a run."""
-    if (Path(config.output) / CHECKPOINTS).exists():
+    """Raises a RequestError unless the output is free or holds checkpoints of this run."""
+    if steps_done(config):
         check_writable(config.output)
+        check_run(checkpoints_of(config), describe_run(config.tokenizer, config.training))
     else:
         check_free_output(config.output)
+
+
+def checkpoints_of(config: TrainConfig) -> Path:
+    """Returns the directory of the checkpoints of a run."""
+    return Path(config.output) / ".checkpoints"
+
+
+def steps_done(config: TrainConfig) -> int:
+    """Returns the number of steps of the newest checkpoint; 0 without one."""
+    return max(find_checkpoints(checkpoints_of(config)), default=0)
 
 
 def train_tokenizer(config: TrainConfig, config_path: str) -> Any:
@@ -80,7 +91,7 @@ def train_tokenizer(config: TrainConfig, config_path: str) -> Any:
       DataError: An image cannot be read.
     """
     check_output(config)
-    output = Path(config.output)
+    output, checkpoints = Path(config.output), checkpoints_of(config)
     spec, training = config.tokenizer, config.training
 
     from fsq.evaluation import evaluate
@@ -96,7 +107,11 @@ def train_tokenizer(config: TrainConfig, config_path: str) -> Any:
         images = stack.enter_context(open_images(config.source, spec.image, training))
         stack.enter_context(devices_of_training())
         autoencoder = build_autoencoder(spec, seed=training.seed, precision=training.precision)
-        update = stack.enter_context(progress_bar("train", count_steps(len(images), training)))
+        steps, done = (
+            count_steps(len(images), training),
+            max(find_checkpoints(checkpoints), default=0),
+        )
+        update = stack.enter_context(progress_bar("train", steps, done))
         write_events = open_tensorboard(config.tensorboard, autoencoder, first_held_out)
 
         def progress(step: int, steps: int, losses: dict[str, float]) -> None:
@@ -104,7 +119,7 @@ def train_tokenizer(config: TrainConfig, config_path: str) -> Any:
             update(step, "  ".join(f"{name} {value:.4f}" for name, value in shown.items()))
             write_events(step, losses)
 
-        train(autoencoder, training, images, output / CHECKPOINTS, progress)
+        train(autoencoder, training, images, checkpoints, progress)
     # A new autoencoder, on one device and in float32, whatever it was trained with.
     trained = build_autoencoder(spec)
     trained.set_weights(autoencoder.weights())
@@ -117,7 +132,7 @@ def train_tokenizer(config: TrainConfig, config_path: str) -> Any:
         ),
         encoding="utf-8",
     )
-    shutil.rmtree(output / CHECKPOINTS)
+    shutil.rmtree(checkpoints)
     return evaluation
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import resource
 from pathlib import Path
 
@@ -96,3 +97,42 @@ def test_the_time_left_is_not_told_before_it_is_known(
     assert first.startswith("tokenize: 100 of 300  0 images/s  ")
     assert first.endswith(" s passed")
     assert second.endswith(" s left")
+
+
+def test_a_bar_is_one_line_of_80_columns_with_its_count_and_time(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "80"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    with progress_bar("train", 12_000) as update:
+        update(11_990, "  ".join(f"a quite long loss {number} 0.1234" for number in range(9)))
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    lines = [line for line in re.split(r"[\r\n]+", plain) if line.strip()]
+    assert all(line.startswith("train ") and len(line) <= 80 for line in lines)
+    assert re.search(r" 11990/12000 a quite long loss 0 .*… 0:00:0\d left \S+ *$", lines[-1])
+
+
+@pytest.mark.parametrize("terminal", ["1", ""])
+def test_a_resumed_run_says_at_once_where_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: str
+):
+    monkeypatch.setenv("FORCE_COLOR", terminal)
+    with progress_bar("train", 1_000, 400):
+        pass
+    shown = "400/1000 resumed" if terminal else "train: 400 of 1,000  resumed\n"
+    assert shown in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+
+
+def test_an_interrupted_command_says_what_is_saved(
+    capsys: pytest.CaptureFixture[str],
+):
+    @click.command("train")
+    def command() -> None:
+        raise KeyboardInterrupt("step 7 of 48 is saved")
+
+    with pytest.raises(SystemExit) as stop:
+        run_command(command, "fsq")
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.strip() == (
+        "fsq: interrupted; step 7 of 48 is saved; run the same command again to go on."
+    )

@@ -1,6 +1,7 @@
 """Training: the error falls, an interrupted run ends like an undisturbed one."""
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,9 @@ from fsq.spec.network_spec import ConvNetwork
 from fsq.tokenizer import Tokenizer
 from fsq.training.config import TrainingSpec
 from fsq.training.data import ImagesInMemory
+from fsq.training.interruption import SIGNALS, held_interrupts
 from fsq.training.loop import Progress, train
+from fsq.training.run_guard import check_run, describe_run, find_checkpoints, guard_run
 from fsq.training.tensorboard import open_tensorboard
 
 pytestmark = pytest.mark.slow
@@ -118,6 +121,42 @@ def test_an_interrupted_run_ends_in_the_weights_of_an_undisturbed_one(
     assert losses[-1]["loss"] < losses[0]["loss"]
 
 
+@pytest.mark.parametrize(
+    ("step", "number", "changes"),
+    [(1, signal.SIGTERM, {}), (11, signal.SIGINT, {"ema": 0.9, "checkpoint_steps": 500})],
+)
+def test_a_signal_saves_the_run_after_any_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, number: int, changes: dict
+):
+    handlers = [signal.getsignal(one) for one in SIGNALS]
+    undisturbed = trained(tmp_path / "one", blobs(256), **changes)
+
+    def interrupt(at: object = 10, *_: object) -> None:
+        if step == 1 or at == 10:
+            signal.raise_signal(number)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as stop:
+        if step == 1:
+            patch.setattr("fsq.training.loop.check_first_step", interrupt)
+        trained(tmp_path / "two", blobs(256), interrupt if step > 1 else lambda *_: None, **changes)
+    assert str(stop.value) == f"step {step} of 48 is saved"
+    assert list(find_checkpoints(tmp_path / "two")) == [step]
+    assert [signal.getsignal(one) for one in SIGNALS] == handlers
+    seen: list[int] = []
+    resumed = trained(tmp_path / "two", blobs(256), lambda step, *_: seen.append(step), **changes)
+    assert seen[0] == (10 if step == 1 else 20)
+    assert_same_weights(undisturbed, resumed)
+
+
+def test_the_second_signal_ends_a_run_at_once():
+    with pytest.raises(KeyboardInterrupt), held_interrupts() as is_interrupted:
+        assert not is_interrupted()
+        signal.raise_signal(signal.SIGINT)
+        assert is_interrupted()
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_another_quantizer_learns_in_the_place_of_fsq_and_resumes_exactly(tmp_path: Path):
     def run(directory: Path, progress: Progress) -> tuple[Autoencoder, VQ]:
         vq = VQ(32, 4)
@@ -143,6 +182,20 @@ def test_the_weights_that_are_kept_are_the_average(tmp_path: Path):
         np.abs(value - average.weights()[name]).max() for name, value in last.weights().items()
     ]
     assert max(distances) > 1e-3
+
+
+def test_the_average_of_a_short_run_is_as_good_as_its_weights(tmp_path: Path):
+    """48 steps are far fewer than a momentum of .9999 averages over."""
+    held_out = [blobs(100, seed=1)]
+    last, average = (
+        evaluate(Tokenizer.of(autoencoder, batch_size=32), held_out).mse_over_variance
+        for autoencoder in (
+            trained(tmp_path / "last", blobs(256)),
+            trained(tmp_path / "average", blobs(256), ema=0.9999),
+        )
+    )
+    assert last < 0.9
+    assert average < 1.1 * last
 
 
 def test_training_brings_the_error_down_and_uses_the_codebook(tmp_path: Path):
@@ -196,12 +249,80 @@ def test_a_channel_that_strayed_comes_back_by_the_saturation_loss_alone(
     assert (evaluation.channel_bits[0] > 0.1) == revived
 
 
-def test_checkpoints_of_another_run_are_refused(tmp_path: Path):
+OTHERS = {  # of each field another value
+    "epochs": 7,
+    "batch_size": 64,
+    "learning_rate": 0.1,
+    "warmup_steps": 6,
+    "clip_norm": 2.0,
+    "loss": "l1",
+    "perceptual": {"model": "features.keras"},
+    "adversarial": {},
+    "saturation_weight": 0.5,
+    "ema": 0.9,
+    "flip": True,
+    "random_crop": 0.5,
+    "precision": "mixed_bfloat16",
+    "seed": 1,
+}
+
+
+def begun(directory: Path) -> Path:
+    """A directory with the mark and a checkpoint of a run."""
+    guard_run(directory, {**describe_run(SPEC, TRAINING), "images": "one", "replicas": 1})
+    (directory / "ckpt-10.index").write_bytes(b"")
+    return directory
+
+
+@pytest.mark.parametrize("name", TrainingSpec.model_fields)
+def test_what_changes_the_weights_is_refused_and_nothing_else(tmp_path: Path, name: str):
+    directory = begun(tmp_path)
+    if name == "checkpoint_steps":
+        check_run(directory, describe_run(SPEC, TRAINING.model_copy(update={name: 7})))
+        return
+    other = TrainingSpec(**{**TRAINING.model_dump(), name: OTHERS[name]})
+    before, after = (spec.model_dump(mode="json")[name] for spec in (TRAINING, other))
+    with pytest.raises(RequestError) as error:
+        check_run(directory, describe_run(SPEC, other))
+    message = str(error.value)
+    assert message.startswith(
+        f"{directory}: expected checkpoints of this run, found those of another: training {name} "
+    )
+    if name not in ("perceptual", "adversarial"):
+        assert f"was {'absent' if before is None else before}, is {after}. " in message
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("levels", {"levels": (5, 7, 5)}),
+        ("preset", {"preset": "torch"}),
+        ("eps", {"eps": 0.5}),
+        ("image pixel_range", {"image": ImageSpec(size_pixels=16, channels=1, pixel_range=(0, 1))}),
+        ("image resize", {"image": ImageSpec(size_pixels=16, channels=1, resize="lanczos")}),
+    ],
+)
+def test_checkpoints_of_another_tokenizer_with_weights_of_the_same_shape_are_refused(
+    tmp_path: Path, name: str, changes: dict
+):
+    assert all(getattr(SPEC, key) != value for key, value in changes.items())
+    other = SPEC.model_copy(update=changes)
+    with pytest.raises(RequestError, match=f"those of another: tokenizer {name} was .*, is .*"):
+        check_run(begun(tmp_path), describe_run(other, TRAINING))
+
+
+def test_checkpoints_of_other_images_are_refused(tmp_path: Path):
     trained(tmp_path, blobs(64), epochs=1)
-    with pytest.raises(RequestError, match=r"another: training epochs was 1, is 6"):
-        trained(tmp_path, blobs(64))
     with pytest.raises(RequestError, match="found those of another: images was"):
         trained(tmp_path, blobs(64, seed=1), epochs=1)
+
+
+def test_a_run_without_a_checkpoint_blocks_no_other(tmp_path: Path):
+    with pytest.raises(InterruptedRun):
+        trained(tmp_path / "run", blobs(256), stop_after(10), checkpoint_steps=500, seed=3)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+    resumed = trained(tmp_path / "run", blobs(256))
+    assert_same_weights(trained(tmp_path / "other", blobs(256)), resumed)
 
 
 def test_a_feature_model_that_changed_is_noticed(tmp_path: Path, feature_model: str):
@@ -212,6 +333,10 @@ def test_a_feature_model_that_changed_is_noticed(tmp_path: Path, feature_model: 
     changes = {"perceptual": {"model": str(path)}}
     with pytest.raises(InterruptedRun):
         trained(tmp_path / "run", blobs(256), stop_after(20), **changes)
+    moved = {"perceptual": {"model": str(shutil.copy(path, tmp_path / "moved.keras"))}}
+    check_run(
+        tmp_path / "run", describe_run(SPEC, TrainingSpec(**{**TRAINING.model_dump(), **moved}))
+    )
     keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Conv2D(2, 3)]).save(path)
     with pytest.raises(RequestError, match="found those of another: feature_model was"):
         trained(tmp_path / "run", blobs(256), **changes)

@@ -1,0 +1,34 @@
+"""Interruption: Ctrl-C and SIGTERM end a training run between two steps, not within one."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # from a terminal; from a scheduler such as Slurm
+
+
+@contextlib.contextmanager
+def held_interrupts() -> Iterator[Callable[[], bool]]:
+    """Holds the first SIGINT or SIGTERM back; yields a function that says if there was one.
+
+    The next one raises a KeyboardInterrupt at once. In another thread than the main one
+    signals cannot be held back, and the function returns False.
+    """
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def hold(number: int, frame: Any) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    before = {number: signal.signal(number, hold) for number in SIGNALS}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
