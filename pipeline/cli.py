@@ -286,6 +286,8 @@ def print_summary(summary: "Summary") -> None:
         click.echo(f"runtime: {summary.runtime}")
     if summary.empty_files is not None:
         click.echo(f"empty: {one_line(summary.empty_files)}")
+    for line in summary.classes:
+        click.echo(f"classes: {one_line(line)}")
     if left_out := describe_left_out(summary.left_out):
         click.echo(f"left out: {left_out}")
     for reason, count in summary.rejects_by_reason.items():

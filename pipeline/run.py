@@ -59,6 +59,7 @@ class Summary:
       empty_files: The empty source files in words; None if there are none.
       images_retried: Number of rejects of an earlier run that were retried.
       left_out: Number of files of the source that are not images, by ending.
+      classes: The classes of each carried feature in words.
     """
 
     directory: str
@@ -74,6 +75,7 @@ class Summary:
     empty_files: str | None = None
     images_retried: int = 0
     left_out: dict[str, int] = dataclasses.field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     @property
     def images_written(self) -> int:
@@ -219,4 +221,5 @@ def summarize(prepared: PreparedJob, *, resumed: int) -> Summary:
         runtime=None if runtime.probe is None else show_runtime(runtime),
         empty_files=manifest.fingerprint.fields.input.describe_empty(),
         left_out=manifest.left_out,
+        classes=manifest.fingerprint.fields.input.describe_classes(),
     )

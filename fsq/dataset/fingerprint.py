@@ -5,6 +5,7 @@ from typing import Any
 
 import pydantic
 
+from fsq.dataset.class_names import describe_classes
 from fsq.images.spec import DecodeRules
 from fsq.spec.contract import TokenContract
 from fsq.storage.json_documents import first_difference, sha256_of_json
@@ -22,12 +23,28 @@ class Input(FrozenModel):
     """The input of a source.
 
     Attributes:
+      classes: Label of each class, by carried feature.
       files: By path relative to the source's location.
       sha256: Digest over names, sizes and counts.
     """
 
+    classes: dict[str, dict[str, Count]] | None = None
     files: dict[str, InputFile]
     sha256: str
+
+    def describe_classes(self) -> tuple[str, ...]:
+        """Describes the classes of each carried feature, a line each."""
+        lines = []
+        for feature, labels in (self.classes or {}).items():
+            names = sorted(labels, key=lambda name: labels[name])
+            line = describe_classes(names, self._without_images(names))
+            lines.append(line if feature == "label" else f"{feature}: {line}")
+        return tuple(lines)
+
+    def _without_images(self, names: list[str]) -> list[str]:
+        """Returns the classes without a folder of images; none if files are no classes."""
+        missing = [name for name in names if name not in self.files]
+        return missing if any(name in self.files for name in names) else []
 
     def describe_empty(self) -> str | None:
         """Describes the files that are empty, by the first of them; None if there are none."""

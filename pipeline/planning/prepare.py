@@ -1,6 +1,7 @@
 """Preparing a job: its plan, compared with the output directory: new, unfinished or finished."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 from fsq.dataset.formats import show_formats
@@ -91,7 +92,7 @@ def _refuse_other(plan: Plan, output: OutputDirectory) -> None:
         what = "parts" if output.manifest is None else "a dataset"
         difference = output.fingerprint.first_difference(plan.fingerprint)
         advice = "Choose another directory, or use --overwrite"
-        if difference is not None and difference.startswith("input "):
+        if difference is not None and re.match("input (?!classes )", difference):
             difference = changed_image(plan) or difference
             advice += f"; if only rejects changed: fsq tokenize --only-rejects {output.path}"
         if difference is not None:
@@ -149,6 +150,7 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
         ("source", f"{config.source.open().describe()}, {job.num_records:,} images"),
         *([("left out", left_out)] if left_out else []),
         *([("empty", empty)] if empty else []),
+        *(("classes", line) for line in plan.fingerprint.input.describe_classes()),
         ("units", f"{job.num_units}, batches of {config.batch_size}"),
         (
             "tokens",

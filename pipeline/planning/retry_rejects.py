@@ -194,7 +194,7 @@ def _refuse_changes(plan: Plan, earlier: Fingerprint, may_differ: set[str]) -> N
             name: {"records": entry["records"]} if name in may_differ else entry
             for name, entry in fields["input"]["files"].items()
         }
-        return {**fields, "input": {"files": files}}
+        return {**fields, "input": {**fields["input"], "files": files, "sha256": None}}
 
     difference = first_difference(comparable(earlier), comparable(plan.fingerprint))
     if difference is not None:

@@ -50,6 +50,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
             f"views: {', '.join(manifest.views)}",
         ),
         *([("empty", empty)] if empty else []),
+        *(("classes", line) for line in manifest.fingerprint.fields.input.describe_classes()),
         *([("left out", left_out)] if left_out else []),
         ("records", f"{manifest.records:,} in {len(manifest.shards)} shards{formats}"),
         *describe_contract(contract),

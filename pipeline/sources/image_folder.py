@@ -4,9 +4,11 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
-from fsq.dataset.records import CarriedFeature, encode_key
+import pydantic
+
+from fsq.dataset.records import CarriedFeature
 from fsq.errors import DataError, RequestError
 from fsq.images.signatures import HEAD_BYTES, format_of
 from fsq.storage import filesystem
@@ -18,6 +20,7 @@ from pipeline.core.left_out import HIDDEN, describe_left_out, ending_of
 from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
 from pipeline.sources import directory_walk
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
+from pipeline.sources.class_folders import check_known, classes_by_folder, read_classes
 from pipeline.sources.directory_walk import FoundFile, walk
 from pipeline.sources.image_listing import (
     ListedImage,
@@ -51,13 +54,36 @@ class ImageFolderConfig(BaseSourceConfig):
     Attributes:
       directory: The folder, local or in an object store.
       labels: Whether the folder of an image is its class; false for images without classes.
+      classes: Names of the classes in the order of their labels: a list, a text file with a name
+        per line, or the directory of a dataset whose labels are to be shared. A folder may lack
+        some. By default they are the folders, sorted by name.
       follow_links: Whether symbolic links that lead out of the folder are followed.
     """
 
     kind: Literal["image_folder"]
     directory: PathStr
     labels: bool = True
+    classes: tuple[str, ...] | PathStr | None = None
     follow_links: bool = False
+
+    @pydantic.field_validator("classes", mode="before")
+    @classmethod
+    def _classes_are_names(cls, classes: Any) -> Any:
+        if isinstance(classes, list | tuple):
+            for name in classes:
+                if not isinstance(name, str):
+                    raise ValueError(
+                        f"expected the names of folders, got {name!r}. Put it in quotes."
+                    )
+        elif classes is not None and not isinstance(classes, str):
+            raise ValueError(f"expected a list of names or a path, got {classes!r}")
+        return classes
+
+    @pydantic.model_validator(mode="after")
+    def _classes_are_labels(self) -> "ImageFolderConfig":
+        if self.classes is not None and not self.labels:
+            raise ValueError("expected 'labels: true' with 'classes', got false")
+        return self
 
     def open(self) -> "ImageFolderSource":
         """Returns the source that this config describes; reads nothing yet."""
@@ -183,7 +209,7 @@ class ImageFolderSource(Source):
     def _walk_into(self, target: BinaryIO, heartbeat: Callable[[], None]) -> "_Tally":
         """Writes a line for every image, with the number of its folder as the label."""
         folder = self.config.directory
-        tally = _Tally({}, {}, Counter(), Counter(), set())
+        tally = _Tally({}, {}, Counter(), set(), set(), Counter())
         numbers: dict[str, int] = {}
         for found in walk(folder, follow_links=self.config.follow_links, heartbeat=heartbeat):
             ending = ending_of(found.name)
@@ -192,6 +218,8 @@ class ImageFolderSource(Source):
                 continue
             if ending == HIDDEN or not self._is_image(found, heartbeat):
                 tally.left_out[ending] += 1
+                if ending != HIDDEN and "/" in found.name:
+                    tally.others.add(folder_of(found.name))
                 continue
             group = folder_of(found.name)
             number = numbers.setdefault(group, len(numbers))
@@ -232,21 +260,18 @@ class ImageFolderSource(Source):
         return found.refused == directory_walk.LINK_OUTSIDE
 
     def _classes(self, tally: "_Tally") -> tuple[str, ...]:
-        folder = self.config.directory
+        folder, given = self.config.directory, self.config.classes
         if "." in tally.records:
             raise RequestError(
                 f"{filesystem.join(folder, tally.first['.'])}: expected each image in the folder "
                 f"of its class, found {tally.records['.']:,} outside. Move them, or set "
                 "source.labels to false."
             )
-        for name in tally.records:
-            # tensorflow-datasets keeps the names in a text file, one per line.
-            if "\n" in name or encode_key(name) != name.encode("utf-8", "replace"):
-                raise RequestError(
-                    f"{filesystem.join(folder, name)!a}: expected the name of a class, in UTF-8 "
-                    "and on one line. Rename the folder, or set source.labels to false."
-                )
-        return tuple(sorted(tally.records, key=encode_key))
+        if given is None:
+            return classes_by_folder(folder, tally.records, tally.folders, tally.others)
+        classes = read_classes(given)
+        check_known(folder, tally.records, classes)
+        return classes
 
 
 def _unit_of(listing: Listing, is_wanted: Callable[[str], bool]) -> Unit:
@@ -263,10 +288,20 @@ def _unit_of(listing: Listing, is_wanted: Callable[[str], bool]) -> Unit:
 
 
 class _Tally(NamedTuple):
-    """Images, first image and bytes by folder, in walk order; left-out files by ending; folders."""
+    """What a walk found, by folder and in its order.
+
+    Attributes:
+      records: Number of images.
+      first: The first image.
+      size_bytes: Size of the images.
+      folders: All folders.
+      others: The folders with files that are no images.
+      left_out: Number of these files, by ending.
+    """
 
     records: dict[str, int]
     first: dict[str, str]
     size_bytes: Counter[str]
-    left_out: Counter[str]
     folders: set[str]
+    others: set[str]
+    left_out: Counter[str]

@@ -113,7 +113,12 @@ class Listing:
             name: {"records": records, "bytes": size_bytes}
             for name, (records, size_bytes) in self.groups.items()
         }
-        return {"files": groups, "sha256": self.digest()}
+        classes = {
+            feature.name: {name: label for label, name in enumerate(feature.class_names)}
+            for feature in self.features
+            if feature.class_names
+        }
+        return {"classes": classes or None, "files": groups, "sha256": self.digest()}
 
     @functools.cached_property
     def _indices(self) -> dict[str, list[int]]:
