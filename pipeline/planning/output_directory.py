@@ -36,6 +36,12 @@ OUR_FILES = {
 }
 
 
+# Named like part of a dataset, this one's or another's: a pattern of files would read them too.
+LIKE_A_DATASET = re.compile(r"-\d+-of-\d+|\.(tfrecords?|array_record|labels\.txt)$")
+# What file managers, shells and schedulers leave anywhere.
+LITTER = re.compile(r"\..*|Thumbs\.db|desktop\.ini|.+\.(log|out|err)", re.DOTALL)
+
+
 @dataclasses.dataclass(frozen=True)
 class OutputDirectory:
     """What a directory holds: nothing, an unfinished job, a finished dataset, or foreign files.
@@ -44,7 +50,8 @@ class OutputDirectory:
       path: The directory.
       manifest: Manifest of the finished dataset, if any.
       job_file: Job file of the unfinished job, if any.
-      foreign_file: Name of the first file that belongs to neither.
+      foreign_file: Name of the first file that belongs to neither and must not be there:
+        beside a job, one named like part of a dataset; elsewhere, any but litter.
       has_leftovers: Whether a finished dataset still has temporary files of a killed run.
     """
 
@@ -85,15 +92,27 @@ def read_output(path: str) -> OutputDirectory:
 
 
 def _first_foreign(names: list[str], fingerprint: Fingerprint | None) -> str | None:
-    """Returns the first file that a job with this fingerprint does not write."""
+    """Returns the first file that must not be there; the fingerprint is that of the job, if any."""
     pattern = shard_pattern(fingerprint) if fingerprint else None
     for name in names:
         # The temporary file of a killed job counts by its final name.
         plain = filesystem.final_name(name)
+        if stays(name) and (fingerprint is not None or LITTER.fullmatch(name)):
+            continue
         ours = plain in OUR_FILES or (plain.endswith(".labels.txt") and fingerprint is not None)
         if not (ours or (pattern and re.fullmatch(pattern, plain))):
             return name
     return None
+
+
+def stays(name: str) -> bool:
+    """Returns whether a file is nobody's concern: no job writes it, no reader takes it for ours.
+
+    >>> stays(".DS_Store"), stays("notes.txt"), stays("other-train.tfrecord-00000-of-00002")
+    (True, True, False)
+    """
+    plain = filesystem.final_name(name)
+    return plain == name and name not in OUR_FILES and not LIKE_A_DATASET.search(name)
 
 
 def refuse_foreign(output: OutputDirectory) -> None:
@@ -110,7 +129,7 @@ def refuse_foreign(output: OutputDirectory) -> None:
 
 
 def clear_output(output: OutputDirectory) -> OutputDirectory:
-    """Removes the files of an earlier job from the output.
+    """Removes the files of an earlier job from the output, and leaves all others there.
 
     Returns:
       The empty output.
@@ -128,7 +147,7 @@ def clear_output(output: OutputDirectory) -> OutputDirectory:
             write_job_file(output.path, JobFile(fingerprint=output.manifest.fingerprint.fields))
         filesystem.remove(filesystem.join(output.path, MANIFEST_FILE))
     for entry in filesystem.list_files(output.path):
-        if entry.name != LOCK_FILE:
+        if entry.name != LOCK_FILE and not stays(entry.name):
             filesystem.remove(filesystem.join(output.path, entry.name))
     filesystem.remove(work)
     return OutputDirectory(output.path)

@@ -28,6 +28,7 @@ from fsq.spec.serialization import check_weights
 from fsq.storage import filesystem
 from fsq.storage.digest import sha256_of_file
 from fsq.storage.json_documents import first_difference
+from pipeline.planning.output_directory import stays
 from pipeline.reports.verify_unfinished import verify_unfinished
 
 DAMAGED = "The dataset is damaged; tokenize it again."
@@ -97,6 +98,8 @@ def _check_files(
     for shard in manifest.shards:
         expected |= {file.file: file.sha256 for file in manifest.shard_files(shard).values()}
     for name in sorted(present - expected.keys() - {MANIFEST_FILE, TIMING_FILE}):
+        if stays(name):
+            continue
         path = filesystem.join(directory, name)
         yield name, f"{path}: expected no such file in the dataset. Remove it."
     for name, digest in expected.items():

@@ -21,7 +21,9 @@ from fsq.errors import DataError, FsqError
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.storage import filesystem
 from fsq.storage.digest import sha256_of_file
+from fsq.storage.directory_lock import LOCK_FILE
 from pipeline.job.job import Job
+from pipeline.planning.output_directory import stays
 from pipeline.stages.encode_units import UnitResult
 from pipeline.stages.merge_shards import ShardResult
 from pipeline.stages.stats import collect_stats, collect_timing
@@ -157,14 +159,13 @@ def _manifest(job: Job, accounts: Accounting, shards: list[ShardResult]) -> Mani
     shard_names = {
         job.shard_name(shard.index, name) for shard in shards for name in job.config.output.formats
     }
-    # All files present, so that those written by tensorflow-datasets are covered too; only
-    # timing.json is not, because it differs from run to run.
+    # Those of tensorflow-datasets too, but not timing.json, which differs from run to run.
     files = [
         entry.name
         for entry in filesystem.list_files(job.output)
         if entry.name not in shard_names
-        and entry.name != TIMING_FILE
-        and not entry.name.startswith(".")
+        and entry.name not in (TIMING_FILE, LOCK_FILE)
+        and not stays(entry.name)
     ]
     job_file = read_job_file(job.output)
     assert job_file is not None, "the work folder is removed last"

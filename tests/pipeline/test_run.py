@@ -227,6 +227,47 @@ def test_foreign_files_are_neither_mixed_with_nor_removed(make_config: MakeConfi
     assert [path.name for path in directory.iterdir()] == ["thesis.txt"]
 
 
+LEFT_BEHIND = [".DS_Store", "._x", ".nfs0000000000a1", "Thumbs.db", "slurm-17.out", "run.log"]
+
+
+def test_what_people_and_systems_leave_in_an_output_is_in_nobodys_way(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+):
+    config = make_config()
+    directory = Path(config.output.directory)
+    directory.mkdir()
+    for name in LEFT_BEHIND:
+        (directory / name).write_text("left behind")
+    interrupt(config, monkeypatch)
+    # Beside a job any name will do that is not the name of a part of some dataset.
+    others = {*LEFT_BEHIND, "notes.md"}
+    (directory / "notes.md").write_text("left behind")
+    assert tokenize(config).units_resumed > 0
+    tokenize(make_config("alone"))
+    expected = files_of(make_config("alone").output.directory)
+    for _ in range(2):
+        found = files_of(directory)
+        assert {name: found.pop(name) for name in others} == dict.fromkeys(others, b"left behind")
+        assert found == expected
+        assert list(verify_dataset(str(directory))) == []
+        with (directory / "run.log").open("w") as log:
+            log.write("left behind")
+        assert tokenize(config, overwrite=True).units_resumed == 0
+
+
+def test_a_shard_of_another_dataset_is_neither_mixed_with_nor_removed(make_config: MakeConfig):
+    config = make_config()
+    tokenize(config)
+    other = Path(config.output.directory, "other-train.tfrecord-00000-of-00002")
+    other.write_text("precious")
+    with pytest.raises(RequestError, match=r"only files of fsq to overwrite, found 'other-train"):
+        tokenize(config, overwrite=True)
+    assert other.read_text() == "precious"
+    assert list(verify_dataset(config.output.directory)) == [
+        f"{other}: expected no such file in the dataset. Remove it."
+    ]
+
+
 def test_a_foreign_manifest_does_not_make_a_directory_ours(make_config: MakeConfig):
     config = make_config()
     directory = Path(config.output.directory)
@@ -347,9 +388,9 @@ def test_a_damaged_job_and_files_that_came_in_between_are_refused(
 ):
     config = make_config()
     job = interrupt(config, monkeypatch)
-    foreign = Path(job.output, "hello.txt")
+    foreign = Path(job.output, "other-train.tfrecord-00000-of-00002")
     foreign.touch()
-    with pytest.raises(RequestError, match=r"only files of this job, found 'hello\.txt'"):
+    with pytest.raises(RequestError, match=r"only files of this job, found 'other-train\.tfrec"):
         tokenize(config)
     foreign.unlink()
     for content in ("", "[]", "{}"):
