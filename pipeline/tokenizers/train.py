@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from fsq.errors import RequestError
 from fsq.terminal.progress_bar import progress_bar
 from fsq.training.data import count_steps
 from fsq.training.run_guard import check_run, describe_run, find_checkpoints
+from pipeline.core.left_out import describe_left_out
 from pipeline.tokenizers.card import render_training_card
 from pipeline.tokenizers.config import TrainConfig
 from pipeline.tokenizers.output_checks import CARD_FILE, check_free_output, check_writable
@@ -28,13 +30,15 @@ def describe_training(config: TrainConfig) -> list[tuple[str, str]]:
       RequestError: A source is missing, or the output is not free.
     """
     check_output(config)
-    images = config.source.open().list().num_records
+    listing = config.source.open().list()
+    images, left_out = listing.num_records, describe_left_out(listing.left_out)
     held_out = count_held_out(config)
     spec, training = config.tokenizer, config.training
     steps = count_steps(images, training)
     done = steps_done(config)
     return [
         ("images", f"{images:,} to train on, {held_out:,} held out"),
+        *([("left out", left_out)] if left_out else []),
         ("tokens", f"{spec.grid[0]} x {spec.grid[1]}, each in [0, {spec.vocab_size})"),
         ("steps", f"{steps:,}: {training.epochs} epochs, batches of {training.batch_size}"),
         ("output", config.output),
@@ -52,7 +56,8 @@ def count_held_out(config: TrainConfig) -> int:
         return config.held_out.open().list().num_records
     except RequestError as error:
         # A source does not know which key of the config it came from.
-        raise RequestError(f"held_out: {str(error).replace('source.', 'held_out.', 1)}") from error
+        message = re.sub(r"(?<![\w./])source\.(?=[a-z])", "held_out.", str(error))
+        raise RequestError(f"held_out: {message}") from error
 
 
 def check_output(config: TrainConfig) -> None:
