@@ -9,6 +9,7 @@ from keras import ops
 
 from fsq.quantizer import indexing, lattice
 from fsq.quantizer.channel_layout import Channels
+from fsq.quantizer.layer_base import QuantizerLayer, layer_method
 from fsq.quantizer.ops import (
     bound,
     codes_of_steps,
@@ -20,7 +21,7 @@ from fsq.quantizer.presets import DEFAULT_EPS, bound_constants, check_hard_clamp
 
 
 @keras.saving.register_keras_serializable(package="fsq")
-class FSQ(keras.layers.Layer):
+class FSQ(QuantizerLayer):
     """Quantizes each channel of a latent to a few values (Finite Scalar Quantization).
 
     Bound and rounding are computed in float32 under every policy (float64 for
@@ -134,7 +135,11 @@ class FSQ(keras.layers.Layer):
                 setattr(self, f"_{name}", (kernel, bias))
         super().build(input_shape)
 
-    def call(self, z: Any, training: bool | None = None) -> Any:
+    def latents_shape(self) -> tuple[int | None, ...]:
+        """Returns the shape of a batch of inputs, [None, dim or c * D]."""
+        return None, self.dim or self.num_channels
+
+    def quantize_latents(self, z: Any, training: bool | None) -> Any:
         """Quantizes latents [..., dim or c * D] to codes in [-1, 1], projected to dim if given.
 
         NaN stays NaN.
@@ -149,8 +154,10 @@ class FSQ(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the shape of the codes, which is that of the latents."""
+        self._channels.check(input_shape, self.dim)
         return input_shape
 
+    @layer_method
     def project_in(self, z: Any) -> Any:
         """Projects inputs [..., dim] to latents [..., c * D], in float32 or float64.
 
@@ -159,6 +166,7 @@ class FSQ(keras.layers.Layer):
         z = ops.convert_to_tensor(z)
         return self._channels.from_last(self._enter(ops.cast(z, self.compute_dtype)))
 
+    @layer_method
     def project_out(self, codes: Any) -> Any:
         """Projects codes [..., c * D] to outputs [..., dim]; without `dim` returns the codes."""
         codes = ops.convert_to_tensor(codes)
@@ -166,6 +174,7 @@ class FSQ(keras.layers.Layer):
         codes = ops.cast(codes, indexing.float_dtype(codes))
         return self._leave(self._map("project_out", self._channels.to_last(codes)))
 
+    @layer_method
     def latents_to_indices(self, z: Any) -> Any:
         """Converts latents to tokens directly, without computing codes.
 
@@ -183,6 +192,7 @@ class FSQ(keras.layers.Layer):
         lowest = bound_constants(self.levels, self.preset, self.eps).lowest
         return indexing.steps_to_indices(round_bound(bounded, self.preset), lowest, self.levels)
 
+    @layer_method
     def codes_to_indices(self, codes: Any) -> Any:
         """Converts codes to tokens.
 
@@ -217,6 +227,7 @@ class FSQ(keras.layers.Layer):
             )
         return indices
 
+    @layer_method
     def indices_to_codes(self, indices: Any) -> Any:
         """Converts tokens to codes; the inverse of `codes_to_indices`.
 
@@ -230,10 +241,11 @@ class FSQ(keras.layers.Layer):
         Raises:
           ValueError: A token outside the range, or not an integer.
         """
-        digits = self.indices_to_digits(indices)
+        digits = self._split_tokens(indices)
         codes = indexing.digits_to_codes(digits, self.levels, symmetric=self._symmetric)
         return self._leave(self._channels.join(codes))
 
+    @layer_method
     def indices_to_digits(self, indices: Any) -> Any:
         """Splits tokens [...] into digits [..., D], digit d in [0, levels[d]).
 
@@ -244,9 +256,9 @@ class FSQ(keras.layers.Layer):
         Raises:
           ValueError: A token outside the range, or not an integer.
         """
-        self._channels.check_tokens(getattr(indices, "shape", np.shape(indices)))
-        return indexing.indices_to_digits(indices, self.levels)
+        return self._split_tokens(indices)
 
+    @layer_method
     def digits_to_indices(self, digits: Any) -> Any:
         """Joins digits [..., D] into tokens [...]; the inverse of `indices_to_digits`.
 
@@ -257,6 +269,7 @@ class FSQ(keras.layers.Layer):
         """
         return indexing.digits_to_indices(self._check_digits(digits), self.levels)
 
+    @layer_method
     def digits_to_codes(self, digits: Any) -> Any:
         """Places digits [..., D] or [..., c, D] on [-1, 1].
 
@@ -268,6 +281,11 @@ class FSQ(keras.layers.Layer):
         digits = self._check_digits(digits)
         codes = indexing.digits_to_codes(digits, self.levels, symmetric=self._symmetric)
         return self._leave(self._channels.join(codes))
+
+    def _split_tokens(self, indices: Any) -> Any:
+        """Splits tokens into digits; on symbolic tensors too, without a call of its own."""
+        self._channels.check_tokens(getattr(indices, "shape", np.shape(indices)))
+        return indexing.indices_to_digits(indices, self.levels)
 
     def _check_digits(self, digits: Any) -> Any:
         """Returns digits as a tensor; their values are checked outside of compiled graphs only."""
@@ -306,8 +324,6 @@ class FSQ(keras.layers.Layer):
         """Converts inputs to float latents, channels last."""
         # Checked here too, not only in build(): a single channel would be broadcast silently.
         self._channels.check(z.shape, self.dim)
-        if self.dim is not None and not self.built:
-            self.build(z.shape)
         if self.raise_on_nan:
             indexing.refuse_nan(z)
         z = self._channels.to_last(ops.cast(z, indexing.float_dtype(z)))
@@ -320,6 +336,7 @@ class FSQ(keras.layers.Layer):
         """Applies a linear map in the dtype of x."""
         if self.dim is None:
             return x
+        self.build_once()
         kernel, bias = getattr(self, f"_{name}")
         return ops.matmul(x, ops.cast(kernel, x.dtype)) + ops.cast(bias, x.dtype)
 

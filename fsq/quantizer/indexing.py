@@ -34,14 +34,17 @@ def steps_to_indices(steps: Any, lowest: np.ndarray, levels: Levels) -> Any:
     float_dtype = keras.backend.standardize_dtype(steps.dtype)
     if size <= 2 ** (np.finfo(float_dtype).nmant + 1):
         # Every partial sum is an integer that the float type represents exactly, in any order.
-        # This saves a cast of the steps, and a NaN makes the sum NaN without another check.
-        tokens = ops.sum(steps * constant(basis, float_dtype), axis=-1) + first
-        return ops.cast(ops.where(tokens >= 0, tokens, -1), dtype)
-    tokens = ops.sum(ops.cast(steps, dtype) * constant(basis, dtype), axis=-1)
-    # A NaN cast to int is undefined, so it is detected in the floats. A sum may be promoted to a
-    # wider type; the token type is fixed.
-    valid = ops.sum(steps, axis=-1) > -(2.0**24)
-    return ops.where(valid, ops.cast(tokens, dtype) + constant(first, dtype), constant(-1, dtype))
+        # This saves a cast of the steps.
+        total = ops.sum(steps * constant(basis, float_dtype), axis=-1) + first
+        tokens = ops.cast(total, dtype)
+    else:
+        total = ops.sum(steps, axis=-1)
+        tokens = ops.sum(ops.cast(steps, dtype) * constant(basis, dtype), axis=-1)
+        # A sum may be promoted to a wider type; the token type is fixed.
+        tokens = ops.cast(tokens, dtype) + constant(first, dtype)
+    # A NaN cast to int is undefined, and engines differ in comparisons with it: ONNX has graphs
+    # where NaN >= 0. So NaN is asked for by name, and the choice is between integers.
+    return ops.where(ops.isnan(total), -1, tokens)
 
 
 def codes_to_digits(codes: Any, levels: Levels, *, symmetric: bool, tolerance: float) -> Any:

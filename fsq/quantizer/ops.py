@@ -45,9 +45,14 @@ def bound(
     # Adding zeros would cost a pass over the latents.
     if constants.shift.any():
         z = z + constant(constants.shift, dtype)
-    squeezed = ops.clip(z, -1, 1) if hard_clamp else ops.tanh(z)
+    squeezed = _clip(z) if hard_clamp else ops.tanh(z)
     wide = squeezed * constant(constants.half, dtype)
     return wide - constant(constants.offset, dtype) if constants.offset.any() else wide
+
+
+def _clip(z: Any) -> Any:
+    """Clips to [-1, 1]; NaN stays NaN, where the clamps of some engines make a bound of it."""
+    return ops.where(ops.isnan(z), z, ops.clip(z, -1, 1))
 
 
 def round_bound(x: Any, preset: str) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from fsq.quantizer import indexing, lattice
+from fsq.quantizer.layer_base import QuantizerLayer, layer_method
 from fsq.quantizer.ops import bound, codes_of_steps, constant, pass_gradient, round_bound
 from fsq.quantizer.presets import bound_constants
 
@@ -16,7 +17,7 @@ PRESET = "symmetric"  # its error is at most half a step everywhere, at the edge
 
 
 @keras.saving.register_keras_serializable(package="fsq")
-class ResidualFSQ(keras.layers.Layer):
+class ResidualFSQ(QuantizerLayer):
     """Quantizes latents in stages, coarse to fine: one token per stage.
 
     Stage k covers one step of the stage before with a symmetric lattice of scale L^-k, with
@@ -97,7 +98,11 @@ class ResidualFSQ(keras.layers.Layer):
         lattice.check_channels(input_shape, self.levels)
         super().build(input_shape)
 
-    def call(self, z: Any, training: bool | None = None) -> Any:
+    def latents_shape(self) -> tuple[int | None, ...]:
+        """Returns the shape of a batch of latents, [None, D]."""
+        return None, self.num_dimensions
+
+    def quantize_latents(self, z: Any, training: bool | None) -> Any:
         """Quantizes latents [..., D] to the sum of the stages' codes, [..., D].
 
         The gradient is that of the soft clamp, straight through the rounding.
@@ -111,8 +116,10 @@ class ResidualFSQ(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the shape of the codes, which is that of the latents."""
+        lattice.check_channels(input_shape, self.levels)
         return input_shape
 
+    @layer_method
     def latents_to_indices(self, z: Any) -> Any:
         """Converts latents [..., D] to one token per stage, [..., q], coarse to fine.
 
@@ -122,6 +129,7 @@ class ResidualFSQ(keras.layers.Layer):
         _, indices = self._stages(self._clamp(z))
         return ops.stack(indices, axis=-1)
 
+    @layer_method
     def indices_to_codes(self, indices: Any) -> Any:
         """Converts tokens of the first k stages to codes; with all q stages to `layer(z)`.
 

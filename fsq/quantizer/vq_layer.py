@@ -10,11 +10,13 @@ import keras
 from keras import ops
 
 from fsq.quantizer.lattice import token_dtype
+from fsq.quantizer.layer_base import QuantizerLayer, layer_method
 
 __all__ = ["VQ"]
 
 
-class VQ(keras.layers.Layer):
+@keras.saving.register_keras_serializable(package="fsq")
+class VQ(QuantizerLayer):
     """Replaces each latent by the nearest of `codebook_size` learned codes.
 
     The gradient is straight-through. In training the codes are moving averages of
@@ -54,29 +56,29 @@ class VQ(keras.layers.Layer):
         self._counts = self.add_weight(name="counts", shape=shape[:1], initializer="ones", **frozen)
         super().build(input_shape)
 
-    def call(self, z: Any, training: bool | None = None) -> Any:
+    def latents_shape(self) -> tuple[int | None, ...]:
+        """Returns the shape of a batch of latents, [None, D]."""
+        return None, self.num_dimensions
+
+    def quantize_latents(self, z: Any, training: bool | None) -> Any:
         """Quantizes latents [..., D] to codes [..., D]."""
         z = ops.cast(z, "float32")
-        indices = self.latents_to_indices(z)
+        indices = self._nearest(z)
         if training:
             self._follow(z, indices)
-        codes = ops.stop_gradient(self.indices_to_codes(indices))
+        codes = ops.stop_gradient(self._codes_of(indices))
         self.add_loss(self.beta * ops.mean(ops.square(z - codes)))
         return z + ops.stop_gradient(codes - z)
 
+    @layer_method
     def latents_to_indices(self, z: Any) -> Any:
-        """Converts latents [..., D] to the tokens [...] of the nearest codes."""
-        flat = ops.reshape(ops.cast(z, "float32"), (-1, self.num_dimensions))
-        # |z - c|^2 without |z|^2, which is the same for every code.
-        distances = ops.sum(ops.square(self.codebook), axis=1) - 2 * ops.matmul(
-            flat, ops.transpose(self.codebook)
-        )
-        indices = ops.argmin(distances, axis=1)
-        return ops.cast(ops.reshape(indices, ops.shape(z)[:-1]), token_dtype(self.codebook_size))
+        """Converts latents [..., D] to the tokens [...] of the nearest codes; NaN gives -1."""
+        return self._nearest(ops.cast(z, "float32"))
 
+    @layer_method
     def indices_to_codes(self, indices: Any) -> Any:
         """Converts tokens [...] in [0, codebook_size) to codes [..., D]."""
-        return ops.take(self.codebook, indices, axis=0)
+        return self._codes_of(indices)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
@@ -88,6 +90,21 @@ class VQ(keras.layers.Layer):
             "decay": self.decay,
             "seed": self.seed,
         }
+
+    def _nearest(self, z: Any) -> Any:
+        self.build_once()
+        # |z - c|^2 without |z|^2, which is the same for every code.
+        distances = ops.subtract(
+            ops.sum(ops.square(self.codebook), axis=1),
+            2 * ops.matmul(z, ops.transpose(self.codebook)),
+        )
+        dtype = token_dtype(self.codebook_size)
+        indices = ops.cast(ops.argmin(distances, axis=-1), dtype)
+        return ops.where(ops.any(ops.isnan(z), axis=-1), ops.cast(-1, dtype), indices)
+
+    def _codes_of(self, indices: Any) -> Any:
+        self.build_once()
+        return ops.take(self.codebook, indices, axis=0)
 
     def _follow(self, z: Any, indices: Any) -> None:
         flat = ops.reshape(ops.stop_gradient(z), (-1, self.num_dimensions))

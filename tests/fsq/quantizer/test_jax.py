@@ -13,11 +13,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 def test_the_laws_hold_on_jax(tmp_path: Path):
-    laws = Path(__file__).parent / "test_backend_laws.py"
+    here = Path(__file__).parent
+    laws = [str(here / name) for name in ("test_backend_laws.py", "test_functional_laws.py")]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(laws)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *laws],
         env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        cwd=laws.parents[2],
+        cwd=here.parents[2],
         capture_output=True,
         text=True,
     )
