@@ -79,13 +79,16 @@ def _whole_files(builder: Any, name: str) -> list[Expected]:
     split = builder.info.splits[name]
     try:
         paths = [os.fspath(path) for path in split.filepaths]
-        if not paths or "\0" in "".join(paths):
-            raise ValueError(f"{len(paths)} file names, {paths[:1]}")
+        if not paths:
+            raise ValueError(f"no lengths of the shards of {name!r}, which old versions left out")
+        if "\0" in "".join(paths):
+            raise ValueError(f"the file name {paths[0]!r}")
         return [
             Expected(path, length) for path, length in zip(paths, split.shard_lengths, strict=True)
         ]
     except Exception as error:  # tfds raises what its template and JSON layers raise
         raise RequestError(
             f"{builder.data_dir}/dataset_info.json: expected name and length of every shard, "
-            f"got: {' '.join(str(error).split())[:200]}. Prepare the dataset again."
+            f"got: {' '.join(str(error).split())[:200]}. Prepare the dataset again, "
+            "or read its TFRecord files as source.kind tfrecord."
         ) from error

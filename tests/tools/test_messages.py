@@ -16,7 +16,8 @@ PASSED_ON = re.compile(r"\{[^{}]*(error|damage|lost|reason|message|WRONG_DATA)[^
 EXCEPTIONS = {
     # Follow the words 'got:' in the message that reports them.
     "{name} of an unknown type",
-    "{len(paths)} file names, {paths[:1]}",
+    "no lengths of the shards of {name}, which old versions left out",
+    "the file name {paths[0]}",
     # The problems themselves are printed before it, a line each.
     "{directory}: {problems} problem(s) found.",
     # Nobody sees these: an interrupted run says so itself.

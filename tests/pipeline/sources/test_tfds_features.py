@@ -234,6 +234,25 @@ def test_what_is_wrong_with_a_directory_is_said(tmp_path: Path):
     assert refusal(dataset).startswith(f"one in '{dataset}' that it cannot read: Failed to load")
 
 
+def test_a_dataset_without_the_lengths_of_its_shards_says_so(tmp_path: Path):
+    image = encode_image(np.zeros((4, 4, 3), np.uint8))
+    config = write_dataset(
+        tmp_path / "pets", F.FeaturesDict({"image": F.Image()}), {"image": image}
+    )
+    info = json.loads((tmp_path / "pets" / "dataset_info.json").read_text())
+    (split,) = info["splits"]
+    del split["shardLengths"]
+    split["numShards"] = "1"
+    (tmp_path / "pets" / "dataset_info.json").write_text(json.dumps(info))
+    with pytest.raises(RequestError) as error:
+        config.open().list()
+    assert str(error.value) == (
+        f"{tmp_path}/pets/dataset_info.json: expected name and length of every shard, got: no "
+        "lengths of the shards of 'train', which old versions left out. Prepare the dataset "
+        "again, or read its TFRecord files as source.kind tfrecord."
+    )
+
+
 def test_a_named_dataset_that_cannot_be_read_is_not_said_to_be_absent(tmp_path: Path):
     image = encode_image(np.zeros((4, 4, 3), np.uint8))
     (tmp_path / "pets").mkdir()
