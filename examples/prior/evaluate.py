@@ -21,6 +21,7 @@ from examples.prior.images import LabelledImages, read_images
 from fsq.dataset.open_dataset import open_dataset
 from fsq.errors import RequestError
 from fsq.terminal.console import PATH, quiet_start
+from fsq.terminal.streams import beside_the_result
 
 if TYPE_CHECKING:
     from examples.prior.saved import SavedPrior
@@ -83,7 +84,8 @@ def main(
     (folder / JSON_FILE).write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
     text = render_report(found, directory)
     (folder / REPORT_FILE).write_text(text)
-    click.echo(text, nl=False)
+    with beside_the_result():
+        click.echo(text, nl=False)
 
 
 def evaluate(

@@ -7,6 +7,7 @@ import click
 
 from examples.prior.command import run
 from fsq.terminal.console import PATH, quiet_start
+from fsq.terminal.streams import beside_the_result
 
 
 @click.command("sample")
@@ -45,7 +46,8 @@ def main(directory: str, output: str, masked: bool, **chosen: float | int | None
             mode=mode,
         )
     save_picture(sheet, output)
-    click.echo(f"{output}: {sheet.width} x {sheet.height} pixels")
+    with beside_the_result():
+        click.echo(f"{output}: {sheet.width} x {sheet.height} pixels")
 
 
 if __name__ == "__main__":

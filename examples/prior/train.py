@@ -22,6 +22,7 @@ from fsq.errors import RequestError
 from fsq.storage import filesystem
 from fsq.storage.directory_lock import locked
 from fsq.terminal.console import PATH, print_pairs, quiet_start
+from fsq.terminal.streams import beside_the_result
 from fsq.yaml_config import load_config
 
 LOG_FILE = "log.jsonl"
@@ -34,8 +35,10 @@ SAMPLES_FILE = "samples.png"
 def main(config: str) -> None:
     """Train a prior as CONFIG says."""
     loaded = load_config(config, PriorConfig)
-    print_pairs(describe_report(train_prior(loaded)))
-    click.echo(f"{loaded.output}/{SAMPLES_FILE}")
+    report = describe_report(train_prior(loaded))
+    with beside_the_result():
+        print_pairs(report)
+        click.echo(f"{loaded.output}/{SAMPLES_FILE}")
 
 
 def train_prior(config: PriorConfig, clock: Callable[[], float] = time.monotonic) -> dict[str, Any]:

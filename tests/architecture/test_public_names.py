@@ -60,6 +60,7 @@ COMMON_WITH_EXAMPLES = {
     "fsq.storage.json_documents": ["first_difference", "has_its_digest", "render"],
     "fsq.terminal.console": ["PATH", "print_pairs", "quiet_start", "run_command"],
     "fsq.terminal.progress_bar": ["progress_bar"],
+    "fsq.terminal.streams": ["beside_the_result"],
     "fsq.training.devices": ["devices_of_training"],
     "fsq.validation": ["parse"],
     "fsq.yaml_config": ["PathStr"],
