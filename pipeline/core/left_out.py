@@ -7,13 +7,18 @@ SHOWN = 8
 HIDDEN = "hidden"
 
 
+def is_hidden(name: str) -> bool:
+    """Returns whether a file, or a folder above it, has a leading dot."""
+    return name.startswith(".") or "/." in name
+
+
 def ending_of(name: str) -> str:
     """Returns the ending that a file is counted by.
 
     >>> [ending_of(name) for name in ("a/b.TXT", "a.b/c", "scan.0001", ".DS_Store", "x/.git/")]
     ['.txt', 'no ending', 'other endings', 'hidden', 'hidden']
     """
-    if "/." in f"/{name}":
+    if is_hidden(name):
         return HIDDEN
     stem, dot, ending = name.rpartition("/")[2].rpartition(".")
     if not stem:

@@ -16,7 +16,7 @@ from fsq.storage.path_encoding import from_utf8
 from fsq.storage.path_expansion import looked_in
 from fsq.storage.temporary import open_temporary
 from fsq.yaml_config import PathStr
-from pipeline.core.left_out import HIDDEN, describe_left_out, ending_of
+from pipeline.core.left_out import describe_left_out, ending_of, is_hidden
 from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
 from pipeline.sources import directory_walk
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
@@ -63,7 +63,7 @@ class ImageFolderConfig(BaseSourceConfig):
     kind: Literal["image_folder"]
     directory: PathStr
     labels: bool = True
-    classes: tuple[str, ...] | PathStr | None = None
+    classes: PathStr | tuple[str, ...] | None = None
     follow_links: bool = False
 
     @pydantic.field_validator("classes", mode="before")
@@ -212,13 +212,13 @@ class ImageFolderSource(Source):
         tally = _Tally({}, {}, Counter(), set(), set(), Counter())
         numbers: dict[str, int] = {}
         for found in walk(folder, follow_links=self.config.follow_links, heartbeat=heartbeat):
-            ending = ending_of(found.name)
-            if found.name.endswith("/") and ending != HIDDEN:
+            hidden = is_hidden(found.name)
+            if found.name.endswith("/") and not hidden:
                 tally.folders.add(found.name.rstrip("/"))
                 continue
-            if ending == HIDDEN or not self._is_image(found, heartbeat):
-                tally.left_out[ending] += 1
-                if ending != HIDDEN and "/" in found.name:
+            if hidden or not self._is_image(found, heartbeat):
+                tally.left_out[ending_of(found.name)] += 1
+                if not hidden and "/" in found.name:
                     tally.others.add(folder_of(found.name))
                 continue
             group = folder_of(found.name)
