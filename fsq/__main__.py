@@ -14,9 +14,13 @@ from pathlib import Path
 
 def main() -> None:
     """Runs the command line."""
-    use_utf8()
-    load_pipeline(Path(__file__).parents[1])
-    importlib.import_module("pipeline.cli").main()
+    try:
+        use_utf8()
+        load_pipeline(Path(__file__).parents[1])
+        importlib.import_module("pipeline.cli").main()
+    except KeyboardInterrupt:  # while the command line is imported
+        print("fsq: interrupted; run the same command again to go on.", file=sys.stderr)
+        sys.exit(130)
 
 
 def use_utf8() -> None:

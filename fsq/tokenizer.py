@@ -18,6 +18,7 @@ import safetensors.numpy
 from fsq.errors import DataError, RequestError
 from fsq.forked import refuse_fork
 from fsq.imported.reference_batch import Agreement, Reference, compare
+from fsq.models.keras_backend import require_tensorflow
 from fsq.quantizer import lattice
 from fsq.runtimes.base import Precision, Runtime
 from fsq.runtimes.batch_encoder import BatchEncoder
@@ -311,6 +312,7 @@ def _unpickle(
 
 def _build(contract: TokenContract, weights: dict[str, np.ndarray], where: str) -> Any:
     refuse_fork("tokenizer")
+    require_tensorflow()
     spec = contract.spec
     if isinstance(spec, ImportedSpec):
         from fsq.imported.model import build_imported

@@ -308,6 +308,10 @@ def main() -> None:
     """Runs the command line. Exit 0: good; 1: the data is bad; 2: the request is bad."""
     # Before TensorFlow is imported, to hide its start-up notes.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # This process and its workers are ours, whatever the environment or ~/.keras/keras.json says:
+    # networks run on TensorFlow. Notebooks name a display for plots that we may not have; Keras
+    # imports matplotlib where it is installed, which would fail.
+    os.environ.update(KERAS_BACKEND="tensorflow", MPLBACKEND="Agg")
     # Beam logs a worker's error several times; it is raised here anyway.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     run_command(cli, "fsq")

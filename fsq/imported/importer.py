@@ -13,6 +13,7 @@ from fsq.imported.layouts import Grid, image_layouts, latent_shapes, place_image
 from fsq.imported.model import DECODER, ENCODER, ImportedAutoencoder, build_imported, load_graph
 from fsq.imported.reference_batch import REFERENCE_IMAGES, REFERENCE_TOKENS, Reference, place_tokens
 from fsq.models.autoencoder import pixels_to_floats
+from fsq.models.keras_backend import require_tensorflow
 from fsq.quantizer import lattice
 from fsq.spec.contract import ImportedSpec, QuantizerSpec
 from fsq.spec.network_spec import ImportedNetwork
@@ -49,6 +50,7 @@ def import_networks(
         not what the spec says.
       DataError: The encoder gives other tokens than those of the reference.
     """
+    require_tensorflow()
     kind, arrays = _read_graphs(encoder, decoder)
     arrays[REFERENCE_IMAGES] = reference.images
     graph = load_graph(kind, arrays[ENCODER].tobytes(), encoder)

@@ -11,6 +11,7 @@ from keras import ops
 
 from fsq.errors import DataError
 from fsq.images.spec import ImageSpec
+from fsq.models.keras_backend import require_tensorflow
 from fsq.models.networks import build_decoder, build_encoder
 from fsq.quantizer.fsq_layer import FSQ
 from fsq.spec.contract import TokenizerSpec
@@ -105,7 +106,11 @@ def build_autoencoder(
       seed: Of the initial weights; Keras' current random state if None.
       precision: Keras policy of the networks. Latents, codes and images are always float32.
       quantizer: Instead of the FSQ of the spec.
+
+    Raises:
+      RequestError: Keras does not run on TensorFlow.
     """
+    require_tensorflow()
     if seed is not None:
         keras.utils.set_random_seed(seed)
     if quantizer is None:
