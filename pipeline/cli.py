@@ -51,7 +51,9 @@ def train(config: str, dry_run: bool) -> None:
         return
     with quiet_start():
         import tensorflow as _  # noqa: F401
-    evaluation = train_tokenizer(loaded, config)
+    evaluation = train_tokenizer(
+        loaded, config, lambda message: click.echo(f"{config}: {message}", err=True)
+    )
     with beside_the_result():
         click.echo(f"{loaded.output}: {describe_evaluation(evaluation)}")
     if dead := dead_channels(evaluation):

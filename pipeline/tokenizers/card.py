@@ -17,7 +17,12 @@ Rows = list[tuple[str, str]]
 
 
 def render_training_card(
-    config: TrainConfig, config_path: str, num_images: int, weights_sha256: str, evaluation: Any
+    config: TrainConfig,
+    config_path: str,
+    num_images: int,
+    shared: int,
+    weights_sha256: str,
+    evaluation: Any,
 ) -> str:
     """Renders the card of a tokenizer that was trained here.
 
@@ -25,6 +30,7 @@ def render_training_card(
       config: Of the run.
       config_path: The config's file.
       num_images: Training images.
+      shared: Held-out images whose pixels are those of a training image.
       weights_sha256: Of the weights file.
       evaluation: The `fsq.evaluation.Evaluation` on the held-out images.
     """
@@ -38,6 +44,7 @@ def render_training_card(
         *_lattice_rows(spec),
         ("Trained on", f"{num_images:,} images, {config.training.epochs} epochs"),
         ("Held-out images", f"{evaluation.images:,}"),
+        *([("of which trained on", f"{shared:,}")] if shared else []),
         ("MSE / data variance", f"{evaluation.mse_over_variance:.4f}"),
         ("PSNR", f"{evaluation.psnr_db:.2f} dB"),
         ("SSIM", f"{evaluation.ssim:.4f}"),

@@ -1,6 +1,9 @@
 """Configs of `fsq train` and `fsq import`."""
 
+from typing import Annotated, Any
+
 import pydantic
+from pydantic_core import CoreSchema, core_schema
 
 from fsq.spec.contract import QuantizerSpec, TokenizerSpec
 from fsq.spec.network_spec import Side
@@ -10,12 +13,44 @@ from fsq.yaml_config import PathStr
 from pipeline.sources import SourceConfig
 
 
+class _ShareOrSource:
+    """Validates a number as a share, and all else as a source, whose messages stay as they are."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, annotation: Any, handler: pydantic.GetCoreSchemaHandler
+    ) -> CoreSchema:
+        source = handler.generate_schema(SourceConfig)
+        return core_schema.no_info_wrap_validator_function(
+            cls._validate,
+            source,
+            serialization=core_schema.wrap_serializer_function_ser_schema(
+                lambda value, rest: value if isinstance(value, float) else rest(value),
+                schema=source,
+            ),
+        )
+
+    @staticmethod
+    def _validate(value: Any, validate: pydantic.ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, dict | pydantic.BaseModel):
+            return validate(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 0.5:
+            return float(value)
+        raise ValueError(
+            f"expected a source, or a share above 0 and at most 0.5, got {str(value)[:60]!r}"
+        )
+
+
+HeldOut = Annotated[SourceConfig | float, _ShareOrSource]
+
+
 class TrainConfig(FrozenModel):
     """A training run.
 
     Attributes:
       source: Training images.
-      held_out: Images for the evaluation.
+      held_out: Images for the evaluation, or the share of the training images to hold out. An
+        image is held out if the split {train: 1 - share, val: share} has it in `val`.
       tokenizer: What is trained.
       training: Hyperparameters.
       output: Directory of the new tokenizer.
@@ -23,7 +58,7 @@ class TrainConfig(FrozenModel):
     """
 
     source: SourceConfig
-    held_out: SourceConfig
+    held_out: HeldOut
     tokenizer: TokenizerSpec
     training: TrainingSpec
     output: PathStr

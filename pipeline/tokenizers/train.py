@@ -1,24 +1,21 @@
 """The job of `fsq train`: trains a tokenizer on a source and writes it with its card."""
 
-import contextlib
 import dataclasses
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fsq.errors import RequestError
 from fsq.terminal.progress_bar import progress_bar
-from fsq.training.data import count_steps
+from fsq.training.data import TrainingImages, count_steps
 from fsq.training.run_guard import check_run, describe_run, find_checkpoints
-from pipeline.core.left_out import describe_left_out
 from pipeline.tokenizers.card import render_training_card
 from pipeline.tokenizers.config import TrainConfig
+from pipeline.tokenizers.held_out import Division, Overlap
 from pipeline.tokenizers.output_checks import CARD_FILE, check_free_output, check_writable
-from pipeline.tokenizers.training_images import evaluation_batch, open_images, read_batches
+from pipeline.tokenizers.training_images import evaluation_batch, open_images
 
 DEAD_BELOW_BITS = 0.1
 
@@ -30,34 +27,19 @@ def describe_training(config: TrainConfig) -> list[tuple[str, str]]:
       RequestError: A source is missing, or the output is not free.
     """
     check_output(config)
-    listing = config.source.open().list()
-    images, left_out = listing.num_records, describe_left_out(listing.left_out)
-    held_out = count_held_out(config)
+    sizes = Division.of(config).sizes()
     spec, training = config.tokenizer, config.training
-    steps = count_steps(images, training)
+    steps = count_steps(sizes.trained_on, training)
     done = steps_done(config)
+    about = "about " if isinstance(config.held_out, float) else ""
     return [
-        ("images", f"{images:,} to train on, {held_out:,} held out"),
-        *([("left out", left_out)] if left_out else []),
+        ("images", f"{about}{sizes.trained_on:,} to train on, {about}{sizes.held_out:,} held out"),
+        *([("left out", sizes.left_out)] if sizes.left_out else []),
         ("tokens", f"{spec.grid[0]} x {spec.grid[1]}, each in [0, {spec.vocab_size})"),
         ("steps", f"{steps:,}: {training.epochs} epochs, batches of {training.batch_size}"),
         ("output", config.output),
         ("state", f"resumes at step {done:,}" if done else "new"),
     ]
-
-
-def count_held_out(config: TrainConfig) -> int:
-    """Returns the number of held-out images.
-
-    Raises:
-      RequestError: There are none.
-    """
-    try:
-        return config.held_out.open().list().num_records
-    except RequestError as error:
-        # A source does not know which key of the config it came from.
-        message = re.sub(r"(?<![\w./])source\.(?=[a-z])", "held_out.", str(error))
-        raise RequestError(f"held_out: {message}") from error
 
 
 def check_output(config: TrainConfig) -> None:
@@ -79,44 +61,67 @@ def steps_done(config: TrainConfig) -> int:
     return max(find_checkpoints(checkpoints_of(config)), default=0)
 
 
-def train_tokenizer(config: TrainConfig, config_path: str) -> Any:
-    """Trains a tokenizer, evaluates it on the held-out source, saves it with its card.
+def train_tokenizer(
+    config: TrainConfig, config_path: str, warn: Callable[[str], None] = lambda message: None
+) -> Any:
+    """Trains a tokenizer, evaluates it on the held-out images, saves it with its card.
 
     Continues from the last checkpoint of an interrupted run.
 
     Args:
       config: The run.
       config_path: The config's file, for the card.
+      warn: Called with a line of text if some held-out images are trained on too.
 
     Returns:
       The `fsq.evaluation.Evaluation`.
 
     Raises:
-      RequestError: A source is missing, or the output holds another run.
+      RequestError: A source is missing, the output holds another run, or all held-out
+        images are trained on.
       DataError: An image cannot be read.
     """
     check_output(config)
-    output, checkpoints = Path(config.output), checkpoints_of(config)
-    spec, training = config.tokenizer, config.training
+    division, overlap = Division.of(config), Overlap()
+    division.sizes()
 
     from fsq.evaluation import evaluate
     from fsq.models.autoencoder import build_autoencoder
     from fsq.tokenizer import Tokenizer
+
+    spec, training = config.tokenizer, config.training
+    # Read to the end now: an image that cannot be read is better found before training.
+    first_held_out = overlap.add_held_out(division.held_out_batches(config))
+    with open_images(
+        config.source, spec.image, training, division.is_trained_on, overlap.see
+    ) as images:
+        shared = overlap.check(warn)
+        weights, num_images = _train(config, images, first_held_out), len(images)
+    # A new autoencoder, on one device and in float32, whatever it was trained with.
+    trained = build_autoencoder(spec)
+    trained.set_weights(weights)
+    tokenizer = Tokenizer.of(trained, batch_size=max(8, evaluation_batch(spec.image)))
+    evaluation = evaluate(tokenizer, division.held_out_batches(config))
+    tokenizer.save(config.output)
+    card = render_training_card(
+        config, config_path, num_images, shared, tokenizer.contract.weights_sha256, evaluation
+    )
+    (Path(config.output) / CARD_FILE).write_text(card, encoding="utf-8")
+    shutil.rmtree(checkpoints_of(config))
+    return evaluation
+
+
+def _train(config: TrainConfig, images: TrainingImages, first_held_out: np.ndarray) -> Any:
+    """Trains a new autoencoder; returns its weights by name."""
+    from fsq.models.autoencoder import build_autoencoder
     from fsq.training.devices import devices_of_training
     from fsq.training.loop import train
     from fsq.training.tensorboard import open_tensorboard
 
-    # Read to the end now: an image that cannot be read is better found before training.
-    first_held_out = _first(read_batches(config.held_out, spec.image))
-    with contextlib.ExitStack() as stack:
-        images = stack.enter_context(open_images(config.source, spec.image, training))
-        stack.enter_context(devices_of_training())
+    spec, training = config.tokenizer, config.training
+    steps = count_steps(len(images), training)
+    with devices_of_training(), progress_bar("train", steps, steps_done(config)) as update:
         autoencoder = build_autoencoder(spec, seed=training.seed, precision=training.precision)
-        steps, done = (
-            count_steps(len(images), training),
-            max(find_checkpoints(checkpoints), default=0),
-        )
-        update = stack.enter_context(progress_bar("train", steps, done))
         write_events = open_tensorboard(config.tensorboard, autoencoder, first_held_out)
 
         def progress(step: int, steps: int, losses: dict[str, float]) -> None:
@@ -124,29 +129,8 @@ def train_tokenizer(config: TrainConfig, config_path: str) -> Any:
             update(step, "  ".join(f"{name} {value:.4f}" for name, value in shown.items()))
             write_events(step, losses)
 
-        train(autoencoder, training, images, checkpoints, progress)
-    # A new autoencoder, on one device and in float32, whatever it was trained with.
-    trained = build_autoencoder(spec)
-    trained.set_weights(autoencoder.weights())
-    tokenizer = Tokenizer.of(trained, batch_size=max(8, evaluation_batch(spec.image)))
-    evaluation = evaluate(tokenizer, read_batches(config.held_out, spec.image))
-    tokenizer.save(output)
-    (output / CARD_FILE).write_text(
-        render_training_card(
-            config, config_path, len(images), tokenizer.contract.weights_sha256, evaluation
-        ),
-        encoding="utf-8",
-    )
-    shutil.rmtree(checkpoints)
-    return evaluation
-
-
-def _first(batches: Iterator[np.ndarray]) -> np.ndarray:
-    """Reads all batches, and returns the first."""
-    first = next(batches)
-    for _ in batches:
-        pass
-    return first
+        train(autoencoder, training, images, checkpoints_of(config), progress)
+    return autoencoder.weights()
 
 
 def dead_channels(evaluation: Any) -> list[int]:

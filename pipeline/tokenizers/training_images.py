@@ -1,8 +1,11 @@
 """Training images from the sources and by the image contract of tokenization."""
 
+import array
 import contextlib
+import hashlib
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -18,13 +21,25 @@ from pipeline.sources.units import one_unit_per_file
 
 MAX_BYTES_IN_MEMORY = 4 * 2**30
 PIXELS_PER_BATCH = 2**24
+Keep = Callable[[str], bool]
 
 
 @contextlib.contextmanager
 def open_images(
-    config: SourceConfig, spec: ImageSpec, training: TrainingSpec
+    config: SourceConfig,
+    spec: ImageSpec,
+    training: TrainingSpec,
+    keep: Keep = lambda key: True,
+    see: Callable[[np.ndarray], None] = lambda image: None,
 ) -> Iterator[TrainingImages]:
     """Yields a source's images, in memory if they fit and are not cropped at random.
+
+    Args:
+      config: The source.
+      spec: The image contract.
+      training: Random crops and flips.
+      keep: Which images are trained on, by key.
+      see: Called with each of them, fitted but not cropped at random.
 
     Raises:
       DataError: An image cannot be decoded.
@@ -34,13 +49,18 @@ def open_images(
         num_bytes = listing.num_records * int(np.prod(spec.shape))
         if training.random_crop is None and num_bytes <= MAX_BYTES_IN_MEMORY:
             images = np.empty((listing.num_records, *spec.shape), np.uint8)
-            position = 0
-            for batch in _read_batches(source, listing, spec):
-                images[position : position + len(batch)] = batch
-                position += len(batch)
-            yield ImagesInMemory(images, flip=training.flip)
+            count = 0
+            for _, image in _read_images(source, listing, spec, keep):
+                see(image)
+                images[count] = image
+                count += 1
+            yield ImagesInMemory(images[:count], flip=training.flip)
         else:
-            yield ImagesFromSource(source, listing, spec, training)
+            numbers = array.array("q")
+            for number, image in _read_images(source, listing, spec, keep):
+                see(image)
+                numbers.append(number)
+            yield ImagesFromSource(source, listing, spec, training, np.asarray(numbers))
 
 
 def evaluation_batch(spec: ImageSpec) -> int:
@@ -52,8 +72,15 @@ def evaluation_batch(spec: ImageSpec) -> int:
     return max(1, min(256, PIXELS_PER_BATCH // math.prod(spec.shape)))
 
 
-def read_batches(config: SourceConfig, spec: ImageSpec) -> Iterator[np.ndarray]:
+def read_batches(
+    config: SourceConfig, spec: ImageSpec, keep: Keep | None = None
+) -> Iterator[np.ndarray]:
     """Yields a source's images in order, with the pixels that tokenization encodes.
+
+    Args:
+      config: The source.
+      spec: The image contract.
+      keep: Which images to read, by key; all if None.
 
     Yields:
       uint8 [B, S, S, C], B up to `evaluation_batch`.
@@ -63,7 +90,9 @@ def read_batches(config: SourceConfig, spec: ImageSpec) -> Iterator[np.ndarray]:
     """
     source = config.open()
     with source.list().on_disk() as listing:
-        yield from _read_batches(source, listing, spec)
+        images = _read_images(source, listing, spec, keep or (lambda key: True))
+        while batch := [image for _, image in itertools.islice(images, evaluation_batch(spec))]:
+            yield np.stack(batch)
 
 
 class ImagesFromSource:
@@ -74,22 +103,31 @@ class ImagesFromSource:
       listing: Its listing, on disk.
       spec: The image contract.
       training: Random crops and flips.
+      numbers: Which of its images, ascending int64.
     """
 
-    def __init__(self, source: Source, listing: Listing, spec: ImageSpec, training: TrainingSpec):
+    def __init__(
+        self,
+        source: Source,
+        listing: Listing,
+        spec: ImageSpec,
+        training: TrainingSpec,
+        numbers: np.ndarray,
+    ):
         self._source, self._files = source, listing.files
-        self._spec, self._training = spec, training
+        self._spec, self._training, self._numbers = spec, training, numbers
         # The number of each file's first record among all records.
         self._firsts = np.cumsum([0, *(file.num_records for file in listing.files)])
-        self.digest = listing.digest()
+        content = listing.digest().encode() + numbers.tobytes()
+        self.digest = hashlib.sha256(content).hexdigest()
 
     def __len__(self) -> int:
-        return int(self._firsts[-1])
+        return len(self._numbers)
 
     def batch(self, numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Returns images by number; see `TrainingImages.batch`."""
         draws = random.random((len(numbers), DRAWS_PER_IMAGE))
-        return np.stack(list(map(self._read, numbers.tolist(), draws.tolist())))
+        return np.stack(list(map(self._read, self._numbers[numbers].tolist(), draws.tolist())))
 
     def _read(self, number: int, draws: list[float]) -> np.ndarray:
         file_number = int(np.searchsorted(self._firsts, number, side="right")) - 1
@@ -108,17 +146,16 @@ class ImagesFromSource:
         return random_crop(width, height, self._training.random_crop, scale, x, y)
 
 
-def _read_batches(source: Source, listing: Listing, spec: ImageSpec) -> Iterator[np.ndarray]:
-    waiting: list[np.ndarray] = []
-    for unit in one_unit_per_file(listing):
-        for record in source.read(unit, ()):
+def _read_images(
+    source: Source, listing: Listing, spec: ImageSpec, keep: Keep
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields the number and the fitted pixels of each image to keep, in order."""
+    units = one_unit_per_file(listing)
+    records = (record for unit in units for record in source.read(unit, ()))
+    for number, record in enumerate(records):
+        if keep(record.key):
             pixels = _decode(record, spec)
-            waiting.append(fit_image(pixels, spec, center_crop(pixels.shape[1], pixels.shape[0])))
-            if len(waiting) == evaluation_batch(spec):
-                yield np.stack(waiting)
-                waiting = []
-    if waiting:
-        yield np.stack(waiting)
+            yield number, fit_image(pixels, spec, center_crop(pixels.shape[1], pixels.shape[0]))
 
 
 def _decode(record: ImageRecord | BadRecord, spec: ImageSpec) -> np.ndarray:

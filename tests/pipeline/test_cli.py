@@ -143,7 +143,7 @@ def test_train_leaves_a_finished_dataset_and_foreign_files_alone(
     }
     base = {
         "source": source,
-        "held_out": source,
+        "held_out": 0.1,
         "tokenizer": spec,
         "training": {"epochs": 1, "batch_size": 16},
     }
@@ -177,7 +177,7 @@ def test_train_resumes_after_a_kill_and_leaves_a_tokenizer_with_its_card(
     source = {"kind": "image_folder", "directory": "images"}
     config = {
         "source": source,
-        "held_out": source,
+        "held_out": 0.1,
         "tokenizer": {
             "levels": [5, 5, 5],
             "image": {"size_pixels": 16, "channels": 3},
@@ -207,7 +207,7 @@ def test_train_resumes_after_a_kill_and_leaves_a_tokenizer_with_its_card(
             process.wait()
         done = run("train", recipe.name, cwd=checkout)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(f"tokenizers/{name}: held-out images 100, MSE / variance ")
+        assert done.stdout.startswith(f"tokenizers/{name}: held-out images 13, MSE / variance ")
         output = checkout / "tokenizers" / name
         assert sorted(path.name for path in output.iterdir()) == [
             "README.md",
