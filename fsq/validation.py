@@ -5,6 +5,7 @@ import re
 import reprlib
 import types
 import typing
+from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 import pydantic
@@ -71,6 +72,9 @@ def _describe(model: type[pydantic.BaseModel], problem: Any, where: str) -> str:
     match problem["type"]:
         case "extra_forbidden":
             close = _close_key(path[-1], fields)
+            elsewhere = [key for key in _keys(model) if key.endswith(f".{path[-1]}")]
+            if len(elsewhere) == 1 and elsewhere != [".".join(path)]:
+                close = elsewhere[0]
             hint = f"did you mean {close!r}?" if close else f"known: {', '.join(fields)}"
             return f"{key}: unknown key ({hint})"
         case "missing":
@@ -130,6 +134,15 @@ def _models(annotation: Any) -> list[type[pydantic.BaseModel]]:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated, tuple):
         return [m for arg in typing.get_args(annotation) for m in _models(arg)]
     return []
+
+
+def _keys(model: type[pydantic.BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yields all keys with their paths, but not those of unions."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        inside = _models(field.annotation)
+        if len(inside) == 1:
+            yield from _keys(inside[0], f"{prefix}{name}.")
 
 
 def _tags(model: type[pydantic.BaseModel]) -> tuple[Any, ...]:

@@ -278,6 +278,7 @@ def import_(config: str, dry_run: bool) -> None:
 
 def print_summary(summary: "Summary") -> None:
     """Prints the result of a job, the image counts last."""
+    from fsq.dataset.manifest import show_splits
     from pipeline.core.left_out import describe_left_out
 
     if summary.images_retried:
@@ -298,6 +299,7 @@ def print_summary(summary: "Summary") -> None:
         click.echo(f"rejected: {rejected:,} of {listed:,} in {one_line(name)}")
     if (more := len(summary.rejects_by_file) - FILES_SHOWN) > 0:
         click.echo(f"rejected: and in {more:,} more files, see stats.json")
+    click.echo(f"splits: {show_splits(summary.splits)}")
     click.echo(
         f"{one_line(summary.directory)}: {summary.records:,} records "
         f"in {summary.num_shards} shards; "

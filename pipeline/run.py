@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from fsq.dataset.manifest import Manifest, read_manifest
+from fsq.dataset.manifest import Manifest, SplitEntry, read_manifest
 from fsq.storage import filesystem
 from fsq.storage.directory_lock import locked
 from fsq.tokenizer import Tokenizer
@@ -52,6 +52,7 @@ class Summary:
       rejects_by_file: Number of images rejected and listed, by source file; only
         files with rejects.
       records: Number of token records, one per image and view.
+      splits: The splits of the dataset, with their counts.
       num_shards: Number of shards.
       units_resumed: Units done by an earlier run; all if the dataset was finished.
       num_units: Number of units.
@@ -68,6 +69,7 @@ class Summary:
     rejects_by_reason: dict[str, int]
     rejects_by_file: dict[str, tuple[int, int]]
     records: int
+    splits: dict[str, SplitEntry]
     num_shards: int
     units_resumed: int
     num_units: int
@@ -215,6 +217,7 @@ def summarize(prepared: PreparedJob, *, resumed: int) -> Summary:
             if entry.rejected
         },
         records=manifest.records,
+        splits=manifest.splits,
         num_shards=len(manifest.shards),
         units_resumed=resumed,
         num_units=job.num_units,

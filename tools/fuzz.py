@@ -263,7 +263,7 @@ def part() -> Iterator[Target]:
         PlacedRecord(place_digest(b"%d" % n, "center"), b"record %d" % n * (n % 4), n)
         for n in range(40)
     ]
-    seed = pack_part(records, 2)
+    seed = pack_part(records, [2])
 
     def take(path: Path, shard: int) -> list[bytes]:
         reader = SliceReader(str(path), shard, 2)

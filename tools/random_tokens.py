@@ -25,8 +25,9 @@ from fsq.spec.contract import CONTRACT_FILE, TokenContract, TokenizerSpec
 from fsq.spec.network_spec import ConvNetwork
 from fsq.storage.digest import sha256_of_file
 from pipeline.job.config import TokenizeConfig
-from pipeline.job.job import Job
-from pipeline.stages.finalize import shard_entry, write_tfds_metadata
+from pipeline.job.job import Job, JobSplit
+from pipeline.planning.plan_splits import describe_splits
+from pipeline.stages.finalize import count_splits, shard_entry, write_tfds_metadata
 from pipeline.stages.merge_shards import ShardResult
 
 TokenFormat = Literal["bytes", "int64_list"]
@@ -98,8 +99,7 @@ def write_dataset_files(job: Job, shards: list[ShardResult]) -> None:
         source={},
         input=Input(files={}, sha256=""),
         name=job.config.output.name,
-        split=job.config.output.split,
-        num_shards=job.num_shards,
+        splits=describe_splits(job.config.output, job.splits),
         formats=job.config.output.formats,
         batch_size=job.config.batch_size,
         runtime=RuntimeChoice(name="tensorflow", precision="float32"),
@@ -108,7 +108,7 @@ def write_dataset_files(job: Job, shards: list[ShardResult]) -> None:
     )
     manifest = Manifest(
         name=job.config.output.name,
-        split=job.config.output.split,
+        splits=count_splits(job, shards),
         images_listed=job.num_records,
         images_written=job.num_records,
         images_rejected=0,
@@ -170,7 +170,7 @@ def _job(
         runtime="tensorflow",
         num_records=images,
         num_units=1,
-        num_shards=num_shards,
+        splits=(JobSplit("train", num_shards, images),),
         fingerprint="0" * 64,
         run="random",
     )

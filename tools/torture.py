@@ -213,7 +213,7 @@ def source_keys(victim: Victim) -> Counter[str]:
         ),
         limit=NUM_RECORDS,
     )
-    source = plan.job.source.open()
+    source = plan.job.config.open_source()
     keys: Counter[str] = Counter()
     with plan.listing.on_disk():
         for unit in plan.units:

@@ -80,7 +80,7 @@ def read_records(
     directory: str, config: TokenizeConfig, *, carry: str | None = None
 ) -> Iterator[ImageRecord]:
     """Yields the encoded images of a source, with one carried feature if requested."""
-    source = config.source.open()
+    source = config.open_source()
     with source.list().on_disk() as listing:
         features: tuple[CarriedFeature, ...] = tuple(
             feature for feature in listing.features if feature.name == carry

@@ -71,6 +71,22 @@ class RuntimeChoice(FrozenModel):
     probe: dict[str, Any] | None = None
 
 
+class Split(FrozenModel):
+    """A split of a dataset, and which images belong to it: all, unless a share or a part is given.
+
+    Attributes:
+      number: Its place among the splits, from 0.
+      num_shards: Number of shards in each format.
+      share: Share of the images, by `split_by_key.split_of`.
+      part: What the source calls the part of it that these images are.
+    """
+
+    number: Count
+    num_shards: Count
+    share: float | None = None
+    part: str | None = None
+
+
 class Fingerprint(FrozenModel):
     """Everything that decides a dataset's bytes; two jobs are the same if all fields are equal.
 
@@ -80,8 +96,7 @@ class Fingerprint(FrozenModel):
       input: What the source listed.
       limit: Number of images taken; None for all.
       name: Name of the dataset.
-      split: Name of the split.
-      num_shards: Number of shards in each format.
+      splits: The splits by name.
       formats: Names of the shard formats.
       batch_size: Images per call of the encoder.
       runtime: How the encoder was run.
@@ -95,14 +110,24 @@ class Fingerprint(FrozenModel):
     input: Input
     limit: int | None = None
     name: str
-    split: str
-    num_shards: Count
+    splits: dict[str, Split]
     formats: tuple[str, ...]
     batch_size: Count
     runtime: RuntimeChoice
     views: list[Any] | None = None
     decode: DecodeRules
     versions: dict[str, str]
+
+    @property
+    def num_shards(self) -> int:
+        """Number of shards of all splits, in each format."""
+        return sum(split.num_shards for split in self.splits.values())
+
+    @property
+    def shares(self) -> dict[str, float] | None:
+        """The share of each split, in order; None if they are not divided by shares."""
+        splits = sorted(self.splits.items(), key=lambda item: item[1].number)
+        return {name: split.share for name, split in splits if split.share is not None} or None
 
     @property
     def sha256(self) -> str:

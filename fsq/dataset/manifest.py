@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 import pydantic
@@ -18,7 +19,7 @@ CONFIG_FILE = "config.yaml"
 STATS_FILE = "stats.json"
 TIMING_FILE = "timing.json"
 REJECTS_FILE = "rejects.jsonl"
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 
 
 def _check_name(name: str) -> str:
@@ -42,10 +43,12 @@ class ShardEntry(FileEntry):
     """A shard: its file in the primary format, and in the others.
 
     Attributes:
+      split: Name of its split.
       records: Number of records in each of its files.
       other_formats: Its files in the other formats, by format; the same records.
     """
 
+    split: str
     records: Count
     other_formats: dict[str, FileEntry] = pydantic.Field(default_factory=dict)
 
@@ -66,12 +69,24 @@ class SourceFileEntry(FrozenModel):
     content: str
 
 
+class SplitEntry(FrozenModel):
+    """Counts of a split.
+
+    Attributes:
+      images: Number of images with token records.
+      records: Number of token records, one per image and view.
+    """
+
+    images: Count
+    records: Count
+
+
 class Manifest(FrozenModel):
     """The content of manifest.json, which may come from an untrusted source.
 
     Attributes:
       name: Name of the dataset.
-      split: Name of the split.
+      splits: Counts of each split, by name, in the order of the config.
       images_listed: Number of images in the source.
       images_written: Number of images with token records.
       images_rejected: Number of rejected images.
@@ -87,9 +102,9 @@ class Manifest(FrozenModel):
       sha256: Digest of all other fields; identifies the dataset.
     """
 
-    format_version: Literal[3] = FORMAT_VERSION
+    format_version: Literal[4] = FORMAT_VERSION
     name: str
-    split: str
+    splits: dict[str, SplitEntry]
     images_listed: Count
     images_written: Count
     images_rejected: Count
@@ -109,6 +124,10 @@ class Manifest(FrozenModel):
         """The shard formats."""
         return self.fingerprint.fields.formats
 
+    def shards_of(self, split: str) -> tuple[ShardEntry, ...]:
+        """Returns the shards of a split, in order."""
+        return tuple(shard for shard in self.shards if shard.split == split)
+
     def shard_files(self, shard: ShardEntry) -> dict[str, FileEntry]:
         """Returns the files of a shard by format."""
         return {self.formats[0]: shard, **shard.other_formats}
@@ -117,6 +136,18 @@ class Manifest(FrozenModel):
         """Returns the bytes of manifest.json."""
         # Not in pydantic's JSON mode, which changes names that are not UTF-8.
         return render(self.model_dump(exclude_none=True))
+
+
+def show_splits(splits: Mapping[str, SplitEntry]) -> str:
+    """Names splits and their counts for a message.
+
+    >>> show_splits({"val": SplitEntry(images=1000, records=2000)})
+    'val: 1,000 images, 2,000 records'
+    """
+    return "; ".join(
+        f"{name}: {split.images:,} images, {split.records:,} records"
+        for name, split in splits.items()
+    )
 
 
 def seal_fingerprint(fingerprint: Fingerprint) -> SealedFingerprint:

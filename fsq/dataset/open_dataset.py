@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from fsq.dataset.argument_checks import check_directory
 from fsq.dataset.example.decoder import Field
 from fsq.dataset.formats import FORMATS, PRIMARY, ShardFormat
-from fsq.dataset.manifest import FileEntry, Manifest, read_listed, read_manifest
+from fsq.dataset.manifest import FileEntry, Manifest, ShardEntry, read_listed, read_manifest
 from fsq.errors import DataError, RequestError
 from fsq.quantizer import lattice
 from fsq.spec.contract import CONTRACT_FILE, TokenContract
@@ -92,7 +93,7 @@ def open_dataset(
 
     Args:
       directory: Path of the dataset.
-      split: Name of its split; None for any.
+      split: Name of the split; None if the dataset has only one.
       shard_format: Format of the files to read.
 
     Raises:
@@ -100,28 +101,27 @@ def open_dataset(
       DataError: It is damaged, or has a format version that is not supported.
     """
     manifest = read_manifest(directory)
-    if split not in (None, manifest.split):
-        raise RequestError(
-            f"{directory}: expected split {split!r}, found {manifest.split!r}. "
-            "Read that split, or another directory."
-        )
+    split = _choose_split(directory, manifest, split)
+    shards = manifest.shards_of(split)
     path = filesystem.join(directory, CONTRACT_FILE)
     contract = _check_contract(read_listed(directory, manifest, CONTRACT_FILE), manifest, path)
-    if not manifest.records:
-        raise RequestError(f"{directory}: expected at least one record, found an empty split.")
-    files = _find_files(directory, manifest, shard_format)
+    if not manifest.splits[split].records:
+        raise RequestError(
+            f"{directory}: expected at least one record, found none in split {split!r}."
+        )
+    files = _find_files(directory, manifest, shards, shard_format)
     fields, num_classes = _read_fields(directory, manifest, contract)
     return OpenedDataset(
         directory=directory,
         name=manifest.name,
-        split=manifest.split,
+        split=split,
         contract=contract,
         fields=fields,
         num_classes=num_classes,
         views=manifest.views,
         paths=tuple(filesystem.join(directory, file.file) for file in files),
         sizes_bytes=tuple(file.bytes for file in files),
-        records=tuple(shard.records for shard in manifest.shards),
+        records=tuple(shard.records for shard in shards),
         sha256=manifest.sha256,
     )
 
@@ -161,8 +161,26 @@ def _check_contract(data: bytes, manifest: Manifest, path: str) -> TokenContract
     return contract
 
 
-def _find_files(directory: str, manifest: Manifest, shard_format: ShardFormat) -> list[FileEntry]:
-    """Returns the files of all shards, after checking that they exist with the right size."""
+def _choose_split(directory: str, manifest: Manifest, split: str | None) -> str:
+    names = list(manifest.splits)
+    if split is None and len(names) == 1:
+        return names[0]
+    if split not in names:
+        wanted = "one of its splits" if split is None else f"split {split!r}"
+        found = ", ".join(map(repr, names))
+        raise RequestError(
+            f"{directory}: expected {wanted}, found {found}. Pass split={names[0]!r}, for example."
+        )
+    return split
+
+
+def _find_files(
+    directory: str,
+    manifest: Manifest,
+    shards: Sequence[ShardEntry],
+    shard_format: ShardFormat,
+) -> list[FileEntry]:
+    """Returns the files of some shards, after checking that they exist with the right size."""
     if shard_format.name not in manifest.formats:
         others = ", ".join(FORMATS[name].title for name in manifest.formats if name in FORMATS)
         wanted = ", ".join([*manifest.formats, shard_format.name])
@@ -170,9 +188,9 @@ def _find_files(directory: str, manifest: Manifest, shard_format: ShardFormat) -
             f"{directory}: expected {shard_format.title} files, found only {others} files. "
             f"Tokenize it with 'output.formats: [{wanted}]'."
         )
-    files = [manifest.shard_files(shard)[shard_format.name] for shard in manifest.shards]
+    files = [manifest.shard_files(shard)[shard_format.name] for shard in shards]
     present = {entry.name: entry.size_bytes for entry in filesystem.list_files(directory)}
-    for shard, file in zip(manifest.shards, files, strict=True):
+    for shard, file in zip(shards, files, strict=True):
         path = filesystem.join(directory, file.file)
         if shard.records > file.bytes:
             raise DataError(

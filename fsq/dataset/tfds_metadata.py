@@ -7,7 +7,7 @@ another thread fails.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -20,15 +20,27 @@ from fsq.storage import filesystem
 from fsq.storage.temporary import temporary_folder
 
 
+class WrittenSplit(NamedTuple):
+    """A split of a dataset.
+
+    Attributes:
+      name: Its name.
+      shard_records: Number of records in each of its shards.
+      size_bytes: Size of all its shards in the first format.
+    """
+
+    name: str
+    shard_records: list[int]
+    size_bytes: int
+
+
 def write_metadata(
     directory: str,
     *,
     name: str,
-    split: str,
+    splits: Sequence[WrittenSplit],
     contract: TokenContract,
     features: Sequence[CarriedFeature],
-    shard_records: Sequence[int],
-    size_bytes: int,
     formats: Sequence[str],
 ) -> None:
     """Writes both files, and the class names, with tensorflow-datasets' own writer.
@@ -39,30 +51,21 @@ def write_metadata(
     Args:
       directory: Path of the dataset.
       name: Name of the dataset.
-      split: Name of the split.
+      splits: The splits.
       contract: The token contract.
       features: Carried features of the records.
-      shard_records: Number of records in each shard.
-      size_bytes: Size of all shards in the first format.
       formats: Shard formats; the first is the one that tensorflow-datasets reads by default.
     """
     with temporary_folder() as staging:
-        template = tfds.core.ShardedFileTemplate(
-            dataset_name=name, data_dir=staging, split=split, filetype_suffix=formats[0]
-        )
-        # The writer looks for a shard, of which it uses only the name.
-        placeholder = Path(template.sharded_filepath(shard_index=0, num_shards=len(shard_records)))
-        placeholder.touch()
-        split_info = tfds.core.SplitInfo(
-            name=split,
-            shard_lengths=list(shard_records),
-            num_bytes=size_bytes,
-            filename_template=template,
-        )
+        infos = [_split_info(split, name, staging, formats[0]) for split in splits]
+        # The writer looks for a shard of each split, of which it uses only the name.
+        placeholders = [Path(info.filepaths[0]) for info in infos]
+        for placeholder in placeholders:
+            placeholder.touch()
         tfds.folder_dataset.write_metadata(
             data_dir=staging,
             features=tfds.features.FeaturesDict(_features(contract, features)),
-            split_infos=[split_info],
+            split_infos=infos,
             version="1.0.0",
             check_data=False,
             description=f"Tokens of {contract.vocab_size} codes, "
@@ -74,10 +77,22 @@ def write_metadata(
                 info.add_alternative_file_format(other)
             info.write_to_directory(staging)
             Path(staging, "metadata.json").unlink()  # the builder's metadata, which is empty
-        placeholder.unlink()
+        for placeholder in placeholders:
+            placeholder.unlink()
         for path in sorted(Path(staging).iterdir()):
             filesystem.write(filesystem.join(directory, path.name), path.read_bytes())
     _write_class_names(directory, features)
+
+
+def _split_info(split: WrittenSplit, name: str, directory: str, shard_format: str) -> Any:
+    return tfds.core.SplitInfo(
+        name=split.name,
+        shard_lengths=split.shard_records,
+        num_bytes=split.size_bytes,
+        filename_template=tfds.core.ShardedFileTemplate(
+            dataset_name=name, data_dir=directory, split=split.name, filetype_suffix=shard_format
+        ),
+    )
 
 
 def _write_class_names(directory: str, features: Sequence[CarriedFeature]) -> None:

@@ -40,12 +40,14 @@ class Unit:
       spans: The records to read, in order; empty if the part was copied from a
         finished dataset and cannot be encoded again.
       etag: Changes when the records change; see `pipeline.sources.units.etag_of`.
+      split: The split of its records, if the source lists parts for the splits.
     """
 
     name: str
     path: str
     spans: tuple[Span, ...]
     etag: str = ""
+    split: str | None = None
 
     @property
     def num_records(self) -> int:

@@ -10,7 +10,8 @@ from fsq.runtimes.base import Precision
 from fsq.runtimes.registry import RuntimeName
 from fsq.validation import FrozenModel
 from fsq.yaml_config import Name, PathStr
-from pipeline.sources import SourceConfig
+from pipeline.job.splits import NumShards, Splits, check_num_shards, check_splits
+from pipeline.sources import Source, SourceConfig
 from pipeline.views import DEFAULT_VIEWS, ViewPolicy, ViewPolicyConfig
 
 __all__ = ["OutputConfig", "TokenizeConfig"]
@@ -22,8 +23,11 @@ class OutputConfig(FrozenModel):
     Attributes:
       directory: Directory of the dataset, local or in an object store.
       name: Name of the dataset, the first part of its shards' names.
-      split: Name of the split, the second part of its shards' names.
-      num_shards: Number of shards; by default one for every 10,000 records.
+      split: Name of the split, the second part of its shards' names; or several splits in one
+        dataset: the share of each (train: 0.9), by a hash of the key, or what the source calls
+        each (train: 'train[:90%]').
+      num_shards: Number of shards, of several splits shared out by size; or that of each split;
+        by default one for every 10,000 records.
       tokens: Storage of the tokens: little-endian bytes of the smallest type that fits the
         vocabulary, or an int64_list.
       formats: Formats of the shards, each with the same records: `tfrecord`, and
@@ -32,8 +36,8 @@ class OutputConfig(FrozenModel):
 
     directory: PathStr
     name: Name
-    split: Name = "train"
-    num_shards: Annotated[int, pydantic.Field(ge=1, le=100_000)] | None = None
+    split: Splits = "train"
+    num_shards: NumShards | dict[Name, NumShards] | None = None
     tokens: Literal["bytes", "int64_list"] = "bytes"
     formats: tuple[str, ...] = (PRIMARY.name,)
 
@@ -49,14 +53,45 @@ class OutputConfig(FrozenModel):
             raise ValueError(f"expected a directory below the root, got {directory!r}")
         return directory
 
-    @pydantic.field_validator("split")
+    @pydantic.field_validator("split", mode="before")
     @classmethod
-    def _not_reserved(cls, split: str) -> str:
-        if split == "all":
-            raise ValueError(
-                "expected a name other than 'all', which tensorflow-datasets uses for every split"
-            )
-        return split
+    def _names_shares_or_parts(cls, split: object) -> object:
+        return check_splits(split)
+
+    @pydantic.field_validator("num_shards", mode="before")
+    @classmethod
+    def _one_or_one_each(cls, num_shards: object) -> object:
+        return None if num_shards is None else check_num_shards(num_shards)
+
+    @pydantic.model_validator(mode="after")
+    def _shards_for_every_split(self) -> "OutputConfig":
+        names = list(self.split_names)
+        match self.num_shards:
+            case dict() as given if given.keys() != set(names):
+                raise ValueError(f"expected num_shards for {names}, got it for {list(given)}")
+            case int() as total if total < len(names):
+                raise ValueError(f"expected num_shards of {len(names)} or more, got {total}")
+        return self
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The names of the splits, in the order of the config."""
+        return (self.split,) if isinstance(self.split, str) else tuple(self.split)
+
+    @property
+    def shares(self) -> dict[str, float] | None:
+        """The share of each split; None if they are not divided by shares."""
+        if isinstance(self.split, str):
+            return None
+        found = {k: float(v) for k, v in self.split.items() if not isinstance(v, str)}
+        return found or None
+
+    @property
+    def parts(self) -> dict[str, str] | None:
+        """What the source calls each split; None if it does not divide them."""
+        if isinstance(self.split, str):
+            return None
+        return {k: v for k, v in self.split.items() if isinstance(v, str)} or None
 
 
 class TokenizeConfig(FrozenModel):
@@ -98,6 +133,15 @@ class TokenizeConfig(FrozenModel):
         if len(set(names)) != len(names):
             raise ValueError(f"expected each view once, got {names}")
         return views
+
+    def open_source(self) -> Source:
+        """Returns the source, of the parts that `output.split` names, if any.
+
+        Raises:
+          RequestError: The source does not know such parts.
+        """
+        parts = self.output.parts
+        return self.source.open() if parts is None else self.source.open_parts(parts)
 
     @property
     def view_names(self) -> tuple[str, ...]:

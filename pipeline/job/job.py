@@ -9,6 +9,7 @@ import math
 from typing import Literal
 
 from fsq.dataset.records import CarriedFeature
+from fsq.dataset.split_by_key import split_of
 from fsq.runtimes.registry import RuntimeName
 from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
@@ -16,6 +17,21 @@ from pipeline.core.records import unit_name
 from pipeline.job.config import TokenizeConfig
 
 WORK_FOLDER = ".work"
+
+
+@dataclasses.dataclass(frozen=True)
+class JobSplit:
+    """A split of the dataset that a job writes.
+
+    Attributes:
+      name: Its name.
+      num_shards: Number of its shards, in each format.
+      num_records: Number of images that it should have; with shares about that many.
+    """
+
+    name: str
+    num_shards: int
+    num_records: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +45,7 @@ class Job:
       runtime: Runtime of the encoder; 'auto' until one is selected.
       num_records: Number of images to read.
       num_units: Number of units.
-      num_shards: Number of shards, in each format.
+      splits: The splits. The shards of the job are those of one split after the other.
       fingerprint: sha256 of all that decides the bytes of the dataset.
       run: Random id of this run.
       attempt: How often rejects have been retried.
@@ -42,7 +58,7 @@ class Job:
     runtime: RuntimeName | Literal["auto"]
     num_records: int
     num_units: int
-    num_shards: int
+    splits: tuple[JobSplit, ...]
     fingerprint: str
     run: str
     attempt: int = 0
@@ -91,10 +107,38 @@ class Job:
         """The stable ids of all units."""
         return [unit_name(number) for number in range(self.num_units)]
 
+    @property
+    def num_shards(self) -> int:
+        """Number of shards of all splits, in each format."""
+        return sum(split.num_shards for split in self.splits)
+
+    def split_of(self, key: str, listed_in: str | None) -> int:
+        """Returns the index of the split that an image belongs to.
+
+        Args:
+          key: Key of the image.
+          listed_in: The split that the source listed it in, if it lists parts.
+        """
+        output = self.config.output
+        if output.shares is not None:
+            listed_in = split_of(key, output.shares)
+        return 0 if listed_in is None else output.split_names.index(listed_in)
+
+    def shards_of(self, split: int) -> range:
+        """Returns the indices of the shards of a split."""
+        first = sum(one.num_shards for one in self.splits[:split])
+        return range(first, first + self.splits[split].num_shards)
+
+    def split_of_shard(self, index: int) -> int:
+        """Returns the index of the split of a shard."""
+        return next(number for number in range(len(self.splits)) if index in self.shards_of(number))
+
     def shard_name(self, index: int, shard_format: str) -> str:
         """A shard's final file name, in the pattern of tensorflow-datasets."""
-        output = self.config.output
-        return f"{output.name}-{output.split}.{shard_format}-{index:05d}-of-{self.num_shards:05d}"
+        split = self.split_of_shard(index)
+        shards, name = self.shards_of(split), self.config.output.name
+        place = f"{shards.index(index):05d}-of-{len(shards):05d}"
+        return f"{name}-{self.splits[split].name}.{shard_format}-{place}"
 
 
 def parts_folder(output: str, fingerprint: str, attempt: int) -> str:

@@ -8,7 +8,7 @@ from pipeline.work.unit_files import read_status
 
 def changed_image(plan: Plan) -> str | None:
     """Describes the first image that differs from the listing of an unfinished job."""
-    change = plan.job.config.source.open().first_change(plan.job.work, plan.listing)
+    change = plan.job.config.open_source().first_change(plan.job.work, plan.listing)
     return None if change is None else f"input {change}"
 
 
@@ -19,7 +19,7 @@ def refuse_changed_content(plan: Plan) -> None:
       RequestError: An image changed; the message names it or its file.
     """
     job = plan.job
-    source = job.config.source.open()
+    source = job.config.open_source()
     with plan.listing.on_disk() as listing:
         for unit in plan.units:
             status = read_status(job, unit.name)

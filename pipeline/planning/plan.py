@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import math
 import secrets
 from collections.abc import Callable
 from typing import Any, Literal, cast
@@ -20,12 +19,12 @@ from fsq.yaml_config import dump_config
 from pipeline.core.records import Unit
 from pipeline.job.config import TokenizeConfig
 from pipeline.job.job import Job
+from pipeline.planning.plan_splits import describe_splits, plan_splits
 from pipeline.planning.runtime_request import request_runtime
 from pipeline.sources import Listing
 from pipeline.sources.stall_timeout import Heartbeat, run_with_stall_timeout
 from pipeline.sources.units import cut_units
 
-RECORDS_PER_SHARD = 10_000
 # Their versions decide pixels, latents or bytes.
 PACKAGES = (
     "tensorflow",
@@ -102,6 +101,7 @@ def make_plan(
     units = cut_units(listing, config.batch_size, limit)
     num_records = sum(unit.num_records for unit in units)
     num_written = num_records * len(config.view_names)
+    splits = plan_splits(config.output, units, len(config.view_names))
     # A policy without parameters dumps as its name.
     policies: list[Any] = [policy.model_dump(mode="json") for policy in config.views]
     fingerprint = Fingerprint(
@@ -110,8 +110,7 @@ def make_plan(
         input=Input.model_validate(listing.describe()),
         limit=limit,
         name=config.output.name,
-        split=config.output.split,
-        num_shards=config.output.num_shards or math.ceil(num_written / RECORDS_PER_SHARD),
+        splits=describe_splits(config.output, splits),
         formats=config.output.formats,
         batch_size=config.batch_size,
         runtime=request_runtime(config, tokenizer.contract, num_written),
@@ -126,7 +125,7 @@ def make_plan(
         runtime=cast(RuntimeName | Literal["auto"], fingerprint.runtime.name),
         num_records=num_records,
         num_units=len(units),
-        num_shards=fingerprint.num_shards,
+        splits=splits,
         fingerprint=fingerprint.sha256,
         run=secrets.token_hex(8),
         left_out=tuple(listing.left_out.items()),
@@ -162,7 +161,7 @@ def list_source(config: TokenizeConfig, *, stride: int) -> Listing:
     Raises:
       RequestError, DataError: See `Source.list`.
     """
-    source = config.source.open()
+    source = config.open_source()
 
     def work(heartbeat: Heartbeat) -> Listing:
         listing = source.list(stride, heartbeat.start_read)

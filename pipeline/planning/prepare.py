@@ -2,13 +2,15 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from fsq.dataset.fingerprint import Fingerprint
 from fsq.dataset.formats import show_formats
 from fsq.errors import RequestError
 from pipeline.core.left_out import describe_left_out
 from pipeline.core.records import Unit, record_numbers
 from pipeline.job.config import TokenizeConfig
+from pipeline.job.job import Job
 from pipeline.planning.changed_input import changed_image
 from pipeline.planning.output_directory import OutputDirectory, read_output, refuse_foreign
 from pipeline.planning.plan import Plan, make_plan
@@ -80,6 +82,7 @@ def match_output(plan: Plan, output: OutputDirectory, *, overwrite: bool = False
     """
     if overwrite:
         refuse_foreign(output)
+        _refuse_loss(plan, output)
         return PreparedJob(plan, output, overwrite)
     plan = reuse_runtime(plan, output.fingerprint)
     _refuse_other(plan, output)
@@ -90,6 +93,12 @@ def _refuse_other(plan: Plan, output: OutputDirectory) -> None:
     """Raises a RequestError that names the first field in which the two jobs differ."""
     if output.fingerprint is not None:
         what = "parts" if output.manifest is None else "a dataset"
+        if (lost := _lost_by(plan, output.fingerprint)) is not None:
+            raise RequestError(
+                f"{output.path}: expected {what} of this job, found {what} of another job: it "
+                f"holds {lost}. To have several splits in one dataset, name all of them in "
+                "output.split; or choose another directory."
+            )
         difference = output.fingerprint.first_difference(plan.fingerprint)
         advice = "Choose another directory, or use --overwrite"
         if difference is not None and re.match("input (?!classes )", difference):
@@ -105,6 +114,36 @@ def _refuse_other(plan: Plan, output: OutputDirectory) -> None:
             f"{output.path}: expected only files of this job, found {output.foreign_file!r}. "
             "Move it away, or choose another directory."
         )
+
+
+def _lost_by(plan: Plan, held: Fingerprint) -> str | None:
+    """Names what a directory holds that the job would not write again, but its own replace."""
+    if held.name != plan.fingerprint.name:
+        return f"dataset {held.name!r}"
+    lost = [name for name in held.splits if name not in plan.fingerprint.splits]
+    return _show_names(lost) if lost else None
+
+
+def _refuse_loss(plan: Plan, output: OutputDirectory) -> None:
+    """Checks that --overwrite replaces a dataset by one with its name and all of its splits.
+
+    Raises:
+      RequestError: A finished dataset would be lost.
+    """
+    if output.manifest is None:
+        return
+    lost = _lost_by(plan, output.manifest.fingerprint.fields)
+    if lost is not None:
+        raise RequestError(
+            f"{output.path}: expected an earlier output of dataset {plan.fingerprint.name!r} with "
+            f"{_show_names(plan.fingerprint.splits)} to overwrite, found {lost}, which would be "
+            "lost. Choose another directory, or remove this one yourself."
+        )
+
+
+def _show_names(splits: Iterable[str]) -> str:
+    names = [repr(name) for name in splits]
+    return f"{'split' if len(names) == 1 else 'splits'} {', '.join(names)}"
 
 
 def _reuse_units(plan: Plan, output: OutputDirectory) -> Plan:
@@ -147,7 +186,7 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
     empty = plan.fingerprint.input.describe_empty()
     formats = len(config.output.formats)
     return [
-        ("source", f"{config.source.open().describe()}, {job.num_records:,} images"),
+        ("source", f"{config.open_source().describe()}, {job.num_records:,} images"),
         *([("left out", left_out)] if left_out else []),
         *([("empty", empty)] if empty else []),
         *(("classes", line) for line in plan.fingerprint.input.describe_classes()),
@@ -160,6 +199,7 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
         ("runtime", runtime_note(plan) or show_runtime(plan.fingerprint.runtime)),
         ("views", ", ".join(job.views)),
         ("carried", ", ".join(feature.name for feature in job.features) or "nothing"),
+        ("splits", _describe_splits(job)),
         (
             "output",
             f"{job.output}, {job.num_records * len(job.views):,} records "
@@ -168,3 +208,12 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
         ),
         ("state", state),
     ]
+
+
+def _describe_splits(job: Job) -> str:
+    shares = job.config.output.shares or {}
+    return "; ".join(
+        f"{split.name}: {'about ' if 0 < shares.get(split.name, 0) < 1 else ''}"
+        f"{split.num_records:,} images, {split.num_shards} shards"
+        for split in job.splits
+    )

@@ -230,4 +230,5 @@ def _open_units(retry: Retry, listing: Listing, not_started: list[Unit]) -> Iter
         numbers = [record for _, record, _ in group]
         for start in range(0, len(numbers), size):
             some = numbers[start : start + size]
-            yield Unit("", file.path, spans_of(file, some), etag_of(listing, file, some))
+            etag = etag_of(listing, file, some)
+            yield Unit("", file.path, spans_of(file, some), etag, file.split)

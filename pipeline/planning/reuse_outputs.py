@@ -46,7 +46,7 @@ def reuse_parts(
     Raises:
       RequestError: An image that is not a reject changed.
     """
-    source = job.config.source.open()
+    source = job.config.open_source()
     done: list[Unit] = []
     not_started: list[Unit] = []
     for unit in units:
@@ -121,7 +121,8 @@ def reuse_shards(
                 f"{path}: expected sha256 {shard.sha256[:12]}, got another. "
                 "The dataset is damaged; run with --overwrite."
             )
-        for records in _placed_records(path):
+        split = job.config.output.split_names.index(shard.split)
+        for records in _placed_records(path, split):
             unit = Unit(unit_name(len(units)), path, ())
             update = {"source": path, "machine": next(machines)}
             commit_part(job, unit.name, records, status.model_copy(update=update))
@@ -148,7 +149,7 @@ def _status_of(
     )
 
 
-def _placed_records(path: str) -> Iterator[list[PlacedRecord]]:
+def _placed_records(path: str, split: int) -> Iterator[list[PlacedRecord]]:
     """Yields a shard's records with their places, up to `MAX_UNIT_RECORDS` at a time."""
     records = enumerate(PRIMARY.read(path))
     while piece := list(itertools.islice(records, MAX_UNIT_RECORDS)):
@@ -156,7 +157,8 @@ def _placed_records(path: str) -> Iterator[list[PlacedRecord]]:
         for number, data in piece:
             feature = Example.FromString(data).features.feature
             (key,), (view,) = feature["key"].bytes_list.value, feature["view"].bytes_list.value
-            placed.append(PlacedRecord(place_digest(key, view.decode()), data, number))
+            digest = place_digest(key, view.decode())
+            placed.append(PlacedRecord(digest, data, number, split))
         yield placed
 
 
@@ -169,7 +171,7 @@ def _check_files_with_rejects(
     """Reads the files with rejects again, and checks that their other images are unchanged."""
     rejected = {(reject.file, reject.record) for reject in rejects}
     files_with_rejects = {reject.file for reject in rejects}
-    source = job.config.source.open()
+    source = job.config.open_source()
     found: Counter[str] = Counter()
     for unit in source.units_of(listing, files_with_rejects):
         records = source.read(unit, job.features)

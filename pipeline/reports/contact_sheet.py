@@ -117,7 +117,7 @@ def find_originals(
     data = read_listed(directory, read_manifest(directory), CONFIG_FILE)
     config = parse(TokenizeConfig, yaml.safe_load(data), path)
     wanted = {record.key for record in records}
-    found = read_originals(config.source.open(), wanted)
+    found = read_originals(config.open_source(), wanted)
     if missing := sorted(wanted - found.keys()):
         raise DataError(
             f"{directory}: expected the original {missing[0]!r} in the source, found none. "

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from fsq.dataset.formats import show_formats
-from fsq.dataset.manifest import STATS_FILE, has_manifest, read_listed, read_manifest
+from fsq.dataset.manifest import STATS_FILE, has_manifest, read_listed, read_manifest, show_splits
 from fsq.errors import RequestError
 from fsq.spec.contract import CONTRACT_FILE
 from fsq.spec.serialization import parse_contract
@@ -43,7 +43,8 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
     formats = f", {show_formats(manifest.formats)}" if len(manifest.formats) > 1 else ""
     left_out = describe_left_out(manifest.left_out)
     return [
-        ("dataset", f"{manifest.name}, split {manifest.split}, in {directory}"),
+        ("dataset", f"{manifest.name}, in {directory}"),
+        ("splits", show_splits(manifest.splits)),
         (
             "images",
             f"{manifest.images_listed:,} listed, {manifest.images_rejected:,} rejected, "

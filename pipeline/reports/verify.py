@@ -1,9 +1,10 @@
 """Verification: reads a finished dataset back; checks checksums, records, tokens and counts."""
 
+import functools
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from fsq.dataset.manifest import (
     read_manifest,
 )
 from fsq.dataset.open_dataset import read_contract, tokens_of
-from fsq.dataset.records import Place, place_of
+from fsq.dataset.records import Place, decode_key, place_of
+from fsq.dataset.split_by_key import split_of
 from fsq.errors import DataError, FsqError
 from fsq.quantizer import lattice
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, TokenContract
@@ -135,6 +137,9 @@ def _check_shard(
     """Checks the records of one shard and adds their tokens to the counts."""
     shard = manifest.shards[number]
     path = filesystem.join(directory, shard.file)
+    check_place = functools.partial(
+        _check_place, shard, manifest.shards_of(shard.split), manifest.fingerprint.fields.shares
+    )
     last: Place | None = None
     records = 0
     tokens: list[np.ndarray] = []
@@ -142,7 +147,8 @@ def _check_shard(
         for data in FORMATS[manifest.formats[0]].read(path):
             where = f"{path}: record {records}"
             feature = Example.FromString(data).features.feature
-            place, found = _check_record(feature, contract, len(manifest.shards), number, where)
+            place = check_place(feature, where)
+            found = _check_tokens(feature, contract, where)
             if last is not None and (place.high, place.low) <= (last.high, last.low):
                 raise DataError(
                     f"{where}: expected records in shuffled order, got one out of order or a "
@@ -184,21 +190,32 @@ def _check_other_formats(directory: str, manifest: Manifest, shard: ShardEntry) 
             yield str(error)
 
 
-def _check_record(
-    feature: Any, contract: TokenContract, num_shards: int, shard: int, where: str
-) -> tuple[Place, np.ndarray]:
+def _check_place(
+    shard: ShardEntry,
+    shards: Sequence[ShardEntry],
+    shares: Mapping[str, float] | None,
+    feature: Any,
+    where: str,
+) -> Place:
+    """Returns the place of a record, which decides its shard among those of its split."""
     (key,) = feature["key"].bytes_list.value
     view = feature["view"].bytes_list.value[0].decode()
     place = place_of(key, view)
-    if place.shard(num_shards) != shard:
-        raise DataError(
-            f"{where}: expected in shard {place.shard(num_shards)} by its key, found in {shard}."
-        )
+    split = shard.split if shares is None else split_of(decode_key(key), shares)
+    if split != shard.split:
+        raise DataError(f"{where}: expected in split {split} by its key, found in {shard.split}.")
+    expected = shards[place.shard(len(shards))]
+    if expected != shard:
+        raise DataError(f"{where}: expected in {expected.file} by its key, found in {shard.file}.")
+    return place
+
+
+def _check_tokens(feature: Any, contract: TokenContract, where: str) -> np.ndarray:
     tokens = tokens_of(feature, contract)
     if len(tokens) != contract.tokens_per_image:
         raise DataError(f"{where}: expected {contract.tokens_per_image} tokens, got {len(tokens)}.")
     try:
-        return place, lattice.check_tokens(tokens, contract.vocab_size)
+        return lattice.check_tokens(tokens, contract.vocab_size)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
 
@@ -215,6 +232,9 @@ def _check_accounts(directory: str, manifest: Manifest) -> Iterator[str]:
         )
     if (total := sum(shard.records for shard in manifest.shards)) != manifest.records:
         yield f"{where}: expected {manifest.records:,} records in the shards, got {total:,}."
+    for name, split in manifest.splits.items():
+        if (total := sum(shard.records for shard in manifest.shards_of(name))) != split.records:
+            yield f"{where}: expected {split.records:,} records in split {name}, got {total:,}."
     for name, entry in manifest.by_file.items():
         if entry.listed != entry.written + sum(entry.rejected.values()):
             found = entry.model_dump()

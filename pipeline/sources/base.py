@@ -2,9 +2,11 @@
 
 import abc
 import types
+import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from fsq.dataset.records import CarriedFeature
+from fsq.errors import RequestError
 from fsq.validation import FrozenModel
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.listing import Listing, file_name
@@ -23,6 +25,24 @@ class BaseSourceConfig(FrozenModel, abc.ABC):
     @abc.abstractmethod
     def open(self) -> "Source":
         """Returns the source that the config describes, without reading anything yet."""
+
+    def open_parts(self, parts: Mapping[str, str]) -> "Source":
+        """Returns a source that lists some parts of the input, each file with its split.
+
+        By default there are no parts that could be named.
+
+        Args:
+          parts: What the source calls each part, by split.
+
+        Raises:
+          RequestError: It has no such parts, or the config names others.
+        """
+        name, part = next(iter(parts.items()))
+        (kind,) = typing.get_args(type(self).model_fields["kind"].annotation)
+        raise RequestError(
+            f"output.split.{name}: expected a share such as 0.9, because a source of kind "
+            f"{kind!r} has no parts to name, got {part!r}. Divide it by shares."
+        )
 
 
 class Source(abc.ABC):

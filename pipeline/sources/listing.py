@@ -33,6 +33,7 @@ class ListedFile:
       num_unreadable: Number of unreadable records after them; 1 if unknown.
       damage: Why these cannot be read.
       first: Number in the file of its first record.
+      split: The split of its records, if the source lists parts for the splits.
     """
 
     path: str
@@ -45,6 +46,7 @@ class ListedFile:
     num_unreadable: int = 0
     damage: str | None = None
     first: int = 0
+    split: str | None = None
 
     @property
     def num_records(self) -> int:
@@ -102,9 +104,17 @@ class Listing:
         """Number of records in all files."""
         return sum(file.num_records for file in self.files)
 
+    @property
+    def records_by_split(self) -> dict[str | None, int]:
+        """Number of records by split, if the source lists parts; otherwise all of them as None."""
+        found: dict[str | None, int] = {}
+        for file in self.files:
+            found[file.split] = found.get(file.split, 0) + file.num_records
+        return found
+
     def digest(self) -> str:
         """Returns the sha256 of the names, sizes and counts of the files."""
-        content = [(f.name, f.size_bytes, f.num_records, f.first) for f in self.files]
+        content = [(f.name, f.size_bytes, f.num_records, f.first, f.split) for f in self.files]
         return hashlib.sha256(json.dumps([content, self.text_sha256]).encode()).hexdigest()
 
     def describe(self) -> dict[str, object]:

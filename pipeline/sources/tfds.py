@@ -26,7 +26,8 @@ class TfdsConfig(BaseSourceConfig):
       directory: Directory that holds dataset_info.json.
       name: Name, config and version, as in 'mnist' or 'mnist:3.0.1'; instead of `directory`.
       data_dir: Where tensorflow-datasets keeps its datasets, with `name`.
-      split: The split to read, or an expression such as 'train[:90%]+test'.
+      split: The split to read, or an expression such as 'train[:90%]+test'; required unless
+        `output.split` has such expressions.
       image: Feature with the image.
       carry: Scalar features to carry along, such as the label.
       damaged: Refuse a damaged or missing file, or reject each record that cannot be read.
@@ -36,7 +37,7 @@ class TfdsConfig(BaseSourceConfig):
     directory: PathStr | None = None
     name: str | None = None
     data_dir: PathStr | None = None
-    split: str
+    split: str | None = None
     image: str = "image"
     carry: tuple[str, ...] = ()
     damaged: Damaged = "refuse"
@@ -58,7 +59,20 @@ class TfdsConfig(BaseSourceConfig):
 
     def open(self) -> "TfdsSource":
         """Returns the source that this config describes; reads nothing yet."""
-        return TfdsSource(self)
+        if self.split is None:
+            raise RequestError(
+                "source.split: expected a split such as 'train', got none. Add the key 'split'."
+            )
+        return TfdsSource(self, {None: self.split})
+
+    def open_parts(self, parts: Mapping[str, str]) -> "TfdsSource":
+        """Returns the source of some parts, which are split expressions."""
+        if self.split is not None:
+            raise RequestError(
+                f"source.split: expected none beside the expressions in output.split, "
+                f"got {self.split!r}. Remove it."
+            )
+        return TfdsSource(self, parts)
 
 
 class TfdsSource(Source):
@@ -69,11 +83,12 @@ class TfdsSource(Source):
     of the encoded file.
     """
 
-    def __init__(self, config: TfdsConfig):
+    def __init__(self, config: TfdsConfig, expressions: Mapping[str, str] | Mapping[None, str]):
         # Not in `list`, which runs in a thread; see `fsq.dataset.tfds_metadata`.
         import tensorflow_datasets as _  # noqa: F401
 
         self.config = config
+        self._expressions = expressions
 
     def describe(self) -> str:
         """Returns the name of the input in messages."""
@@ -90,7 +105,7 @@ class TfdsSource(Source):
         check_carried_names(self.config.carry)
         check_image(self.config.image, builder.info.features)
         features = tuple(carried_feature(name, builder.info.features) for name in self.config.carry)
-        expected = expected_files(builder, self.config.split, "source.split")
+        expected = expected_files(builder, self._expressions)
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         return listing_of(files, features)
 

@@ -6,23 +6,40 @@ means here what it means in `as_dataset(split=...)`.
 
 import itertools
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from fsq.errors import RequestError
 from pipeline.sources.tfrecord_files import Expected
 
 
-def expected_files(builder: Any, expression: str, where: str) -> list[Expected]:
-    """Returns the files of a split, or the sections of files that an expression means.
+def expected_files(
+    builder: Any, expressions: Mapping[str, str] | Mapping[None, str]
+) -> list[Expected]:
+    """Returns the files, or sections of files, that some splits or expressions mean.
 
     Args:
       builder: A builder of tensorflow-datasets.
-      expression: A split, or an expression.
-      where: The key of the config, for messages.
+      expressions: Each by the split that it becomes; by None if there is only one.
 
     Raises:
-      RequestError: It is no expression, means no image, or means one twice.
+      RequestError: One is no expression, means no image, or means one that was meant before.
     """
+    found = [
+        one._replace(split=split)
+        for split, expression in expressions.items()
+        for one in _files_of(builder, expression, _key_of(split))
+    ]
+    _refuse_overlap(found)
+    return found
+
+
+def _key_of(split: str | None) -> str:
+    """Returns the key of the config that has the expression of a split, for messages."""
+    return "source.split" if split is None else f"output.split.{split}"
+
+
+def _files_of(builder: Any, expression: str, key: str) -> list[Expected]:
     splits = builder.info.splits
     if expression in splits:
         return _whole_files(builder, expression)
@@ -30,9 +47,9 @@ def expected_files(builder: Any, expression: str, where: str) -> list[Expected]:
         found = splits[expression].file_instructions
     except Exception as error:  # tfds raises what its parser and its template layer raise
         # The first of its lines repeats the expression and gives an address.
-        reason = str(error).strip().splitlines()[-1]
+        reason = (str(error).strip().splitlines() or [repr(error)])[-1]
         raise RequestError(
-            f"{where}: expected one of {', '.join(sorted(splits))}, or an expression such as "
+            f"{key}: expected one of {', '.join(sorted(splits))}, or an expression such as "
             f"'{min(splits, default='train')}[:90%]', got {expression!r}: {reason}"
         ) from error
     files = [
@@ -42,34 +59,22 @@ def expected_files(builder: Any, expression: str, where: str) -> list[Expected]:
     ]
     if not files:
         raise RequestError(
-            f"{where}: expected at least one image, got none in {expression!r}. Widen it."
+            f"{key}: expected at least one image, got none in {expression!r}. Widen it."
         )
-    refuse_overlap({expression: files}, where)
     return files
 
 
-def refuse_overlap(files: dict[str, list[Expected]], where: str) -> None:
-    """Refuses a record that is meant twice.
-
-    Args:
-      files: Files and sections, by the expression or the split that means them.
-      where: The key of the config, for messages.
-
-    Raises:
-      RequestError: Two sections have a record in common.
-    """
+def _refuse_overlap(files: list[Expected]) -> None:
     sections = sorted(
-        (one.path, numbers.start, numbers.stop, name)
-        for name, some in files.items()
-        for one in some
+        (one.path, numbers.start, numbers.stop, _key_of(one.split))
+        for one in files
         if (numbers := range(one.records or 0) if one.section is None else one.section)
     )
-    for (path, _, stop, name), (other, start, _, other_name) in itertools.pairwise(sections):
+    for (path, _, stop, key), (other, start, _, other_key) in itertools.pairwise(sections):
         if path == other and start < stop:
-            names = f"{name!r} and {other_name!r}"
-            twice = f"twice in {name!r}" if name == other_name else f"in {names}"
+            twice = "twice" if key == other_key else f"also in {other_key}"
             raise RequestError(
-                f"{where}: expected each image once, got record {start:,} of {path} {twice}. "
+                f"{key}: expected each image once, got record {start:,} of {path} {twice}. "
                 "Change the bounds, so that they do not overlap."
             )
 

@@ -1,7 +1,8 @@
 """TFRecord source: files of tf.train.Example with named fields."""
 
+import itertools
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from reprlib import repr as brief
 from typing import Literal
 
@@ -26,12 +27,16 @@ from pipeline.sources.tfrecord_files import (
 )
 from pipeline.sources.units import units_of_numbered_keys
 
+# Names or patterns of files, by the split that they become; by None if there is only one.
+Patterns = Mapping[str, tuple[str, ...]] | Mapping[None, tuple[str, ...]]
+
 
 class TfrecordConfig(BaseSourceConfig):
     """TFRecord files of tf.train.Example with named fields.
 
     Attributes:
       files: Name or pattern of the files, or a list of these; exactly what they match is read.
+        Required unless `output.split` has names or patterns.
       image: Field with the encoded image.
       key: Field with the key of the record; by default '<file>__<number>'.
       carry: Fields to carry along, by their names in the token records.
@@ -40,7 +45,7 @@ class TfrecordConfig(BaseSourceConfig):
     """
 
     kind: Literal["tfrecord"]
-    files: ExpandedPath | tuple[ExpandedPath, ...]
+    files: ExpandedPath | tuple[ExpandedPath, ...] | None = None
     image: str
     key: str | None = None
     carry: dict[Name, str] = pydantic.Field(default_factory=dict)
@@ -59,34 +64,45 @@ class TfrecordConfig(BaseSourceConfig):
         return expanded[0] if isinstance(files, str) else expanded
 
     @pydantic.field_serializer("files")
-    def _literal(self, files: str | tuple[str, ...]) -> str | list[str]:
-        return literal_path(files) if isinstance(files, str) else [*map(literal_path, files)]
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """The names or patterns of the files; exactly what they match is the input."""
-        return (self.files,) if isinstance(self.files, str) else self.files
+    def _literal(self, files: str | tuple[str, ...] | None) -> str | list[str] | None:
+        if files is None or isinstance(files, str):
+            return None if files is None else literal_path(files)
+        return [*map(literal_path, files)]
 
     def open(self) -> "TfrecordSource":
         """Returns the source that this config describes; reads nothing yet."""
-        return TfrecordSource(self)
+        if self.files is None:
+            raise RequestError(
+                "source.files: expected names or patterns of files, got none. Add the key 'files'."
+            )
+        patterns = (self.files,) if isinstance(self.files, str) else self.files
+        return TfrecordSource(self, {None: patterns})
+
+    def open_parts(self, parts: Mapping[str, str]) -> "TfrecordSource":
+        """Returns the source of some parts, which are names or patterns of files."""
+        if self.files is not None:
+            raise RequestError(
+                f"source.files: expected none beside the patterns in output.split, "
+                f"got {brief(self.files)}. Remove it."
+            )
+        return TfrecordSource(self, {split: (expand_path(part),) for split, part in parts.items()})
 
 
 class TfrecordSource(Source):
     """Keys are a field of the record, or '<file>__<number>'."""
 
-    def __init__(self, config: TfrecordConfig):
+    def __init__(self, config: TfrecordConfig, patterns: Patterns):
         self.config = config
+        self._patterns = patterns
 
     def describe(self) -> str:
         """Returns the name of the input in messages."""
-        return ", ".join(self.config.patterns)
+        return ", ".join(itertools.chain(*self._patterns.values()))
 
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         # The expected number of records is unknown.
-        may_be_empty = self.config.empty_files == "allow"
-        expected = [Expected(path, may_be_empty=may_be_empty) for path in _input_files(self.config)]
+        expected = _input_files(self._patterns, self.config)
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         wanted = [self.config.image, *self.config.carry.values()]
         wanted += [self.config.key] if self.config.key else []
@@ -127,40 +143,54 @@ class TfrecordSource(Source):
         return read_examples(unit, fields, self.config.damaged, timed_out)
 
 
-def _input_files(config: TfrecordConfig) -> list[str]:
-    """Returns the files that the config names, and missing shards if their loss is accepted.
+def _input_files(patterns: Patterns, config: TfrecordConfig) -> list[Expected]:
+    """Returns the files that some patterns match, and missing shards if their loss is accepted.
 
     Raises:
       RequestError: A name or pattern matches no file, or two files have one base name.
       DataError: A shard is missing.
     """
-    paths = sorted({path for pattern in config.patterns for path in _glob(pattern)})
-    _check_base_names(paths)
-    missing = missing_shards(paths, config.patterns)
-    if missing and config.damaged == "refuse":
+    found = [
+        Expected(path, may_be_empty=config.empty_files == "allow", split=split)
+        for split, some in patterns.items()
+        for path in _matching_files(some, _key_of(split), config.damaged)
+    ]
+    _check_base_names(found)
+    return found
+
+
+def _key_of(split: str | None) -> str:
+    """Returns the key of the config that has the patterns of a split, for messages."""
+    return "source.files" if split is None else f"output.split.{split}"
+
+
+def _matching_files(patterns: Sequence[str], key: str, damaged: Damaged) -> list[str]:
+    paths = sorted({path for pattern in patterns for path in _glob(pattern, key)})
+    missing = missing_shards(paths, patterns)
+    if missing and damaged == "refuse":
         here = pattern_of(paths)
         raise DataError(
             f"{missing[0]}: expected a file that can be read, got: No such file or directory "
-            f"({len(missing):,} of {len(missing) + len(paths):,} files that source.files asks for "
-            f"are missing). Copy it, or name only those that are here in source.files, "
+            f"({len(missing):,} of {len(missing) + len(paths):,} files that {key} asks for "
+            f"are missing). Copy it, or name only those that are here in {key}, "
             f"{'e.g. ' + here if here else 'a pattern or a list of names'}; or set source.damaged "
             "to 'reject', which counts a missing file as one reject."
         )
     return sorted([*paths, *missing])
 
 
-def _glob(pattern: str) -> list[str]:
+def _glob(pattern: str, key: str) -> list[str]:
     folder = pattern.rstrip("/")
     if filesystem.is_local(folder) and os.path.isdir(folder):
         raise RequestError(
-            f"source.files: expected TFRecord files, got the folder {pattern!r}. "
+            f"{key}: expected TFRecord files, got the folder {pattern!r}. "
             f"Name its files, e.g. {folder}/*."
         )
     paths = filesystem.glob(pattern)
     if not paths:
         in_folder = any(mark in pattern.rpartition("/")[0] for mark in "*?")
         raise RequestError(
-            f"source.files: expected TFRecord files, found none that match "
+            f"{key}: expected TFRecord files, found none that match "
             f"{pattern!r}{looked_in(pattern)}. "
             + (
                 "Write '*' and '?' in the last part of a path only; give several in a list."
@@ -171,14 +201,19 @@ def _glob(pattern: str) -> list[str]:
     return paths
 
 
-def _check_base_names(paths: list[str]) -> None:
+def _check_base_names(files: list[Expected]) -> None:
     """Refuses files of one base name, which would share keys and a line of the accounts."""
-    first: dict[str, str] = {}
-    for path in paths:
-        other = first.setdefault(file_name(path), path)
-        if other != path:
+    first: dict[str, Expected] = {}
+    for file in files:
+        other = first.setdefault(file_name(file.path), file)
+        if other.path == file.path and other.split != file.split:
             raise RequestError(
-                f"source.files: expected files with different names, because keys and accounts "
-                f"name a file without its folder, got {other} and {path}. Rename one, or "
-                "tokenize them into two datasets."
+                f"{_key_of(file.split)}: expected each file in one split, got {file.path}, which "
+                f"is also in {_key_of(other.split)}. Change the patterns."
+            )
+        if other.path != file.path:
+            raise RequestError(
+                f"{_key_of(file.split)}: expected files with different names, because keys and "
+                f"accounts name a file without its folder, got {other.path} and {file.path}. "
+                "Rename one, or tokenize them into two datasets."
             )

@@ -39,12 +39,14 @@ class Expected(NamedTuple):
       records: Number of records that the file should have; None if unknown.
       section: The numbers of the records to list; None for all of them.
       may_be_empty: Whether a file of 0 bytes is a file without records, not a damaged one.
+      split: The split of its records; None if there is only one.
     """
 
     path: str
     records: int | None = None
     section: range | None = None
     may_be_empty: bool = False
+    split: str | None = None
 
 
 def list_record_files(
@@ -96,7 +98,8 @@ def _refuse_other_format(path: str, file: BinaryIO) -> None:
 
 def _list_file(wanted: Expected, stride: int, heartbeat: Callable[[], None]) -> ListedFile:
     if wanted.section is None:
-        return _list_whole(wanted, stride, heartbeat)
+        whole = _list_whole(wanted, stride, heartbeat)
+        return dataclasses.replace(whole, split=wanted.split)
     # A section may begin at any record.
     whole = _list_whole(wanted, 1, heartbeat)
     section = whole.numbers[wanted.section.start : wanted.section.stop]
@@ -108,6 +111,7 @@ def _list_file(wanted: Expected, stride: int, heartbeat: Callable[[], None]) -> 
         stride=stride,
         num_unreadable=len(section) - len(readable),
         first=section.start,
+        split=wanted.split,
     )
 
 

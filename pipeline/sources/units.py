@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from pipeline.core.proportions import share_out
 from pipeline.core.records import Span, Unit, unit_name
 from pipeline.sources.listing import ListedFile, Listing
 
@@ -25,19 +26,22 @@ def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> li
     Args:
       listing: The input, listed with a stride that divides the batch size.
       batch_size: Images per batch.
-      limit: Use only the first `limit` records.
+      limit: Use only the first `limit` records; if the source lists parts for the splits, as
+        many of each as are in proportion to its size.
     """
-    left = listing.num_records if limit is None else min(limit, listing.num_records)
-    size = unit_records(left, batch_size)
+    left = listing.records_by_split
+    if limit is not None and limit < listing.num_records:
+        left = share_out(limit, left)
+    size = unit_records(sum(left.values()), batch_size)
     units: list[Unit] = []
     for file in listing.files:
-        count = min(file.num_records, left)
+        count = min(file.num_records, left[file.split])
         for first in range(0, count, size):
             numbers = file.numbers[first : min(first + size, count)]
             etag = etag_of(listing, file, numbers)
             spans = file.spans(numbers[0], len(numbers))
-            units.append(Unit(unit_name(len(units)), file.path, spans, etag))
-        left -= count
+            units.append(Unit(unit_name(len(units)), file.path, spans, etag, file.split))
+        left[file.split] -= count
     return units
 
 

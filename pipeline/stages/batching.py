@@ -46,6 +46,7 @@ class UnitBatches:
         self._writer = ExampleWriter(
             job.contract.vocab_size, job.features, job.config.output.tokens
         )
+        self._job = job
         self._encoder, self._timer, self._limiter = encoder, timer, limiter
         shape = (encoder.batch_size, *encoder.contract.image.shape)
         self._pixels = np.zeros(shape, np.uint8)
@@ -73,8 +74,11 @@ class UnitBatches:
         self._encoded.append((self._pending, tokens))
         self._pending = []
 
-    def records(self) -> tuple[list[PlacedRecord], dict[str, int]]:
+    def records(self, split: str | None) -> tuple[list[PlacedRecord], dict[str, int]]:
         """Serializes the records of all images with finite latents.
+
+        Args:
+          split: The split that the source listed the unit in, if it lists parts.
 
         Returns:
           The records, and their number by source file.
@@ -89,7 +93,8 @@ class UnitBatches:
                 key = encode_key(pending.key)
                 data = self._writer.serialize(value, key, pending.view, pending.carried)
                 digest = place_digest(key, pending.view.name)
-                records.append(PlacedRecord(digest, data, pending.record))
+                number = self._job.split_of(pending.key, split)
+                records.append(PlacedRecord(digest, data, pending.record, number))
                 written[pending.group] += 1
         return records, dict(written)
 

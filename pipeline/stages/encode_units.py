@@ -147,7 +147,7 @@ def encode_unit(
       OSError, DataError: The unit's file cannot be read.
     """
     timer, tally = StageTimer(), UnitTally()
-    source = job.config.source.open()
+    source = job.config.open_source()
     with limiter:
         batches = UnitBatches(job, encoder, timer, limiter)
         records = with_heartbeat(source.read(unit, job.features, timed_out), heartbeat)
@@ -165,7 +165,7 @@ def encode_unit(
             Reject(view.key, "encode", NOT_FINITE, view.group, number)
             for number, view in batches.not_finite.items()
         )
-        placed, written = batches.records()
+        placed, written = batches.records(unit.split)
         timer.lap("write")
     return placed, tally.status(unit, written, batches.token_counts(), timer.seconds())
 

@@ -13,10 +13,11 @@ from fsq.dataset.manifest import (
     FileEntry,
     Manifest,
     ShardEntry,
+    SplitEntry,
     seal_fingerprint,
     write_manifest,
 )
-from fsq.dataset.tfds_metadata import write_metadata
+from fsq.dataset.tfds_metadata import WrittenSplit, write_metadata
 from fsq.errors import DataError, FsqError
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.storage import filesystem
@@ -104,7 +105,7 @@ def _finalize(shards: list[ShardResult], job: Job) -> None:
             filesystem.join(job.output, name), filesystem.read(filesystem.join(job.work, name))
         )
     for name, content in (
-        (STATS_FILE, collect_stats(job, accounts)),
+        (STATS_FILE, collect_stats(job, accounts, count_splits(job, shards))),
         (TIMING_FILE, collect_timing(accounts)),
     ):
         filesystem.write(filesystem.join(job.output, name), json.dumps(content, indent=2).encode())
@@ -119,11 +120,16 @@ def write_tfds_metadata(job: Job, shards: list[ShardResult]) -> None:
     write_metadata(
         job.output,
         name=job.config.output.name,
-        split=job.config.output.split,
+        splits=[
+            WrittenSplit(
+                split.name,
+                [shards[index].records for index in job.shards_of(number)],
+                sum(shards[index].files[PRIMARY.name].bytes for index in job.shards_of(number)),
+            )
+            for number, split in enumerate(job.splits)
+        ],
         contract=job.contract,
         features=job.features,
-        shard_records=[shard.records for shard in shards],
-        size_bytes=sum(shard.files[PRIMARY.name].bytes for shard in shards),
         formats=job.config.output.formats,
     )
 
@@ -171,7 +177,7 @@ def _manifest(job: Job, accounts: Accounting, shards: list[ShardResult]) -> Mani
     assert job_file is not None, "the work folder is removed last"
     return Manifest(
         name=job.config.output.name,
-        split=job.config.output.split,
+        splits=count_splits(job, shards),
         images_listed=accounts.num_listed,
         images_written=accounts.num_listed - accounts.num_rejected,
         images_rejected=accounts.num_rejected,
@@ -187,6 +193,15 @@ def _manifest(job: Job, accounts: Accounting, shards: list[ShardResult]) -> Mani
     )
 
 
+def count_splits(job: Job, shards: list[ShardResult]) -> dict[str, SplitEntry]:
+    """Returns the counts of each split, of all shards of a job in order."""
+    found: dict[str, SplitEntry] = {}
+    for number, split in enumerate(job.splits):
+        records = sum(shards[index].records for index in job.shards_of(number))
+        found[split.name] = SplitEntry(images=records // len(job.views), records=records)
+    return found
+
+
 def shard_entry(job: Job, shard: ShardResult) -> ShardEntry:
     """Returns the manifest entry of a shard."""
     entries = {
@@ -198,6 +213,7 @@ def shard_entry(job: Job, shard: ShardResult) -> ShardEntry:
     first, *others = entries
     return ShardEntry(
         **entries[first].model_dump(),
+        split=job.splits[job.split_of_shard(shard.index)].name,
         records=shard.records,
         other_formats={name: entries[name] for name in others},
     )

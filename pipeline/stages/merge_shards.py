@@ -86,7 +86,8 @@ def gather_shard(index: int, job: Job) -> Iterator[list[bytes]]:
     """
     names = job.unit_names()
     slices = [SliceReader(job.part(name), index, job.num_shards) for name in names]
-    expected = job.num_records * len(job.views) / job.num_shards
+    split = job.splits[job.split_of_shard(index)]
+    expected = split.num_records * len(job.views) / split.num_shards
     num_ranges = math.ceil(expected / RECORDS_IN_MEMORY) or 1
     for number in range(1, num_ranges + 1):
         pieces = [piece.read_below(2**64 * number // num_ranges) for piece in slices]

@@ -1,10 +1,12 @@
 """Statistics of a finished run: codebook usage, image counts, seconds by stage."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from fsq.dataset.manifest import SplitEntry
 from fsq.quantizer.codebook_usage import usage_of_counts
 from pipeline.job.job import Job
 from pipeline.work.accounting import Accounting
@@ -12,8 +14,10 @@ from pipeline.work.accounting import Accounting
 STAGES = ("read", "decode", "encode", "write", "wait")
 
 
-def collect_stats(job: Job, accounts: Accounting) -> dict[str, Any]:
-    """Returns codebook usage and counts by source file; equal in every run of a job."""
+def collect_stats(
+    job: Job, accounts: Accounting, splits: Mapping[str, SplitEntry]
+) -> dict[str, Any]:
+    """Returns codebook usage, counts by split and by source file; equal in every run of a job."""
     counts = accounts.token_counts
     usage = usage_of_counts(
         np.fromiter((counts[token] for token in sorted(counts)), np.int64, len(counts)),
@@ -22,6 +26,7 @@ def collect_stats(job: Job, accounts: Accounting) -> dict[str, Any]:
     return {
         "usage": dataclasses.asdict(usage),
         "token_counts": {str(token): counts[token] for token in sorted(counts)},
+        "splits": {name: split.model_dump() for name, split in splits.items()},
         "by_file": {
             name: entry.model_dump() for name, entry in accounts.by_file(len(job.views)).items()
         },

@@ -61,5 +61,7 @@ def write_job_file(output: str, job_file: JobFile) -> None:
 
 def shard_pattern(fingerprint: Fingerprint) -> str:
     """Returns a regular expression for the names of a job's shards."""
-    name, split = re.escape(fingerprint.name), re.escape(fingerprint.split)
-    return rf"{name}-{split}\.({'|'.join(map(re.escape, fingerprint.formats))})-\d+-of-\d+"
+    formats, splits = (
+        "|".join(map(re.escape, names)) for names in (fingerprint.formats, fingerprint.splits)
+    )
+    return rf"{re.escape(fingerprint.name)}-({splits})\.({formats})-\d+-of-\d+"

@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import os
+from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
 import google_crc32c
@@ -110,17 +111,27 @@ class PlacedRecord(NamedTuple):
       digest: The place, 16 bytes; see `place_digest`.
       data: A serialized tf.train.Example.
       record: Number of the image in the source file.
+      split: Index of the split that it belongs to.
     """
 
     digest: bytes
     data: bytes
     record: int
+    split: int = 0
 
 
-def pack_part(records: list[PlacedRecord], num_shards: int) -> bytes:
-    """Returns the content of a part file."""
+def pack_part(records: list[PlacedRecord], shards_by_split: Sequence[int]) -> bytes:
+    """Returns the content of a part file.
+
+    Args:
+      records: The records of the unit.
+      shards_by_split: Number of shards of each split; they are numbered one after the other.
+    """
+    num_shards = sum(shards_by_split)
     high, low = np.frombuffer(b"".join(r.digest for r in records), ">u8").reshape(-1, 2).T
-    shards = high % np.uint64(num_shards)
+    counts = np.array(shards_by_split, np.uint64)
+    splits = np.array([r.split for r in records], np.intp)
+    shards = (np.cumsum(counts) - counts)[splits] + high % counts[splits]
     order = np.lexsort((low, high, shards))
     frames = [frame(records[i].data) for i in order.tolist()]
     rows = np.empty(len(frames), ROW)
@@ -247,7 +258,7 @@ def _own_checksum(head: np.void) -> int:
 
 def commit_part(job: Job, unit_name: str, records: list[PlacedRecord], status: UnitStatus) -> None:
     """Writes a unit's part, then its status."""
-    data = pack_part(records, job.num_shards)
+    data = pack_part(records, [split.num_shards for split in job.splits])
     filesystem.write(job.part(unit_name), data)
     sha256 = hashlib.sha256(data).hexdigest()
     status = status.model_copy(update={"part_sha256": sha256})

@@ -18,6 +18,7 @@ from builders.weights import forge_tokenizer
 
 from fsq.dataset import token_dataset
 from fsq.dataset.formats.tfrecord import frame
+from fsq.dataset.manifest import SplitEntry
 from fsq.dataset.records import Place, place_digest, place_of
 from fsq.errors import DataError, RequestError
 from fsq.images.crop import center_crop, fit_image
@@ -62,6 +63,7 @@ def test_every_image_is_written_with_the_tokens_that_the_tokenizer_gives_it(
         rejects_by_reason={},
         rejects_by_file={},
         records=200,
+        splits={"train": SplitEntry(images=100, records=200)},
         num_shards=3,
         units_resumed=0,
         num_units=13,
@@ -179,9 +181,8 @@ def test_a_config_is_given_as_a_model_or_as_the_path_of_its_file(
         ({"batch_size": 16}, "batch_size was 8, is 16."),
         ({"decode": {"truncated": "fill"}}, "decode truncated was refuse, is fill."),
         ({"views": ["center_flipped"]}, "tokenizer views was ['center'], is ['center_flipped']."),
-        ({"output": {"num_shards": 2}}, "num_shards was 3, is 2."),
+        ({"output": {"num_shards": 2}}, "splits train num_shards was 3, is 2."),
         ({"output": {"tokens": "int64_list"}}, "tokenizer dtype was uint8, is int64_list."),
-        ({"output": {"name": "cats"}}, "name was pets, is cats."),
     ],
 )
 def test_another_job_in_the_same_directory_is_refused_until_it_is_overwritten(
@@ -274,7 +275,7 @@ def test_a_foreign_manifest_does_not_make_a_directory_ours(make_config: MakeConf
     directory.mkdir()
     (directory / "manifest.json").write_text('{"app": "somebody else"}')
     (directory / "thesis.txt").write_text("precious")
-    with pytest.raises(DataError, match="expected format version 3, got None"):
+    with pytest.raises(DataError, match="expected format version 4, got None"):
         tokenize(config, overwrite=True)
     assert (directory / "thesis.txt").read_text() == "precious"
 
@@ -627,7 +628,7 @@ def placed(number: int, data: bytes) -> PlacedRecord:
 def test_the_slices_of_a_part_are_the_part(tmp_path: Path, num_shards: int, num_ranges: int):
     records = [placed(n, b"record %d" % n * (n % 5)) for n in range(1000)]
     path = tmp_path / "unit.part"
-    path.write_bytes(pack_part(records, num_shards))
+    path.write_bytes(pack_part(records, [num_shards]))
     expected = sorted(
         (place_of(b"%d" % n, "center"), n, frame(r.data)) for n, r in enumerate(records)
     )
@@ -641,16 +642,33 @@ def test_the_slices_of_a_part_are_the_part(tmp_path: Path, num_shards: int, num_
     assert sorted(found) == expected
 
 
+def test_the_shards_of_each_split_come_after_those_of_the_split_before(tmp_path: Path):
+    split_of = lambda n: n % 3 if n % 2 else 0
+    records = [placed(n, b"%d" % n)._replace(split=split_of(n)) for n in range(100)]
+    path = tmp_path / "unit.part"
+    path.write_bytes(pack_part(records, [2, 3, 1]))
+    found = [take_all(path, shard, 6)[0]["record"].tolist() for shard in range(6)]
+    place = lambda n: place_of(b"%d" % n, "center")
+    assert found == [
+        sorted(
+            (n for n in range(100) if split_of(n) == split and place(n).shard(count) == shard),
+            key=place,
+        )
+        for split, count in enumerate([2, 3, 1])
+        for shard in range(count)
+    ]
+
+
 def test_an_empty_part_has_empty_slices(tmp_path: Path):
     path = tmp_path / "unit.part"
-    path.write_bytes(pack_part([], 3))
+    path.write_bytes(pack_part([], [2, 1]))
     assert [take_all(path, shard, 3)[1] for shard in range(3)] == [[], [], []]
 
 
 def test_a_flipped_byte_in_a_part_is_found_by_the_shard_it_belongs_to(tmp_path: Path):
     records = [placed(n, b"record %d" % n) for n in range(12)]
     path = tmp_path / "unit.part"
-    data = pack_part(records, 2)
+    data = pack_part(records, [2])
     for position in range(len(data)):
         for mask in (4, 128):
             damaged = bytearray(data)

@@ -413,7 +413,7 @@ def letters(text: str) -> list[int]:
             {"views": "second"},
             "views: expected 'all', 'first' or 'one_per_epoch', got 'second'. Choose one of them.",
         ),
-        ({"split": "test"}, "out: expected split 'test', found 'train'. Read that split, or"),
+        ({"split": "test"}, "out: expected split 'test', found 'train'. Pass split='train', fo"),
         (
             {"shard": (0, 200)},
             "out: expected at least one record for each of 200 shares, found 120 in all. Read it "
@@ -480,8 +480,8 @@ def resign(directory: Path, **changes: object) -> None:
 
 
 def test_a_directory_that_is_no_dataset_of_ours_is_refused(copied: Path):
-    resign(copied, format_version=4)
-    with pytest.raises(DataError, match=r"manifest\.json: expected format version 3, got 4\. Read"):
+    resign(copied, format_version=5)
+    with pytest.raises(DataError, match=r"manifest\.json: expected format version 4, got 5\. Read"):
         TokenBatches(str(copied), batch_size=8)
     (copied / "manifest.json").unlink()
     message = r"out: expected a finished dataset, found no manifest\.json\. Finish it with 'fsq tok"
@@ -492,8 +492,9 @@ def test_a_directory_that_is_no_dataset_of_ours_is_refused(copied: Path):
 def test_an_empty_split_is_refused(copied: Path):
     manifest = json.loads((copied / "manifest.json").read_text())
     shards = [{**shard, "records": 0, "bytes": 0} for shard in manifest["shards"]]
-    resign(copied, records=0, shards=shards)
-    with pytest.raises(RequestError, match="out: expected at least one record, found an empty spl"):
+    splits = {"train": {"images": 0, "records": 0}}
+    resign(copied, records=0, shards=shards, splits=splits)
+    with pytest.raises(RequestError, match="out: expected at least one record, found none in spli"):
         TokenBatches(str(copied), batch_size=8)
 
 

@@ -56,8 +56,49 @@ def changed(base: dict, path: str, value: object) -> dict:
         ("output.directory", "", "output.directory: expected length 1 or more, got ''."),
         ("output.split", "all", "output.split: expected a name other than 'all', which"),
         ("runtime", "cuda", "runtime: expected 'auto', 'tensorflow', 'xla', 'openvino' or 'onnx"),
-        ("output.num_shards", 0, "output.num_shards: expected greater than or equal to 1, got 0."),
-        ("output.num_shards", "many", "output.num_shards: expected a valid integer"),
+        (
+            "output.num_shards",
+            0,
+            "output.num_shards: expected an integer from 1 to 100,000",
+        ),
+        (
+            "output.num_shards",
+            "many",
+            "output.num_shards: expected an integer from 1 to 100",
+        ),
+        (
+            "output.num_shards",
+            {"val": 1},
+            "output: expected num_shards for ['train'], got it",
+        ),
+        ("output.split", {"train": 0.9}, "output.split: expected shares that add up to 1, got 0.9"),
+        (
+            "output.split",
+            {"a": 0.5, "b": 0.6},
+            "output.split: expected shares that add up to 1",
+        ),
+        (
+            "output.split",
+            {"a": 0, "b": 1},
+            "output.split: expected shares above 0 and at most",
+        ),
+        (
+            "output.split",
+            {"a": 0.5, "b": "b"},
+            "output.split: expected shares above 0 and at most 1",
+        ),
+        (
+            "output.split",
+            {"a": True},
+            "output.split: expected shares above 0 and at most",
+        ),
+        ("output.split", {"all": "x"}, "output.split: expected a name other than 'all', which"),
+        ("output.split", {"a-b": 1.0}, "output.split: expected names of splits with lower-case"),
+        ("output.split", {1: 1.0}, "output.split: expected names of splits with lower-case"),
+        ("output.split", {}, "output.split: expected a name, or a mapping of names to shares"),
+        ("output.split", ["a"], "output.split: expected a name, or a mapping of names to shares"),
+        ("split", {"a": 0.5, "b": 0.5}, "split: unknown key (did you mean 'output.split'?)"),
+        ("source.split", "train", "source.split: unknown key (did you mean 'output.split'?)"),
         (
             "decode",
             {"animated": "loop"},
@@ -107,7 +148,6 @@ def changed(base: dict, path: str, value: object) -> dict:
             {"kind": "tfds", "split": "train"},
             "source: expected either 'directory' or 'name', got both or neither",
         ),
-        ("source", {"kind": "tfds", "directory": "x"}, "source.split: expected a value, got none."),
         ("source", [], "source: "),
     ],
 )
@@ -182,8 +222,8 @@ def test_all_mistakes_of_a_config_are_shown_each_key_once(
             "tokenizr: unknown key (did you mean 'tokenizer'?)",
             "source.carry: expected a list, got 'label'. Write [...].",
             f"output.name: expected text that matches {pattern}, got 'Train'.",
-            "output.num_shards: expected a valid integer, unable to parse string as an integer, "
-            "got 'few'.",
+            "output.num_shards: expected an integer from 1 to 100,000, or one for each split, "
+            "got 'few'",
             "views: expected a list, got 'center'. Write [...].",
             "decode: expected a mapping of keys, got 3.",
             "batch_size: expected greater than or equal to 8, got 1.",
