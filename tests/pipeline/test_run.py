@@ -67,6 +67,7 @@ def test_every_image_is_written_with_the_tokens_that_the_tokenizer_gives_it(
         num_shards=3,
         units_resumed=0,
         num_units=13,
+        classes=("2, 'cats' to 'dogs'",),
     )
     tokenizer = Tokenizer.load(tokenizer_directory, batch_size=8)
     seen = set()
