@@ -145,7 +145,8 @@ def _tokenize(
 
     summary = run(prepared, beam_options=beam_options, progress=show_progress)
     if not prepared.is_finished and (note := runtime_note(prepared.plan)):
-        click.echo(f"runtime: {note}")
+        with beside_the_result():
+            click.echo(f"runtime: {note}")
     return summary
 
 

@@ -85,7 +85,9 @@ class TfdsSource(Source):
 
     def __init__(self, config: TfdsConfig, expressions: Mapping[str, str] | Mapping[None, str]):
         # Not in `list`, which runs in a thread; see `fsq.dataset.tfds_metadata`.
-        import tensorflow_datasets as _  # noqa: F401
+        import tensorflow_datasets as tfds
+
+        _ = tfds.features.Text().np_dtype  # its first use imports another library
 
         self.config = config
         self._expressions = expressions
