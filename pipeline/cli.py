@@ -15,6 +15,7 @@ from fsq.version import __version__
 if TYPE_CHECKING:
     from pipeline.job.config import TokenizeConfig
     from pipeline.run import Summary
+    from pipeline.starters.init import Kind
 
 FILES_SHOWN = 5
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -185,6 +186,61 @@ def _start(*, tensorflow: bool) -> None:
             tf.config.threading.set_intra_op_parallelism_threads(1)
     # Loaded modules stay, so the garbage collector need not scan their million objects again.
     gc.freeze()
+
+
+@cli.command(short_help="Tokenize sample images, to see how it is done.")
+@click.argument("directory", metavar="[DIR]", default="fsq_demo")
+def demo(directory: str) -> None:
+    """Write sample images, a tokenizer and a config to the new directory DIR, and tokenize them.
+
+    DIR is fsq_demo if it is not given. The files come with the package; nothing is
+    downloaded.
+    """
+    from fsq.images.image_file import save_picture
+    from fsq.yaml_config import load_config
+    from pipeline.job.config import TokenizeConfig
+    from pipeline.starters.demo import write_demo
+
+    _start(tensorflow=True)
+    made = write_demo(directory)
+    images, classes = made.classes.total(), len(made.classes)
+    click.echo(f"{made.images}: {images:,} test images of Fashion-MNIST (Zalando, MIT licence)")
+    click.echo(f"{made.config}: 'fsq tokenize {made.config}' is run now; {classes} classes")
+    found = _tokenize(load_config(str(made.config), TokenizeConfig), None, False, False, ())
+    assert found is not None
+    print_summary(found)
+    from pipeline.reports.contact_sheet import draw_sheet
+    from pipeline.reports.verify import verify_dataset
+
+    problems = list(verify_dataset(str(made.tokens)))
+    assert not problems, problems
+    save_picture(draw_sheet(str(made.tokens), 32, originals=True), str(made.picture))
+    click.echo(f"{made.tokens}: all is well")
+    click.echo(f"{made.picture}: images, and below them what their tokens decode to")
+    click.echo("For your own images: fsq init images DIR")
+
+
+@cli.command(short_help="Write a commented config for a folder of images.")
+@click.argument("kind", type=click.Choice(["images", "training"]))
+@click.argument("directory", metavar="DIR")
+@click.option(
+    "--tokenizer",
+    metavar="DIR",
+    default="tokenizers/mine",
+    show_default=True,
+    help="The tokenizer to use, or to train.",
+)
+@click.option("--output", metavar="FILE", help="The file to write; by default named after DIR.")
+def init(kind: "Kind", directory: str, tokenizer: str, output: str | None) -> None:
+    """Write a commented config for the images in DIR: to tokenize them, or to train a tokenizer.
+
+    KIND is images, for 'fsq tokenize', or training, for 'fsq train'.
+    """
+    from pipeline.starters.init import write_config
+
+    path = write_config(kind, directory, tokenizer, output)
+    verb = "tokenize" if kind == "images" else "train"
+    click.echo(f"{path}: written. See what it would do: fsq {verb} {path} --dry-run")
 
 
 @cli.command(short_help="Check a dataset: checksums, records, tokens and counts.")

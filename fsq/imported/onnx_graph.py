@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fsq.errors import RequestError
+from fsq.installation import install_command
 
 # Operations of other domains are implemented by native libraries, which cannot be checked. ONNX
 # Runtime's own (com.microsoft) occur only in models that it has optimized for one machine.
@@ -46,7 +47,7 @@ class OnnxGraph:
         except ImportError as error:
             raise RequestError(
                 f"{where}: expected ONNX Runtime to run it, found no module {error.name!r}. "
-                "Install the extra: pip install 'fsq-tokenizer[onnx]'."
+                f"Install the extra: {install_command('onnx')}."
             ) from error
         check_onnx(_parse(onnx, data, where), where)
         options = onnxruntime.SessionOptions()

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fsq.errors import RequestError
+from fsq.installation import install_command
 from fsq.runtimes.base import NetworkKind, Precision, Runtime
 from fsq.runtimes.registry import RUNTIMES, RuntimeName
 
@@ -33,7 +34,7 @@ def check_runtime(name: RuntimeName, precision: Precision, network: NetworkKind)
         raise RequestError(
             f"runtime: expected the package {kind.package.name}, which runs this tokenizer, "
             "found it not installed. "
-            f"Install the extra: pip install 'fsq-tokenizer[{kind.package.extra}]'."
+            f"Install the extra: {install_command(kind.package.extra)}."
         )
 
 

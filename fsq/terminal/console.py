@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import click
 
 from fsq.errors import DataError, FsqError, InvalidConfigError, RequestError
+from fsq.installation import explain_missing
 from fsq.storage.path_expansion import expand_argument
 from fsq.terminal.streams import error_of_stdout, open_standard_streams
 
@@ -43,6 +44,11 @@ def _run(command: click.Command, name: str) -> int:
         return RequestError.exit_code
     except click.ClickException as error:
         click.echo(f"{name}: {one_line(_explain(error, command, name))}", err=True)
+        return RequestError.exit_code
+    except ModuleNotFoundError as error:
+        if (message := explain_missing(error)) is None:
+            raise
+        click.echo(f"{name}: {message}", err=True)
         return RequestError.exit_code
     except OSError as error:
         # A full or missing disk; an OSError with a path is not a bug of ours either.

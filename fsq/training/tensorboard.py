@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from fsq.errors import RequestError
+from fsq.installation import install_command
 from fsq.models.autoencoder import Autoencoder, floats_to_pixels, pixels_to_floats
 from fsq.quantizer.codebook_usage import usage_of_tokens
 from fsq.quantizer.latent_stats import latent_statistics
@@ -39,8 +40,8 @@ def open_tensorboard(
         import tensorboard as _  # noqa: F401  (TensorFlow's summaries need it)
     except ImportError as error:
         raise RequestError(
-            "tensorboard: expected the package, found none. Install fsq-tokenizer[tensorboard], "
-            "or leave the key 'tensorboard' out."
+            "tensorboard: expected the package, found none. Install the extra: "
+            f"{install_command('tensorboard')}; or leave the key 'tensorboard' out."
         ) from error
     try:
         writer = tf.summary.create_file_writer(directory)

@@ -49,7 +49,8 @@ def test_every_requirement_is_pinned_for_every_python(
             (version,) = pin.specifier
             assert pin.name not in pins
             pins[pin.name] = version.version
-    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    extras = project["optional-dependencies"]
+    for text in [*project["dependencies"], *extras["pipeline"], *extras["dev"]]:
         wanted = Requirement(text)
         assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), text
 

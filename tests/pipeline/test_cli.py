@@ -270,7 +270,6 @@ def test_corrupted_records_fail_the_run_unless_tolerated(run: Run, checkout: Pat
         (["tokenize", "good.yaml", "--", "--runner=Fast"], "Unexpected pipeline runner: Fast."),
         (["tokenize", "good.yaml", "--", "--fast=1"], "options that Beam knows, got '--fast=1'."),
         (["tokenize", "good.yaml", "--", "--direct_num_workers=x"], "invalid int value: 'x'."),
-        (["train", "good.yaml"], "good.yaml.views: unknown key"),
         (["verify", "nowhere"], "nowhere: expected a finished dataset, found no manifest.json"),
         (["inspect", "nowhere"], "nowhere: expected a dataset or a tokenizer, found no tokenizer"),
         (["decode", "nowhere", "--output", "x.png"], "nowhere: expected a finished dataset"),

@@ -10,6 +10,7 @@ import tensorflow as tf
 from builders.weights import forge_tokenizer
 
 from fsq.errors import DataError, RequestError
+from fsq.installation import install_command
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE
 from fsq.tokenizer import Tokenizer
 from pipeline.reports.inspect import inspect_directory
@@ -76,7 +77,7 @@ def test_without_onnx_runtime_the_extra_is_named(
         Tokenizer.load(torch_import.output)
     assert str(error.value) == (
         f"{tmp_path}/tokenizer/tokenizer.safetensors: encoder: expected ONNX Runtime to run it, "
-        "found no module 'onnxruntime'. Install the extra: pip install 'fsq-tokenizer[onnx]'."
+        f"found no module 'onnxruntime'. Install the extra: {install_command('onnx')}."
     )
     version = importlib.metadata.version
 

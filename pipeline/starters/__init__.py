@@ -1,0 +1,1 @@
+"""Starters: what a newcomer begins with, a finished example and commented configs."""
