@@ -77,7 +77,7 @@ def test_what_listing_refuses_is_refused_here(
     (tmp_path / "damaged").write_bytes(b"12345")
     config["source"] = {"kind": "tfrecord", "files": f"{tmp_path}/damaged", "image": "image"}
     done = run(config, tmp_path, root)
-    assert done.stderr.startswith(f"DataError: {tmp_path}/damaged: record 0: expected a record")
+    assert done.stderr.startswith(f"DataError: {tmp_path}/damaged: expected a TFRecord, got text.")
 
 
 def test_a_process_that_dies_costs_time_only(
