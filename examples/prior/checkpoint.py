@@ -76,6 +76,12 @@ def save_checkpoint(directory: str, state: dict[str, Any], step: int, seconds: f
         old.unlink()
 
 
+def steps_done(directory: str) -> int:
+    """Returns the number of steps of the newest checkpoint; 0 without one."""
+    paths = (Path(directory) / CHECKPOINTS).glob("step-*.safetensors")
+    return max((int(path.stem.removeprefix("step-")) for path in paths), default=0)
+
+
 def restore_checkpoint(directory: str, state: dict[str, Any]) -> tuple[int, float]:
     """Restores the newest checkpoint that is not damaged.
 

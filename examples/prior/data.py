@@ -43,6 +43,7 @@ class PriorData:
       vocabulary: The ids of a sequence.
       dataset: The training dataset.
       class_names: A name for each class.
+      shared: Number of held-out images with the tokens of a training image.
       digests: The sha256 of both manifests, so that a run is not resumed on other datasets.
 
     Raises:
@@ -71,8 +72,9 @@ class PriorData:
         self.batches_per_epoch = len(self._read(config.dataset, drop_remainder=True))
         if self._share is not None:
             self._check_share(config.dataset)
+            self.shared = 0  # equal tokens are on the same side
         else:
-            self._check_apart()
+            self.shared = self._count_shared()
 
     def training_batches(self, first_step: int) -> Iterator[Sequences]:
         """Yields the batches from a step on, epoch after epoch, without end.
@@ -146,8 +148,8 @@ class PriorData:
             **options,
         )
 
-    def _check_apart(self) -> None:
-        """Refuses a held-out dataset that repeats the training images, by comparing tokens."""
+    def _count_shared(self) -> int:
+        """Counts the held-out images that are trained on, by their tokens; refuses too many."""
         trained_on = {row.tobytes() for row in self.training_tokens()}
         held_out = self.held_out_tokens()
         seen = sum(row.tobytes() in trained_on for row in held_out)
@@ -157,6 +159,7 @@ class PriorData:
                 f"{len(held_out):,} with the tokens of a training image. Set held_out to another "
                 "dataset, or to a share such as 0.1."
             )
+        return seen
 
     def _check_share(self, directory: str) -> None:
         if len(views := self.dataset.views) > 1:

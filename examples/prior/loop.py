@@ -25,6 +25,7 @@ from examples.prior.objectives import (
 from examples.prior.step import TrainStep
 from examples.prior.vocabulary import Mode, Vocabulary
 from fsq.errors import DataError
+from fsq.training.interruption import held_interrupts
 
 Losses = dict[str, float]
 # Called after every tenth step, with the number of steps done and the last step's losses.
@@ -45,10 +46,9 @@ def train(
 ) -> int:
     """Trains a prior, continuing from the last checkpoint if there is one.
 
-    With the same seed, software, devices and number of threads, two runs give the
-    same weights, interrupted or not. The network with the lowest loss on the held-out
-    images is saved beside the checkpoints. (A run that ends by `minutes` is validated
-    once more at its end, and may save that network.)
+    With the same seed, software, devices and number of threads, two runs give the same
+    weights, interrupted or not. The network with the lowest held-out loss is saved too. (A
+    run that ends by `minutes` is validated once more, and may save that network.)
 
     Args:
       prior: Freshly built.
@@ -64,6 +64,7 @@ def train(
     Raises:
       RequestError: All checkpoints are damaged.
       DataError: The loss is not finite.
+      KeyboardInterrupt: SIGINT or SIGTERM came; says which step is saved.
     """
     training, output = config.training, config.output
     step_function = TrainStep(prior, training)
@@ -75,21 +76,24 @@ def train(
     limit = math.inf if training.minutes is None else 60 * training.minutes
     if step >= training.steps or seconds >= limit:
         return step
-    for batch in data.training_batches(step):
-        losses = step_function(_batches_of_step(batch, step, data.vocabulary, config))
-        step += 1
-        seconds = clock() - began
-        last = step == training.steps or seconds >= limit
-        if step % STEPS_BETWEEN_REPORTS == 0 or last:
-            progress(step, _finite_losses(losses, step))
-        if step % training.validation_steps == 0 or last:
-            nats = validate(step_function, data, config, limit=training.validation_images)
-            best = _save_if_best(output, prior, step, nats, best)
-            validated(step, nats)
-        if step % training.checkpoint_steps == 0 or last:
-            save_checkpoint(output, state, step, clock() - began)
-        if last:
-            break
+    with held_interrupts() as is_interrupted:
+        for batch in data.training_batches(step):
+            losses = step_function(_batches_of_step(batch, step, data.vocabulary, config))
+            step += 1
+            seconds = clock() - began
+            last, stops = step == training.steps or seconds >= limit, is_interrupted()
+            if step % STEPS_BETWEEN_REPORTS == 0 or last or stops:
+                progress(step, _finite_losses(losses, step))
+            if step % training.validation_steps == 0 or last:
+                nats = validate(step_function, data, config, limit=training.validation_images)
+                best = _save_if_best(output, prior, step, nats, best)
+                validated(step, nats)
+            if step % training.checkpoint_steps == 0 or last or stops:
+                save_checkpoint(output, state, step, clock() - began)
+            if stops:
+                raise KeyboardInterrupt(f"step {step:,} of {training.steps:,} is saved")
+            if last:
+                break
     return step
 
 

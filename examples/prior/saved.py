@@ -13,7 +13,7 @@ from typing import Any, Literal
 import keras
 import pydantic
 
-from examples.prior.checkpoint import CHECKPOINTS, load_network
+from examples.prior.checkpoint import CHECKPOINTS, NETWORK_FILE, load_network, steps_done
 from examples.prior.config import PriorConfig, SheetSpec
 from examples.prior.data import PriorData
 from examples.prior.model import Prior
@@ -27,6 +27,7 @@ from fsq.storage.json_documents import first_difference, has_its_digest, render
 from fsq.validation import parse
 
 PRIOR_FILE = "prior.json"
+LOG_FILE = "log.jsonl"
 
 
 class RunDescription(pydantic.BaseModel):
@@ -139,6 +140,8 @@ def open_saved(directory: str) -> SavedPrior:
 def claim_directory(config: PriorConfig, data: PriorData) -> None:
     """Writes the description of a run into its output directory, and copies the tokenizer.
 
+    The directory of a run without a checkpoint is taken over by any other.
+
     Raises:
       RequestError: The directory belongs to another run, or holds other files. A different
         vocabulary is reported first.
@@ -154,6 +157,10 @@ def claim_directory(config: PriorConfig, data: PriorData) -> None:
     other = _read_description(folder / PRIOR_FILE)
     if other is None:
         _check_empty(folder)
+    elif not steps_done(config.output):
+        # Of steps that nobody goes on from; another run must not take its loss for its own.
+        for name in (NETWORK_FILE, LOG_FILE):
+            (folder / name).unlink(missing_ok=True)
     else:
         other.vocabulary.check_same(
             data.vocabulary, config.dataset, "as the prior was trained with"
@@ -179,8 +186,12 @@ def claim_directory(config: PriorConfig, data: PriorData) -> None:
 
 def _fixed(description: RunDescription) -> dict[str, Any]:
     """Returns the fields that must be equal when a run is resumed."""
-    free: Any = {"config": {"output": True, "training": {"minutes"}, "samples": True}}
-    return description.model_dump(mode="json", exclude=free)
+    fields = {"minutes", "checkpoint_steps", "sample_steps"}
+    # The datasets stand in it with the sha256 of their manifests.
+    free: Any = {"output": True, "dataset": True, "training": fields, "samples": True}
+    if isinstance(description.config.held_out, str):
+        free["held_out"] = True
+    return description.model_dump(mode="json", exclude={"config": free})
 
 
 def _check_empty(folder: Path) -> None:

@@ -25,7 +25,6 @@ from fsq.terminal.console import PATH, print_pairs, quiet_start
 from fsq.terminal.streams import beside_the_result
 from fsq.yaml_config import load_config
 
-LOG_FILE = "log.jsonl"
 REPORT_FILE = "report.json"
 SAMPLES_FILE = "samples.png"
 
@@ -75,9 +74,10 @@ def train_prior(config: PriorConfig, clock: Callable[[], float] = time.monotonic
 
 def _train(config: PriorConfig, data: Any, clock: Callable[[], float]) -> dict[str, Any]:
     from examples.prior.baselines import measure_baselines
+    from examples.prior.checkpoint import steps_done
     from examples.prior.loop import train, validate
     from examples.prior.sampling import Sampler
-    from examples.prior.saved import build_prior, claim_directory, open_saved
+    from examples.prior.saved import LOG_FILE, build_prior, claim_directory, open_saved
     from examples.prior.step import TrainStep
     from fsq.terminal.progress_bar import progress_bar
     from fsq.tokenizer import Tokenizer
@@ -95,7 +95,8 @@ def _train(config: PriorConfig, data: Any, clock: Callable[[], float]) -> dict[s
         values=data.dataset.contract.image.shape,
     )
     log.write(0, {"unigram": baselines.unigram, "bigram": baselines.bigram})
-    with devices_of_training(), progress_bar("train", config.training.steps) as update:
+    first, steps = steps_done(config.output), config.training.steps
+    with devices_of_training(), progress_bar("train", steps, first) as update:
         prior = build_prior(config, data.vocabulary)
         sampler = Sampler(prior)
 
@@ -123,6 +124,7 @@ def _train(config: PriorConfig, data: Any, clock: Callable[[], float]) -> dict[s
         "epochs": round(steps / data.batches_per_epoch, 2),
         "parameters": sum(int(v.numpy().size) for v in best.trainable_variables),
         "held_out_images": len(held_out),
+        "held_out_images_trained_on": data.shared,
         "nats_per_token": nats,
         "bits_per_dimension": {mode: log.bits(value) for mode, value in nats.items()},
         "uniform": baselines.uniform,
@@ -137,7 +139,10 @@ def describe_report(report: dict[str, Any]) -> list[tuple[str, str]]:
     steps = f"{report['steps']:,} of {report['of_steps']:,}, {report['epochs']} epochs"
     if report["steps"] < report["of_steps"]:
         steps += "; ended by training.minutes, before the learning rate was zero"
-    pairs = [("steps", steps), ("held out", f"{report['held_out_images']:,} images")]
+    held_out = f"{report['held_out_images']:,} images"
+    if shared := report["held_out_images_trained_on"]:
+        held_out += f", {shared:,} with the tokens of a training image"
+    pairs = [("steps", steps), ("held out", held_out)]
     for mode, nats in report["nats_per_token"].items():
         bound = "at most " if mode == "masked" else ""
         pairs.append(

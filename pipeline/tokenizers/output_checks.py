@@ -17,7 +17,7 @@ def check_free_output(output: str) -> None:
         if (directory / name).exists():
             raise RequestError(
                 f"{output}: expected no dataset or tokenizer there, found {name}. "
-                "Remove it, or choose another output."
+                "Set 'output' in the config to another directory, or remove what is there."
             )
     check_writable(output)
 

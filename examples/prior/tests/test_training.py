@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from examples.prior.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
     save_network,
+    steps_done,
 )
 from examples.prior.config import PriorConfig
 from examples.prior.data import PriorData
@@ -119,6 +121,57 @@ def test_an_interrupted_run_ends_in_the_weights_of_an_undisturbed_one(
     for name in names:
         one, other = (folder / "checkpoints" / name for folder in (trained, tmp_path))
         assert _without_seconds(one) == _without_seconds(other)
+
+
+def test_a_signal_saves_a_run_which_may_then_save_more_often(
+    demo: Path, trained: Path, tmp_path: Path
+):
+    config = tiny_run(demo, tmp_path, training={"checkpoint_steps": 500})
+    data = PriorData(config)
+    claim_directory(config, data)
+
+    def interrupt(step: int, losses: Any) -> None:
+        if step == 10:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt, match=r"^step 11 of 24 is saved$"):
+        train(build_prior(config, data.vocabulary), data, config, progress=interrupt)
+    assert steps_done(str(tmp_path)) == 11
+    often = tiny_run(demo, tmp_path, training={"checkpoint_steps": 7, "sample_steps": 8})
+    claim_directory(often, data)
+    train(build_prior(often, data.vocabulary), data, often)
+    for one, other in zip(weights(trained), weights(tmp_path), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_without_a_checkpoint_blocks_no_other(demo: Path, tmp_path: Path):
+    first = tiny_run(demo, tmp_path, training={"seed": 7})
+    data = PriorData(first)
+    claim_directory(first, data)
+    save_network(str(tmp_path), build_prior(first, data.vocabulary), step=1, nats=0.0)
+    (tmp_path / "log.jsonl").write_text("{}\n")
+    claim_directory(tiny_run(demo, tmp_path, training={"seed": 8}), data)
+    assert best_nats(str(tmp_path)) == float("inf")
+    assert not (tmp_path / "log.jsonl").exists()
+    assert open_saved(str(tmp_path)).config.training.seed == 8
+
+
+def test_tokens_of_another_tokenizer_are_another_run_and_a_moved_dataset_is_not(
+    demo: Path, trained: Path, tmp_path: Path
+):
+    moved = tiny_run(
+        shutil.copytree(demo, tmp_path / "moved"), trained, training={"sample_steps": 16}
+    )
+    claim_directory(moved, PriorData(moved))
+    data = PriorData(moved)
+    contract = data.dataset.contract.model_copy(update={"weights_sha256": "0" * 64})
+    data.dataset = dataclasses.replace(data.dataset, contract=contract)
+    with pytest.raises(RequestError, match=r"another: tokenizer was \w+, is 0{12}\. "):
+        claim_directory(moved, data)
+    data = PriorData(moved)
+    data.digests["dataset"] = "0" * 64
+    with pytest.raises(RequestError, match=r"another: datasets dataset was \w+, is 0{12}\. "):
+        claim_directory(moved, data)
 
 
 def _without_seconds(path: Path) -> dict[str, bytes]:
