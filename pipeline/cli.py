@@ -275,7 +275,8 @@ def verify(directory: str) -> None:
     "--output", type=PATH, required=True, metavar="F.png", help="The image file to write."
 )
 @click.option("--originals", is_flag=True, help="Draw the source images above the decoded ones.")
-def decode(directory: str, count: int, output: str, originals: bool) -> None:
+@click.option("--split", metavar="NAME", help="The split to draw; by default the first.")
+def decode(directory: str, count: int, output: str, originals: bool, split: str | None) -> None:
     """Decode the first N images of the dataset in DIR from their tokens, into a contact sheet."""
     from fsq.images.image_file import check_picture, save_picture
 
@@ -283,7 +284,7 @@ def decode(directory: str, count: int, output: str, originals: bool) -> None:
     with quiet_start():
         from pipeline.reports.contact_sheet import draw_sheet
 
-        sheet = draw_sheet(directory, count, originals=originals)
+        sheet = draw_sheet(directory, count, originals=originals, split=split)
     save_picture(sheet, output)
     with beside_the_result():
         click.echo(f"{output}: {sheet.width} x {sheet.height} pixels")

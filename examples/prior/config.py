@@ -124,7 +124,9 @@ class PriorConfig(FrozenModel):
 
     Attributes:
       dataset: A finished dataset to train on.
-      held_out: Another dataset to validate on, or the share of `dataset` to hold out.
+      split: Split of `dataset` to train on; needed if it has several.
+      held_out: Another dataset to validate on, or another split of `dataset`, or the share of it
+        to hold out.
       classes: Condition the network on the label of each image.
       modes: The modes to train; the first is the default for sampling.
       network: The transformer.
@@ -134,6 +136,7 @@ class PriorConfig(FrozenModel):
     """
 
     dataset: PathStr
+    split: str | None = None
     held_out: PathStr | float
     classes: bool = True
     modes: Annotated[tuple[Mode, ...], pydantic.Field(min_length=1)] = ("causal",)

@@ -10,6 +10,7 @@ from examples.prior.config import PriorConfig
 from examples.prior.objectives import held_out_by_content
 from examples.prior.vocabulary import Vocabulary
 from fsq.dataset import TokenBatches
+from fsq.dataset.manifest import read_manifest
 from fsq.dataset.open_dataset import OpenedDataset, open_dataset
 from fsq.errors import RequestError
 from fsq.storage import filesystem
@@ -55,21 +56,21 @@ class PriorData:
     def __init__(self, config: PriorConfig):
         self._training = config.training
         self._share = config.held_out if isinstance(config.held_out, float) else None
-        self.dataset = open_dataset(config.dataset)
+        self.dataset = open_dataset(config.dataset, config.split)
         self.vocabulary = Vocabulary.of(self.dataset, classes=config.classes)
         other = self.dataset
         if isinstance(config.held_out, str):
-            other = open_dataset(config.held_out)
+            other = open_held_out(config.dataset, config.held_out)
             self.vocabulary.check_same(
                 Vocabulary.of(other, classes=config.classes), config.held_out, "as 'dataset' has"
             )
             _check_fits(self.dataset, other)
             if config.classes:
                 _check_same_names(self.dataset, other, self.vocabulary.classes)
-        self._held_out = other.directory
+        self._held_out = other
         self.class_names = tuple(class_names(self.dataset, self.vocabulary.classes))
         self.digests = {"dataset": self.dataset.sha256, "held_out": other.sha256}
-        self.batches_per_epoch = len(self._read(config.dataset, drop_remainder=True))
+        self.batches_per_epoch = len(self._read(self.dataset, drop_remainder=True))
         if self._share is not None:
             self._check_share(config.dataset)
             self.shared = 0  # equal tokens are on the same side
@@ -84,7 +85,7 @@ class PriorData:
         epoch, start = divmod(first_step, self.batches_per_epoch)
         while True:
             batches = self._read(
-                self.dataset.directory,
+                self.dataset,
                 shuffle_seed=self._training.seed,
                 epoch=epoch,
                 drop_remainder=True,
@@ -111,7 +112,7 @@ class PriorData:
         """Reads the training tokens of up to COUNTED_IMAGES images, int32 [images, length]."""
         found: list[np.ndarray] = []
         count = 0
-        for batch in self._read(self.dataset.directory, size=READ_AT_ONCE):
+        for batch in self._read(self.dataset, size=READ_AT_ONCE):
             tokens = batch["tokens"]
             found.append(tokens[~self._kept_out(tokens), 1:])
             count += len(found[-1])
@@ -140,9 +141,12 @@ class PriorData:
             return np.zeros(len(tokens), bool)
         return held_out_by_content(tokens, self._share)
 
-    def _read(self, directory: str, *, size: int | None = None, **options: Any) -> TokenBatches:
+    def _read(
+        self, dataset: OpenedDataset, *, size: int | None = None, **options: Any
+    ) -> TokenBatches:
         return TokenBatches(
-            directory,
+            dataset.directory,
+            dataset.split,
             batch_size=size or self._training.batch_size,
             sequence=self.vocabulary.sequence,
             **options,
@@ -155,9 +159,9 @@ class PriorData:
         seen = sum(row.tobytes() in trained_on for row in held_out)
         if seen > MOST_SEEN * len(held_out):
             raise RequestError(
-                f"{self._held_out}: expected images that are not trained on, found {seen:,} of "
-                f"{len(held_out):,} with the tokens of a training image. Set held_out to another "
-                "dataset, or to a share such as 0.1."
+                f"{self._held_out.directory}: expected images that are not trained on, found "
+                f"{seen:,} of {len(held_out):,} with the tokens of a training image. "
+                "Set held_out to another dataset, or to a share such as 0.1."
             )
         return seen
 
@@ -174,6 +178,13 @@ class PriorData:
                 f"{directory}: expected training and held-out images, found {trained_on:,} to "
                 f"train on and {held_out:,} held out. Choose another share, or another dataset."
             )
+
+
+def open_held_out(dataset: str, held_out: str) -> OpenedDataset:
+    """Opens what a config names to validate on: a split of the dataset, or another dataset."""
+    if held_out in read_manifest(dataset).splits:
+        return open_dataset(dataset, held_out)
+    return open_dataset(held_out)
 
 
 def class_names(dataset: OpenedDataset, classes: int) -> list[str]:
@@ -194,7 +205,7 @@ def _check_fits(dataset: OpenedDataset, held_out: OpenedDataset) -> None:
             f"{held_out.directory}: expected tokens of the tokenizer of {dataset.directory}, "
             f"{expected[:12]}, found those of {found[:12]}. Tokenize both with the same tokenizer."
         )
-    if dataset.sha256 == held_out.sha256:
+    if dataset.identity == held_out.identity:
         raise RequestError(
             f"{held_out.directory}: expected images that are not trained on, found those of "
             f"{dataset.directory}. Set held_out to another dataset, or to a share such as 0.1."

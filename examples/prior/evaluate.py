@@ -17,8 +17,9 @@ import click
 import numpy as np
 
 from examples.prior.command import run
+from examples.prior.data import open_held_out
 from examples.prior.images import LabelledImages, read_images
-from fsq.dataset.open_dataset import open_dataset
+from fsq.dataset.open_dataset import OpenedDataset, open_dataset
 from fsq.errors import RequestError
 from fsq.terminal.console import PATH, quiet_start
 from fsq.terminal.streams import beside_the_result
@@ -118,8 +119,8 @@ def evaluate(
     held_out = check_run(saved)
     sampling = saved.sampling_options(chosen)
     tokenizer = Tokenizer.load(directory)
-    test = read_images(held_out, tokenizer.contract)
-    training = read_images(saved.config.dataset, tokenizer.contract)
+    test = read_images(held_out.directory, tokenizer.contract, held_out.split)
+    training = read_images(saved.config.dataset, tokenizer.contract, saved.config.split)
     size = set_size(count, classes, test, training)
     some_test, some_training = choose_images(test, size), choose_images(training, size)
     with devices_of_training():
@@ -149,8 +150,8 @@ def evaluate(
     )
 
 
-def check_run(saved: "SavedPrior") -> str:
-    """Checks that a prior can be evaluated; returns the directory of its held-out dataset.
+def check_run(saved: "SavedPrior") -> OpenedDataset:
+    """Checks that a prior can be evaluated; returns its held-out dataset.
 
     Raises:
       RequestError: It has no classes or no held-out dataset, or a dataset is not the one
@@ -159,16 +160,21 @@ def check_run(saved: "SavedPrior") -> str:
     config = saved.config
     if not saved.vocabulary.classes or not isinstance(config.held_out, str):
         raise RequestError(
-            f"{saved.directory}: expected a prior with classes and held-out images in a dataset of "
-            "their own, found another. Train one with 'held_out: DIR' and 'classes: true'."
+            f"{saved.directory}: expected a prior with classes and held-out images in a dataset or "
+            "a split of their own, found another. Train one with 'held_out: DIR' or 'held_out: "
+            "SPLIT', and 'classes: true'."
         )
-    for name, dataset in (("dataset", config.dataset), ("held_out", config.held_out)):
-        if open_dataset(dataset).sha256 != saved.description.datasets[name]:
+    opened = {
+        "dataset": open_dataset(config.dataset, config.split),
+        "held_out": open_held_out(config.dataset, config.held_out),
+    }
+    for name, dataset in opened.items():
+        if dataset.sha256 != saved.description.datasets[name]:
             raise RequestError(
-                f"{dataset}: expected the dataset that the prior was trained with, found another. "
-                "Restore it, or train another prior."
+                f"{dataset.directory}: expected the dataset that the prior was trained with, "
+                "found another. Restore it, or train another prior."
             )
-    return config.held_out
+    return opened["held_out"]
 
 
 def set_size(count: int, classes: int, test: LabelledImages, training: LabelledImages) -> int:

@@ -29,19 +29,22 @@ class LabelledImages:
     labels: np.ndarray
 
 
-def read_images(directory: str, contract: TokenContract) -> LabelledImages:
+def read_images(
+    directory: str, contract: TokenContract, split: str | None = None
+) -> LabelledImages:
     """Reads the images of a dataset from its source, decoded as for tokenization, in source order.
 
     Args:
       directory: A finished dataset; its source must be where its config says.
       contract: The token contract, which says how images are decoded.
+      split: The split to read; needed if the dataset has several.
 
     Raises:
       RequestError: The source is missing, or has no labels.
       DataError: An image is missing, cannot be decoded, or has another label than its record.
     """
     config = read_config(directory)
-    labels_by_key = _labels_by_key(directory)
+    labels_by_key = _labels_by_key(directory, split)
     pixels, labels = [], []
     for record in read_records(directory, config, carry="label"):
         expected = labels_by_key.pop(encode_key(record.key), None)
@@ -62,9 +65,9 @@ def read_images(directory: str, contract: TokenContract) -> LabelledImages:
     return LabelledImages(np.stack(pixels), np.array(labels, np.int64))
 
 
-def _labels_by_key(directory: str) -> dict[bytes, int]:
+def _labels_by_key(directory: str, split: str | None) -> dict[bytes, int]:
     found: dict[bytes, int] = {}
-    for batch in TokenBatches(directory, batch_size=READ_AT_ONCE):
+    for batch in TokenBatches(directory, split, batch_size=READ_AT_ONCE):
         found |= zip(batch["key"].tolist(), batch["label"].tolist(), strict=True)
     return found
 

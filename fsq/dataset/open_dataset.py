@@ -101,7 +101,7 @@ def open_dataset(
       DataError: It is damaged, or has a format version that is not supported.
     """
     manifest = read_manifest(directory)
-    split = _choose_split(directory, manifest, split)
+    split = choose_split(directory, manifest, split)
     shards = manifest.shards_of(split)
     path = filesystem.join(directory, CONTRACT_FILE)
     contract = _check_contract(read_listed(directory, manifest, CONTRACT_FILE), manifest, path)
@@ -161,7 +161,12 @@ def _check_contract(data: bytes, manifest: Manifest, path: str) -> TokenContract
     return contract
 
 
-def _choose_split(directory: str, manifest: Manifest, split: str | None) -> str:
+def choose_split(directory: str, manifest: Manifest, split: str | None) -> str:
+    """Returns the split to read: the one that is asked for, or the only one.
+
+    Raises:
+      RequestError: There is no such split, or there are several and none is asked for.
+    """
     names = list(manifest.splits)
     if split is None and len(names) == 1:
         return names[0]

@@ -12,6 +12,7 @@ from fsq.dataset import read_contract, tokens_of
 from fsq.dataset.example.proto import Example
 from fsq.dataset.formats.tfrecord import read_records
 from fsq.dataset.manifest import CONFIG_FILE, read_listed, read_manifest
+from fsq.dataset.open_dataset import choose_split
 from fsq.errors import DataError, RequestError
 from fsq.images.contact_sheet import arrange
 from fsq.images.crop import CropBox, fit_image
@@ -35,7 +36,9 @@ class DrawnRecord:
     tokens: np.ndarray
 
 
-def draw_sheet(directory: str, count: int, *, originals: bool) -> Image.Image:
+def draw_sheet(
+    directory: str, count: int, *, originals: bool, split: str | None = None
+) -> Image.Image:
     """Decodes the first records of a dataset; shards are shuffled, so they are a fair sample.
 
     Args:
@@ -43,10 +46,11 @@ def draw_sheet(directory: str, count: int, *, originals: bool) -> Image.Image:
       count: Number of images; fewer if the dataset has fewer records.
       originals: Also draw the source images. The source must be where the
         dataset's config says.
+      split: The split to draw; None for the first.
 
     Raises:
-      RequestError: The directory is not a finished dataset, its tokenizer has
-        no decoder, or the source is gone.
+      RequestError: The directory is not a finished dataset or lacks the split, its tokenizer
+        has no decoder, or the source is gone.
       DataError: An original is not in the source any more.
     """
     contract = read_contract_of_dataset(directory)
@@ -55,9 +59,13 @@ def draw_sheet(directory: str, count: int, *, originals: bool) -> Image.Image:
             f"{directory}: expected a tokenizer with a decoder, got one that was imported "
             "without. Import it again with its decoder, then tokenize again."
         )
-    records = list(first_records(directory, contract, count))
+    manifest = read_manifest(directory)
+    split = choose_split(directory, manifest, split or next(iter(manifest.splits)))
+    records = list(first_records(directory, contract, count, split))
     if not records:
-        raise RequestError(f"{directory}: expected at least one record, got an empty dataset.")
+        raise RequestError(
+            f"{directory}: expected at least one record, found none in split {split!r}."
+        )
     tokens = np.stack([record.tokens for record in records]).reshape(-1, *contract.grid)
     tokenizer = Tokenizer.load(directory)
     rows = [("decoded", list(tokenizer.decode(tokens)))]
@@ -72,13 +80,16 @@ def read_contract_of_dataset(directory: str) -> TokenContract:
     return read_contract(directory)
 
 
-def first_records(directory: str, contract: TokenContract, count: int) -> Iterator[DrawnRecord]:
-    """Yields the first records in the order of the shards.
+def first_records(
+    directory: str, contract: TokenContract, count: int, split: str | None = None
+) -> Iterator[DrawnRecord]:
+    """Yields the first records of a split, or of all, in the order of the shards.
 
     Raises:
       DataError: A shard is damaged or gone.
     """
-    for shard in read_manifest(directory).shards:
+    manifest = read_manifest(directory)
+    for shard in manifest.shards if split is None else manifest.shards_of(split):
         path = filesystem.join(directory, shard.file)
         try:
             with filesystem.open_read(path) as file:

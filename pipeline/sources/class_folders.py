@@ -116,10 +116,12 @@ def _refuse_splits(root: str, images: Collection[str]) -> None:
     nested = any(name.partition("/")[0] in splits and "/" in name for name in images)
     if splits and (nested or len(splits) == len(tops)):
         found = " and ".join(f"{name}/" for name in splits[:3])
+        parts = ", ".join(f"{name.lower()}: {name}" for name in splits)
         raise RequestError(
             f"{root}: expected the folders of classes, found {found}, which are names of splits. "
-            f"Set source.directory to {filesystem.join(root, splits[0])}, or source.labels to "
-            "false; if they are classes, name them in source.classes."
+            f"Set output.split to {{{parts}}}, or "
+            f"source.directory to {filesystem.join(root, splits[0])}, or source.labels to false; "
+            "if they are classes, name them in source.classes."
         )
 
 

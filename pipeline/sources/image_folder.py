@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 import pydantic
 
-from fsq.dataset.records import CarriedFeature
+from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import DataError, RequestError
 from fsq.images.signatures import HEAD_BYTES, format_of
 from fsq.storage import filesystem
@@ -30,6 +30,7 @@ from pipeline.sources.image_listing import (
     folder_of,
 )
 from pipeline.sources.listing import ListedFile, Listing
+from pipeline.sources.split_folders import Folders, folders_of
 from pipeline.sources.units import spans_of
 
 # Files with these endings are images, whatever they contain; all others are told by their
@@ -87,11 +88,18 @@ class ImageFolderConfig(BaseSourceConfig):
 
     def open(self) -> "ImageFolderSource":
         """Returns the source that this config describes; reads nothing yet."""
-        return ImageFolderSource(self)
+        return ImageFolderSource(self, {None: ""})
+
+    def open_parts(self, parts: Mapping[str, str]) -> "ImageFolderSource":
+        """Returns the source of some parts, which are folders in the directory."""
+        return ImageFolderSource(self, folders_of(parts))
 
 
 class ImageFolderSource(Source):
     """Keys are paths relative to the folder; files and folders with a leading dot are skipped.
+
+    Of several parts, each a folder in it, the classes are the folders below any of them: with
+    `train/cat/1.png` and `val/cat/2.png` these are the keys, and both are of the class 'cat'.
 
     A key is the bytes of the path, as UTF-8 where they are UTF-8, in every locale.
 
@@ -99,8 +107,9 @@ class ImageFolderSource(Source):
     does not grow with the number of images.
     """
 
-    def __init__(self, config: ImageFolderConfig):
+    def __init__(self, config: ImageFolderConfig, folders: Folders):
         self.config = config
+        self._folders = folders
 
     def describe(self) -> str:
         """Returns the name of the input in messages."""
@@ -113,20 +122,26 @@ class ImageFolderSource(Source):
             classes = self._classes(tally) if self.config.labels else ()
             # The walk numbers folders in its order; class labels are numbered by name.
             ranks = {name: rank for rank, name in enumerate(classes)}
-            numbers = [ranks.get(name, -1) for name in tally.records]
+            numbers = [ranks.get(self._class_of(name), -1) for name in tally.records]
             draft.seek(0)
-            text, digest, offsets = finish_listing(draft, numbers, stride)
-        file = ListedFile(
-            path=LISTING_NAME,
-            name=LISTING_NAME,
-            size_bytes=text.tell(),
-            modified_ns=0,
-            num_readable=sum(tally.records.values()),
-            offsets=offsets,
-            stride=stride,
-        )
+            counts = list(tally.sections.values())
+            text, digest, offsets = finish_listing(draft, numbers, stride, counts)
+        files = [
+            ListedFile(
+                path=LISTING_NAME,
+                name=LISTING_NAME,
+                size_bytes=text.tell(),
+                modified_ns=0,
+                num_readable=counts[number],
+                offsets=offsets[number],
+                stride=stride,
+                first=sum(counts[:number]),
+                split=split,
+            )
+            for number, split in enumerate(tally.sections)
+        ]
         return Listing(
-            files=(file,),
+            files=tuple(files),
             features=(CarriedFeature("label", "", "int64", classes),) if classes else (),
             groups={
                 name: (count, tally.size_bytes[name])
@@ -165,11 +180,11 @@ class ImageFolderSource(Source):
 
     def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
         """Yields units of some groups; see `Source.units_of`."""
-        yield _unit_of(listing, lambda key: folder_of(key) in groups)
+        yield from _units_of(listing, lambda key: folder_of(key) in groups)
 
     def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
         """Yields units of some keys; see `Source.units_with`."""
-        yield _unit_of(listing, lambda key: key in keys)
+        yield from _units_of(listing, lambda key: key in keys)
 
     def group_of(self, unit: Unit, key: str) -> str:
         """Returns the group of a record; see `Source.group_of`."""
@@ -204,14 +219,35 @@ class ImageFolderSource(Source):
 
     def _path(self, key: str) -> str:
         folder = self.config.directory
+        if not key:
+            return folder
         return filesystem.join(folder, from_utf8(key) if filesystem.is_local(folder) else key)
 
     def _walk_into(self, target: BinaryIO, heartbeat: Callable[[], None]) -> "_Tally":
         """Writes a line for every image, with the number of its folder as the label."""
-        folder = self.config.directory
-        tally = _Tally({}, {}, Counter(), set(), set(), Counter())
-        numbers: dict[str, int] = {}
-        for found in walk(folder, follow_links=self.config.follow_links, heartbeat=heartbeat):
+        tally = _Tally({}, {}, Counter(), set(), set(), Counter(), {})
+        # In the order of the keys, whatever that of the splits.
+        for split, folder in sorted(self._folders.items(), key=lambda item: encode_key(item[1])):
+            before = sum(tally.records.values())
+            self._walk_part(folder, target, tally, heartbeat)
+            tally.sections[split] = sum(tally.records.values()) - before
+            if not tally.sections[split]:
+                key = "source.directory" if split is None else f"output.split.{split}"
+                path = self._path(folder)
+                left_out = describe_left_out(tally.left_out)
+                raise RequestError(
+                    f"{key}: expected images in {path!r}{looked_in(path)}, "
+                    f"found {left_out or 'no files'}. Check the path."
+                )
+        return tally
+
+    def _walk_part(
+        self, folder: str, target: BinaryIO, tally: "_Tally", heartbeat: Callable[[], None]
+    ) -> None:
+        numbers = {name: number for number, name in enumerate(tally.records)}
+        links = self.config.follow_links
+        for relative in walk(self._path(folder), follow_links=links, heartbeat=heartbeat):
+            found = relative._replace(name=folder + relative.name)
             hidden = is_hidden(found.name)
             if found.name.endswith("/") and not hidden:
                 tally.folders.add(found.name.rstrip("/"))
@@ -227,13 +263,6 @@ class ImageFolderSource(Source):
             tally.records[group] = tally.records.get(group, 0) + 1
             tally.size_bytes[group] += found.size_bytes
             target.write(ListedImage.of(found, number).to_line())
-        if not tally.records:
-            left_out = describe_left_out(tally.left_out)
-            raise RequestError(
-                f"source.directory: expected images in {folder!r}{looked_in(folder)}, "
-                f"found {left_out or 'no files'}. Check the path."
-            )
-        return tally
 
     def _is_image(self, found: FoundFile, heartbeat: Callable[[], None]) -> bool:
         """Returns whether a file is an image or, where that is not known, may be one."""
@@ -261,30 +290,43 @@ class ImageFolderSource(Source):
 
     def _classes(self, tally: "_Tally") -> tuple[str, ...]:
         folder, given = self.config.directory, self.config.classes
-        if "." in tally.records:
-            raise RequestError(
-                f"{filesystem.join(folder, tally.first['.'])}: expected each image in the folder "
-                f"of its class, found {tally.records['.']:,} outside. Move them, or set "
-                "source.labels to false."
-            )
+        for name, count in tally.records.items():
+            if self._class_of(name) == ".":
+                raise RequestError(
+                    f"{filesystem.join(folder, tally.first[name])}: expected each image in the "
+                    f"folder of its class, found {count:,} outside. Move them, or set "
+                    "source.labels to false."
+                )
+        images, folders, others = (
+            dict.fromkeys(map(self._class_of, names))
+            for names in (tally.records, tally.folders, tally.others)
+        )
         if given is None:
-            return classes_by_folder(folder, tally.records, tally.folders, tally.others)
+            return classes_by_folder(folder, images, folders, others)
         classes = read_classes(given)
-        check_known(folder, tally.records, classes)
+        check_known(folder, images, classes)
         return classes
 
+    def _class_of(self, folder: str) -> str:
+        """Returns the class of the images in a folder: its path below that of its part."""
+        for part in self._folders.values():
+            if f"{folder}/".startswith(part):
+                return f"{folder}/".removeprefix(part).rstrip("/") or "."
+        return folder
 
-def _unit_of(listing: Listing, is_wanted: Callable[[str], bool]) -> Unit:
-    """Returns the unit of the images whose keys are wanted."""
+
+def _units_of(listing: Listing, is_wanted: Callable[[str], bool]) -> Iterator[Unit]:
+    """Yields units of the images whose keys are wanted."""
     assert listing.text is not None
-    (file,) = listing.files
     listing.text.seek(0)
     numbers = [
         number
         for number, line in enumerate(listing.text)
         if is_wanted(ListedImage.from_line(line).key)
     ]
-    return Unit("", file.path, spans_of(file, numbers))
+    for file in listing.files:
+        if some := [number for number in numbers if number in file.numbers]:
+            yield Unit("", file.path, spans_of(file, some))
 
 
 class _Tally(NamedTuple):
@@ -297,6 +339,7 @@ class _Tally(NamedTuple):
       folders: All folders.
       others: The folders with files that are no images.
       left_out: Number of these files, by ending.
+      sections: Number of images by split, in the order of the walk.
     """
 
     records: dict[str, int]
@@ -305,3 +348,4 @@ class _Tally(NamedTuple):
     folders: set[str]
     others: set[str]
     left_out: Counter[str]
+    sections: dict[str | None, int]

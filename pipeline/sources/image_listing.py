@@ -1,8 +1,9 @@
 """Image listing: a file with one line per image of a folder."""
 
 import hashlib
+import itertools
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -97,30 +98,32 @@ def _describe(image: ListedImage) -> str:
 
 
 def finish_listing(
-    draft: BinaryIO, labels: list[int], stride: int
-) -> tuple[BinaryIO, str, np.ndarray]:
+    draft: BinaryIO, labels: list[int], stride: int, counts: Sequence[int]
+) -> tuple[BinaryIO, str, list[np.ndarray]]:
     """Copies the lines of a draft and replaces folder numbers by labels.
 
     Args:
       draft: The lines as the directory walk wrote them.
       labels: Label by folder number.
       stride: Return the offset of every `stride`-th line only.
+      counts: Number of lines in each section.
 
     Returns:
-      The text, positioned at its end; its sha256 without the times; int64 byte
-      offsets of every `stride`-th line.
+      The text, positioned at its end; its sha256 without the times; for each section int64
+      byte offsets of every `stride`-th line in it.
     """
     # Open as long as the listing is used; the system removes it when it is closed.
     text = open_temporary()
     digest = hashlib.sha256()
-    offsets = array("q")
+    sections = [array("q") for _ in counts]
     offset = 0
     names = [b"%d" % label for label in labels]
-    for number, line in enumerate(draft):
-        size, folder, modified_ns, key = line.split(b" ", 3)
-        head = b"%b %b " % (size, names[int(folder)])
-        if number % stride == 0:
-            offsets.append(offset)
-        offset += text.write(b"%b%b %b" % (head, modified_ns, key))
-        digest.update(b"%b%b %b" % (head, NO_TIME, key))
-    return text, digest.hexdigest(), np.array(offsets, np.int64)
+    for count, offsets in zip(counts, sections, strict=True):
+        for number, line in enumerate(itertools.islice(draft, count)):
+            size, folder, modified_ns, key = line.split(b" ", 3)
+            head = b"%b %b " % (size, names[int(folder)])
+            if number % stride == 0:
+                offsets.append(offset)
+            offset += text.write(b"%b%b %b" % (head, modified_ns, key))
+            digest.update(b"%b%b %b" % (head, NO_TIME, key))
+    return text, digest.hexdigest(), [np.array(offsets, np.int64) for offsets in sections]

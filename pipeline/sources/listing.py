@@ -87,7 +87,7 @@ class Listing:
       groups: Number of records and bytes by source file; by folder, where each
         image is a file of its own.
       text: Where each image is a file of its own: a temporary file with a line
-        per image, which is the content of the one entry of `files`.
+        per image, which `files` are sections of.
       text_sha256: sha256 of the text without modification times.
       left_out: Number of files that are not images, by ending.
     """
@@ -168,12 +168,12 @@ class Listing:
         """
         if self.text is None:
             return self
-        (file,) = self.files
-        path = filesystem.join(folder, file.path)
+        path = filesystem.join(folder, self.files[0].path)
         self.text.seek(0)
         with filesystem.open_write(path) as target:
             shutil.copyfileobj(self.text, target)
-        return dataclasses.replace(self, files=(dataclasses.replace(file, path=path),))
+        files = tuple(dataclasses.replace(file, path=path) for file in self.files)
+        return dataclasses.replace(self, files=files)
 
     @contextlib.contextmanager
     def on_disk(self) -> Iterator["Listing"]:

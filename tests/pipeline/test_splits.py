@@ -265,3 +265,74 @@ def test_a_reader_of_several_splits_is_told_which(make_config: MakeConfig):
         "out: expected one of its splits, found 'train', 'val', 'test'. "
         "Pass split='train', for example."
     )
+
+
+@pytest.fixture
+def divided_folder(tmp_path: Path, images: dict[str, bytes]) -> Path:
+    """The images in b-train/ and a-val/; class 'emus' is in a-val/ alone, 'dogs' in b-train/."""
+    for number, (name, data) in enumerate(images.items()):
+        label, _, file = name.partition("/")
+        if number % 5:
+            path = tmp_path / "images" / "b-train" / label / file
+        else:
+            path = tmp_path / "images" / "a-val" / label.replace("dogs", "emus") / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "images"
+
+
+def test_folders_become_splits_with_one_numbering_of_classes(
+    make_config: MakeConfig, divided_folder: Path
+):
+    split = {"train": "b-train", "val": "./a-val/"}
+    source = {"kind": "image_folder", "directory": str(divided_folder)}
+    config = make_config(source=source, output={"split": split})
+    directory = Path(tokenize(config).directory)
+    assert list(verify_dataset(str(directory))) == []
+    assert (directory / "label.labels.txt").read_text() == "cats\ndogs\nemus\n"
+    for name, folder in (("train", "b-train"), ("val", "a-val")):
+        batch = TokenBatches(directory, name, batch_size=1000)[0]
+        found = dict(zip(batch["key"].tolist(), batch["label"].tolist(), strict=True))
+        assert found == {
+            path.relative_to(divided_folder).as_posix().encode(): ["cats", "dogs", "emus"].index(
+                path.parent.name
+            )
+            for path in (divided_folder / folder).rglob("*.png")
+        }
+    assert tokenize(config).units_resumed == tokenize(config).num_units
+
+
+def test_rejects_of_folders_are_repaired_in_their_splits(
+    make_config: MakeConfig, divided_folder: Path
+):
+    output = {"split": {"train": "b-train", "val": "a-val"}}
+    source = {"kind": "image_folder", "directory": str(divided_folder)}
+    tokenize(whole := make_config("whole", source=source, output=output))
+    bad = [next((divided_folder / name).rglob("*.png")) for name in ("a-val", "b-train")]
+    kept = [path.read_bytes() for path in bad]
+    for path in bad:
+        path.write_bytes(b"<html>")
+    config = make_config(source=source, output=output, max_reject_fraction=0.1)
+    assert tokenize(config).images_rejected == 2
+    for path, data in zip(bad, kept, strict=True):
+        path.write_bytes(data)
+    assert retry_rejects(config.output.directory).images_rejected == 0
+    assert files_of(config.output.directory) == files_of(whole.output.directory)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"a": "a-val", "b": "./a-val/cats"}, "output.split.b: expected a folder of its own, got"),
+        ({"a": "a-val", "b": "../images"}, "output.split.b: expected a folder below source.direct"),
+        ({"a": "/a-val"}, "output.split.a: expected a folder below source.directory, such as 'tr"),
+        ({"a": "a-val", "b": "none"}, "output.split.b: expected images in "),
+    ],
+)
+def test_folders_that_hold_each_other_or_no_image_are_refused(
+    make_config: MakeConfig, divided_folder: Path, split: object, message: str
+):
+    source = {"kind": "image_folder", "directory": str(divided_folder)}
+    with pytest.raises(RequestError) as error:
+        prepare(make_config(source=source, output={"split": split, "num_shards": None}))
+    assert str(error.value).startswith(message)

@@ -29,6 +29,7 @@ from examples.prior.saved import build_prior, claim_directory, open_saved
 from examples.prior.tests.prior_runs import carry_config, tiny_run
 from examples.prior.train import describe_report, train_prior
 from examples.prior.vocabulary import Vocabulary
+from fsq.dataset.manifest import read_manifest
 from fsq.dataset.open_dataset import open_dataset
 from fsq.errors import DataError, RequestError
 from fsq.storage.json_documents import render
@@ -456,3 +457,18 @@ def test_what_was_never_dropped_is_sampled_without_guidance(tmp_path: Path):
 def test_a_config_that_cannot_be_is_refused(tmp_path: Path, changes: Any, message: str):
     with pytest.raises(ValueError, match=message):
         tiny_run(tmp_path, tmp_path, **changes)
+
+
+def test_a_prior_is_trained_on_one_split_and_validated_on_another(root: Path, tmp_path: Path):
+    fields = carry_config(root, tmp_path / "tokens")
+    fields["output"] |= {"split": {"train": 0.8, "val": 0.2}}
+    tokenize(TokenizeConfig.model_validate(fields), limit=500)
+    run = tiny_run(tmp_path / "tokens", tmp_path / "run", split="train", held_out="val")
+    data = PriorData(run)
+    rows = data.training_tokens(), data.held_out_tokens()
+    counts = {name: entry.images for name, entry in read_manifest(run.dataset).splits.items()}
+    assert counts == {"train": len(rows[0]), "val": len(rows[1])}
+    with pytest.raises(RequestError, match="expected images that are not trained on, found those"):
+        PriorData(tiny_run(tmp_path / "tokens", tmp_path / "run", split="val", held_out="val"))
+    with pytest.raises(RequestError, match="expected one of its splits, found 'train', 'val'"):
+        PriorData(tiny_run(tmp_path / "tokens", tmp_path / "run", held_out="val"))

@@ -140,10 +140,11 @@ def test_classes_that_cannot_be_meant_are_refused(tmp_path: Path, classes: objec
 )
 def test_a_folder_of_splits_is_not_a_folder_of_classes(tmp_path: Path, names, found: str):
     first = found.partition("/")[0]
+    parts = ", ".join(f"{name[:-1].lower()}: {name[:-1]}" for name in found.split(" and "))
     assert refusal_of(config_of(tmp_path, names)) == (
         f"{tmp_path}: expected the folders of classes, found {found}, which are names of splits. "
-        f"Set source.directory to {tmp_path}/{first}, or source.labels to false; if they are "
-        "classes, name them in source.classes."
+        f"Set output.split to {{{parts}}}, or source.directory to {tmp_path}/{first}, or "
+        "source.labels to false; if they are classes, name them in source.classes."
     )
 
 
