@@ -280,6 +280,22 @@ def test_every_view_or_one_of_each_image_is_read(small):
     assert sorted(itertools.chain(*shares)) == epochs[3]
 
 
+def test_another_seed_or_epoch_shows_other_views(small):
+    def shown(seed: int | None, epoch: int = 0) -> list[tuple[bytes, bytes]]:
+        options = {"shuffle_seed": seed, "epoch": epoch, "views": "one_per_epoch"}
+        (batch,) = TokenBatches(small[0], batch_size=60, **options)
+        return sorted(zip(batch["key"].tolist(), batch["view"].tolist(), strict=True))
+
+    places = [(seed, epoch) for seed in range(8) for epoch in range(3)]
+    found = {place: shown(*place) for place in places}
+    assert len({tuple(views) for views in found.values()}) == len(places)
+    for one, other in itertools.combinations(found.values(), 2):
+        # Chosen anew for every image: about half of 60 differ, 14 or fewer once in 50,000 pairs.
+        assert sum(a != b for a, b in zip(one, other, strict=True)) > 14
+    assert {place: shown(*place) for place in places} == found
+    assert shown(None) == found[0, 0]  # the stored order, which has no seed
+
+
 def records(directory: str) -> dict[str, np.ndarray]:
     return TokenBatches(directory, batch_size=7)[0]
 
