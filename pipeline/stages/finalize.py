@@ -25,6 +25,7 @@ from fsq.storage.digest import sha256_of_file
 from fsq.storage.directory_lock import LOCK_FILE
 from pipeline.job.job import Job
 from pipeline.planning.output_directory import stays
+from pipeline.stages.duplicate_keys import refuse_keys_in_two_splits
 from pipeline.stages.encode_units import UnitResult
 from pipeline.stages.merge_shards import ShardResult
 from pipeline.stages.stats import collect_stats, collect_timing
@@ -45,6 +46,7 @@ def check_units(results: Iterable[UnitResult], job: Job) -> Iterator[int]:
     errors = dict(sorted((r.unit_name, r.error) for r in results if r.error is not None))
     try:
         _check_units(errors, job)
+        refuse_keys_in_two_splits(job)
     except (OSError, FsqError) as error:
         report_failure(job, describe_error(error, job.output))
         return

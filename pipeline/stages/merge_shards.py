@@ -99,7 +99,7 @@ def gather_shard(index: int, job: Job) -> Iterator[list[bytes]]:
         if len(twice):
             pair = order[twice[0] : twice[0] + 2].tolist()
             units = np.repeat(names, [len(rows) for rows, _ in pieces])
-            origins = sorted(_origin(job, str(units[i]), int(rows["record"][i])) for i in pair)
+            origins = sorted(origin_of(job, str(units[i]), int(rows["record"][i])) for i in pair)
             raise DataError(
                 f"{key_of(frames[pair[0]])}: expected each key once, got it in "
                 f"{' and in '.join(origins)}. Rename one of the two, or remove it."
@@ -109,7 +109,8 @@ def gather_shard(index: int, job: Job) -> Iterator[list[bytes]]:
         piece.check()
 
 
-def _origin(job: Job, unit_name: str, record: int) -> str:
+def origin_of(job: Job, unit_name: str, record: int) -> str:
+    """Returns the source file of a record and its number there, for messages."""
     status = read_status(job, unit_name)
     return f"{status.source if status else unit_name} (record {record})"
 

@@ -1,6 +1,7 @@
 """Journeys of jobs that write several splits into one directory."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import tensorflow_datasets as tfds
 from builders.jobs import MakeConfig, files_of
-from builders.sources import build_tfds_directory, build_tfrecord
+from builders.sources import build_tfds_directory, build_tfrecord, write_images
 
 from fsq.dataset import TokenBatches
 from fsq.dataset.formats.tfrecord import frame, read_records
@@ -336,3 +337,33 @@ def test_folders_that_hold_each_other_or_no_image_are_refused(
     with pytest.raises(RequestError) as error:
         prepare(make_config(source=source, output={"split": split, "num_shards": None}))
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("places_in_memory", [1, 30, 4_000_000])
+def test_a_key_in_two_parts_of_the_source_is_refused_before_the_first_shard(
+    make_config: MakeConfig,
+    tmp_path: Path,
+    images: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    places_in_memory: int,
+):
+    monkeypatch.setattr("pipeline.stages.duplicate_keys.PLACES_IN_MEMORY", places_in_memory)
+    # Among the first records it would be found sooner.
+    monkeypatch.setattr("pipeline.sources.example_fields.MAX_RECORDS", 4)
+    source = build_tfrecord(tmp_path / "train", images).model_dump(exclude_none=True)
+    del source["files"]
+    some = dict(list(images.items())[30:33])
+    write_images(tmp_path / "val", some, shards=1, name="more-{}.tfrecord")
+    split = {"train": f"{tmp_path}/train/images-*", "val": f"{tmp_path}/val/more-*"}
+    config = make_config(source=source, output={"split": split})
+    with pytest.raises(DataError) as error:
+        tokenize(config)
+    found = re.fullmatch(
+        r"cats/(\d+)\.png: expected each key in one split, got it in \S+/train/images-00000"
+        r"\.tfrecord \(record (\d+)\) and in \S+/val/more-0\.tfrecord \(record (\d)\)\. "
+        r"Rename one of the two, or remove it\.",
+        str(error.value),
+    )
+    assert found is not None, str(error.value)
+    assert list(images)[int(found[2])] == list(some)[int(found[3])] == f"cats/{found[1]}.png"
+    assert not list(Path(config.output.directory).glob("*.tfrecord-*"))
