@@ -1,5 +1,6 @@
 """Splits of a dataset in a config: one name, shares of the images, or parts of the source."""
 
+import re
 from typing import Annotated
 
 import pydantic
@@ -8,6 +9,8 @@ from fsq.dataset.split_by_key import sum_of_shares
 from fsq.yaml_config import Name
 
 _NAME = pydantic.TypeAdapter(Name)
+# Text that means a share; a folder may be called '2020'.
+_NUMBER = re.compile(r"\s*([0-9]*\.[0-9]+\s*%?|[0-9]+\s*%)\s*")
 _MOST_SHARDS = 100_000
 Splits = str | dict[str, float | str]
 NumShards = Annotated[int, pydantic.Field(ge=1, le=_MOST_SHARDS)]
@@ -30,6 +33,9 @@ def check_splits(split: object) -> object:
         _check_name(name)
     values = list(split.values())
     if all(isinstance(value, str) and value for value in values):
+        for value in values:
+            if _NUMBER.fullmatch(value):
+                raise ValueError(f"expected shares as numbers such as 0.9, got the text {value!r}")
         return split
     if not all(type(value) in (int, float) and 0 < value <= 1 for value in values):
         raise ValueError(

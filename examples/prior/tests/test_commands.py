@@ -142,7 +142,7 @@ def test_an_evaluation_is_written_as_json_and_as_a_page(trained: Path, tmp_path:
 def test_an_evaluation_wants_classes_and_held_out_images(trained: Path, tmp_path: Path):
     run = shutil.copytree(trained, tmp_path / "run")
     edit_description(run, held_out=0.1)
-    with pytest.raises(RequestError, match="held-out images in a dataset of their own, found an"):
+    with pytest.raises(RequestError, match="held-out images in a dataset or a split of their"):
         invoke(evaluate.main, run)
 
 

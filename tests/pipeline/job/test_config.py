@@ -92,6 +92,8 @@ def changed(base: dict, path: str, value: object) -> dict:
             {"a": True},
             "output.split: expected shares above 0 and at most",
         ),
+        ("output.split", {"a": ".9"}, "output.split: expected shares as numbers such as 0.9, got"),
+        ("output.split", {"a": "90%"}, "output.split: expected shares as numbers such as 0.9, got"),
         ("output.split", {"all": "x"}, "output.split: expected a name other than 'all', which"),
         ("output.split", {"a-b": 1.0}, "output.split: expected names of splits with lower-case"),
         ("output.split", {1: 1.0}, "output.split: expected names of splits with lower-case"),
