@@ -56,10 +56,10 @@ def test_a_job_killed_again_and_again_ends_in_the_same_bytes(victim: Victim):
 
 
 def test_a_job_killed_while_it_overwrites_another_ends_in_the_same_bytes(victim: Victim):
-    # Another name and split, so that no file of the one could pass for one of the other.
+    # Other numbers of shards, so that no shard of the one could pass for one of the other.
     other = Victim(
         victim.folder / "other",
-        {**victim.config, "output": {"name": "cats", "split": "test", "num_shards": 2}},
+        {**victim.config, "output": {**victim.config["output"], "num_shards": 2}},
         arguments=["--limit", "16"],
     )
     dataset = victim.folder / "other" / "run-0000" / "out"
