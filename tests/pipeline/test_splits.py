@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import tensorflow_datasets as tfds
-from builders.jobs import MakeConfig, files_of
+from builders.jobs import MakeConfig, files_of, job_config
 from builders.sources import build_tfds_directory, build_tfrecord, write_images
 
 from fsq.dataset import TokenBatches
@@ -26,6 +26,17 @@ from pipeline.run import retry_rejects, tokenize
 pytestmark = pytest.mark.slow
 
 SHARES = {"train": 0.7, "val": 0.2, "test": 0.1}
+OUTPUT = {"split": SHARES, "formats": ["tfrecord", "array_record"]}
+
+
+@pytest.fixture(scope="module")
+def divided(
+    image_folder: Path, tokenizer_directory: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A dataset of 100 images in the splits of `SHARES`, in both formats."""
+    directory = tmp_path_factory.mktemp("divided") / "out"
+    tokenize(job_config(image_folder, tokenizer_directory, directory, output=OUTPUT))
+    return directory
 
 
 @pytest.fixture
@@ -62,40 +73,34 @@ def test_each_image_is_in_the_split_of_its_key_with_all_its_views(
     assert list(verify_dataset(summary.directory)) == []
 
 
-def test_tfds_reads_the_directory_as_one_dataset_with_all_splits(make_config: MakeConfig):
-    output = {"split": SHARES, "formats": ["tfrecord", "array_record"]}
-    directory = tokenize(make_config(output=output)).directory
-    builder = tfds.builder_from_directory(directory)
+def test_tfds_reads_the_directory_as_one_dataset_with_all_splits(divided: Path):
+    builder = tfds.builder_from_directory(divided)
     assert set(builder.info.splits) == set(SHARES)
     for name in SHARES:
         rows = tfds.as_numpy(builder.as_dataset(split=name))
-        assert sorted(row["key"] for row in rows) == sorted(keys_of(directory, name))
+        assert sorted(row["key"] for row in rows) == sorted(keys_of(divided, name))
     assert len(list(builder.as_dataset(split="train+test"))) == sum(
-        len(keys_of(directory, name)) for name in ("train", "test")
+        len(keys_of(divided, name)) for name in ("train", "test")
     )
     for name in SHARES:
         source = builder.as_data_source(split=name)
-        assert sorted(row["key"] for row in source) == sorted(keys_of(directory, name))
+        assert sorted(row["key"] for row in source) == sorted(keys_of(divided, name))
 
 
-def test_several_splits_have_the_same_bytes_whatever_the_workers(make_config: MakeConfig):
-    runs = []
-    for number, workers in enumerate((1, 5)):
-        config = make_config(f"run{number}", output={"split": SHARES})
-        options = ["--direct_running_mode=multi_threading", f"--direct_num_workers={workers}"]
-        tokenize(config, beam_options=options)
-        runs.append(files_of(config.output.directory))
-    assert runs[0] == runs[1]
+def test_several_splits_have_the_same_bytes_whatever_the_workers(
+    make_config: MakeConfig, divided: Path
+):
+    config = make_config(output=OUTPUT)
+    tokenize(config, beam_options=["--runner=FnApiRunner", "--direct_num_workers=1"])
+    assert files_of(config.output.directory) == files_of(divided)
 
 
 def test_an_interrupted_job_of_several_splits_ends_in_the_same_bytes(
-    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, divided: Path, monkeypatch: pytest.MonkeyPatch
 ):
     import pipeline.stages.merge_shards
 
-    undisturbed = make_config("undisturbed", output={"split": SHARES})
-    tokenize(undisturbed)
-    config = make_config(output={"split": SHARES})
+    config = make_config(output=OUTPUT)
     write = pipeline.stages.merge_shards._write_shard
 
     def failing(index: int, job: Any) -> Any:
@@ -108,31 +113,29 @@ def test_an_interrupted_job_of_several_splits_ends_in_the_same_bytes(
         with pytest.raises(DataError, match="a disk: Input/output error"):
             tokenize(config)
     assert tokenize(config).units_resumed == 13
-    assert files_of(config.output.directory) == files_of(undisturbed.output.directory)
+    assert files_of(config.output.directory) == files_of(divided)
 
 
 def test_repaired_rejects_come_into_their_splits(
-    make_config: MakeConfig, image_folder: Path, tmp_path: Path
+    make_config: MakeConfig, image_folder: Path, divided: Path, tmp_path: Path
 ):
     copied = tmp_path / "images"
     shutil.copytree(image_folder, copied)
     source = {"kind": "image_folder", "directory": str(copied)}
-    output = {"split": SHARES}
-    tokenize(whole := make_config("whole", source=source, output=output))
     bad = {copied / "cats" / f"{n:03d}.png" for n in (1, 3, 5, 7, 9, 11)}
     assert len({split_of(path.relative_to(copied).as_posix(), SHARES) for path in bad}) > 1
     for path in bad:
         path.write_bytes(b"<html>")
-    config = make_config(source=source, output=output, max_reject_fraction=0.1)
+    config = make_config(source=source, output=OUTPUT, max_reject_fraction=0.1)
     assert tokenize(config).images_rejected == 6
     for path in bad:
         shutil.copy(image_folder / path.relative_to(copied), path)
     assert retry_rejects(config.output.directory).images_rejected == 0
-    assert files_of(config.output.directory) == files_of(whole.output.directory)
+    assert files_of(config.output.directory) == files_of(divided)
 
 
-def test_a_record_in_the_split_of_another_key_is_found(make_config: MakeConfig):
-    directory = Path(tokenize(make_config(output={"split": SHARES})).directory)
+def test_a_record_in_the_split_of_another_key_is_found(divided: Path, tmp_path: Path):
+    directory = shutil.copytree(divided, tmp_path / "out")
     target = directory / "pets-test.tfrecord-00000-of-00001"
     source = directory / "pets-train.tfrecord-00000-of-00001"
     with source.open("rb") as file:
@@ -220,9 +223,9 @@ def test_expressions_that_overlap_or_mean_nothing_are_refused_before_the_first_i
     assert str(error.value).startswith(message)
 
 
-def test_a_dataset_of_another_split_or_name_is_not_lost(make_config: MakeConfig):
+def test_a_dataset_of_another_split_or_name_is_not_lost(make_config: MakeConfig, divided: Path):
     config = make_config(output={"split": SHARES})
-    tokenize(config)
+    shutil.copytree(divided, config.output.directory)
     before = files_of(config.output.directory)
     other = make_config(output={"split": "extra"})
     with pytest.raises(RequestError) as error:
@@ -258,10 +261,9 @@ def test_a_split_without_images_is_written_and_refused_only_by_its_readers(
         TokenBatches(summary.directory, "val", batch_size=8)
 
 
-def test_a_reader_of_several_splits_is_told_which(make_config: MakeConfig):
-    directory = tokenize(make_config(output={"split": SHARES})).directory
+def test_a_reader_of_several_splits_is_told_which(divided: Path):
     with pytest.raises(RequestError) as error:
-        TokenBatches(directory, batch_size=8)
+        TokenBatches(divided, batch_size=8)
     assert str(error.value).endswith(
         "out: expected one of its splits, found 'train', 'val', 'test'. "
         "Pass split='train', for example."
