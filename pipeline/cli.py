@@ -357,7 +357,8 @@ def print_summary(summary: "Summary") -> None:
         click.echo(f"rejected: {rejected:,} of {listed:,} in {one_line(name)}")
     if (more := len(summary.rejects_by_file) - FILES_SHOWN) > 0:
         click.echo(f"rejected: and in {more:,} more files, see stats.json")
-    click.echo(f"splits: {show_splits(summary.splits)}")
+    if len(summary.splits) > 1:
+        click.echo(f"splits: {show_splits(summary.splits)}")
     click.echo(
         f"{one_line(summary.directory)}: {summary.records:,} records "
         f"in {summary.num_shards} shards; "

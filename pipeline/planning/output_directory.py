@@ -5,6 +5,7 @@ import dataclasses
 import re
 
 from fsq.dataset.fingerprint import Fingerprint
+from fsq.dataset.formats import FORMATS
 from fsq.dataset.manifest import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -37,7 +38,9 @@ OUR_FILES = {
 
 
 # Named like part of a dataset, this one's or another's: a pattern of files would read them too.
-LIKE_A_DATASET = re.compile(r"-\d+-of-\d+|\.(tfrecords?|array_record|labels\.txt)$")
+LIKE_A_DATASET = re.compile(
+    rf"-\d+-of-\d+|\.({'|'.join(map(re.escape, FORMATS))}|tfrecords|labels\.txt)$"
+)
 # What file managers, shells and schedulers leave anywhere.
 LITTER = re.compile(r"\..*|Thumbs\.db|desktop\.ini|.+\.(log|out|err)", re.DOTALL)
 
