@@ -112,6 +112,7 @@ def _locate(model: type[pydantic.BaseModel], loc: tuple[Any, ...]) -> tuple[list
     """Returns the path of keys in the file, and the known keys of its last mapping."""
     path: list[str] = []
     here: list[type[pydantic.BaseModel]] = [model]
+    named_freely = False  # whether the next key is one of a mapping whose keys are no fields
     for part in loc:
         tagged = [m for m in here if len(here) > 1 and part in _tags(m)]
         if tagged:  # pydantic's path contains the tag of a union; the file's does not
@@ -121,8 +122,12 @@ def _locate(model: type[pydantic.BaseModel], loc: tuple[Any, ...]) -> tuple[list
             continue  # neither does it contain the type of a value, such as 'constrained-str'
         path.append(str(part))
         fields = here[0].model_fields if len(here) == 1 else {}
-        if part in fields:
-            here = _models(fields[part].annotation)
+        if named_freely:
+            named_freely = False
+        elif part in fields:
+            annotation = fields[part].annotation
+            named_freely = typing.get_origin(annotation) is dict
+            here = _models(typing.get_args(annotation)[1] if named_freely else annotation)
         elif isinstance(part, str):
             return path, sorted(fields)
     return path, sorted(here[0].model_fields) if here else []
