@@ -34,12 +34,13 @@ def hold_lease(directory: str, path: str) -> Iterator[None]:
       RequestError: Another run holds the lease.
       OSError: The file cannot be written.
     """
-    mine = describe_self()
+    # Two jobs of one process, or of two containers, can have the same description.
+    mine = {"owner": describe_self(), "id": secrets.token_hex(8)}
     _refuse_living(directory, path)
     _renew(path, mine)
     time.sleep(min(1.0, SECONDS_BETWEEN_RENEWALS / 10))
-    if (owner := _read(path).get("owner", "")) != mine:
-        raise taken_error(directory, owner)
+    if (found := _read(path)).get("id") != mine["id"]:
+        raise taken_error(directory, found.get("owner", ""))
     ended = threading.Event()
 
     def keep() -> None:
@@ -73,8 +74,8 @@ def _refuse_living(directory: str, path: str) -> None:
             raise taken_error(directory, before.get("owner", ""))
 
 
-def _renew(path: str, owner: str) -> None:
-    filesystem.write(path, json.dumps({"owner": owner, "beat": secrets.token_hex(8)}).encode())
+def _renew(path: str, lease: dict[str, str]) -> None:
+    filesystem.write(path, json.dumps({**lease, "beat": secrets.token_hex(8)}).encode())
 
 
 def _read(path: str) -> dict[str, str]:
