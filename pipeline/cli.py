@@ -129,7 +129,7 @@ def _tokenize(
 ) -> "Summary | None":
     from fsq.dataset.manifest import has_manifest
     from pipeline.planning.background_listing import list_in_background
-    from pipeline.planning.prepare import describe_job, prepare, runtime_note
+    from pipeline.planning.prepare import describe_job, prepare
     from pipeline.planning.runtime_selection import has_cached_encoder
 
     with quiet_start(), list_in_background(config) as listing:
@@ -144,11 +144,7 @@ def _tokenize(
     from pipeline.run import run
     from pipeline.work.job_progress import show_progress
 
-    summary = run(prepared, beam_options=beam_options, progress=show_progress)
-    if not prepared.is_finished and (note := runtime_note(prepared.plan)):
-        with beside_the_result():
-            click.echo(f"runtime: {note}")
-    return summary
+    return run(prepared, beam_options=beam_options, progress=show_progress)
 
 
 def _with_output(config: "TokenizeConfig", directory: str) -> "TokenizeConfig":

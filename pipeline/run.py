@@ -20,7 +20,7 @@ from pipeline.job.job import Job
 from pipeline.planning.changed_input import refuse_changed_content
 from pipeline.planning.output_directory import clear_output, read_output
 from pipeline.planning.plan import Plan
-from pipeline.planning.prepare import PreparedJob, match_output, prepare
+from pipeline.planning.prepare import PreparedJob, match_output, prepare, runtime_note
 from pipeline.planning.retry_rejects import begin_retry, plan_retry
 from pipeline.planning.runtime_request import show_runtime
 from pipeline.planning.runtime_selection import runtime_from_cache, select_runtime
@@ -56,7 +56,8 @@ class Summary:
       num_shards: Number of shards.
       units_resumed: Units done by an earlier run; all if the dataset was finished.
       num_units: Number of units.
-      runtime: Runtime of the encoder in words; None for the reference runtime.
+      runtime: Runtime of the encoder in words, and why it is the reference where the job is
+        small; None where the config names the reference.
       empty_files: The empty source files in words; None if there are none.
       images_retried: Number of rejects of an earlier run that were retried.
       left_out: Number of files of the source that are not images, by ending.
@@ -221,7 +222,7 @@ def summarize(prepared: PreparedJob, *, resumed: int) -> Summary:
         num_shards=len(manifest.shards),
         units_resumed=resumed,
         num_units=job.num_units,
-        runtime=None if runtime.probe is None else show_runtime(runtime),
+        runtime=runtime_note(prepared.plan) if runtime.probe is None else show_runtime(runtime),
         empty_files=manifest.fingerprint.fields.input.describe_empty(),
         left_out=manifest.left_out,
         classes=manifest.fingerprint.fields.input.describe_classes(),

@@ -122,4 +122,5 @@ def _has_class_folders(directory: str) -> bool:
 
 def _scalar(text: str) -> str:
     """Writes a text as a YAML scalar, quoted where it has to be."""
-    return yaml.safe_dump(text, width=10_000).removesuffix("\n...\n").strip()
+    scalar: str = yaml.safe_dump(text, width=10_000)
+    return scalar.removesuffix("\n...\n").strip()

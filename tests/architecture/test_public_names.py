@@ -62,6 +62,7 @@ COMMON_WITH_EXAMPLES = {
     "fsq.terminal.progress_bar": ["progress_bar"],
     "fsq.terminal.streams": ["beside_the_result"],
     "fsq.training.devices": ["devices_of_training"],
+    "fsq.training.interruption": ["held_interrupts"],
     "fsq.validation": ["parse"],
     "fsq.yaml_config": ["PathStr"],
     "pipeline.core.records": ["BadRecord", "ImageRecord"],

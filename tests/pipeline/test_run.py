@@ -30,6 +30,7 @@ from pipeline.core.records import Span
 from pipeline.job.config import TokenizeConfig
 from pipeline.job.job import Job
 from pipeline.planning.plan import make_plan
+from pipeline.planning.prepare import runtime_note
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import Summary, tokenize
 from pipeline.work.unit_files import PlacedRecord, SliceReader, pack_part
@@ -67,6 +68,7 @@ def test_every_image_is_written_with_the_tokens_that_the_tokenizer_gives_it(
         num_shards=3,
         units_resumed=0,
         num_units=13,
+        runtime=runtime_note(make_plan(config)),
         classes=("2, 'cats' to 'dogs'",),
     )
     tokenizer = Tokenizer.load(tokenizer_directory, batch_size=8)

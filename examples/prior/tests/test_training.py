@@ -357,10 +357,9 @@ def test_an_empty_split_and_an_empty_side_of_it_are_refused(demo: Path, tmp_path
     shutil.copytree(demo, tmp_path / "empty")
     manifest = tmp_path / "empty" / "manifest.json"
     content = json.loads(manifest.read_text())
-    shards = [{**shard, "records": 0, "bytes": 0} for shard in content["shards"]]
-    content.update(records=0, shards=shards)
+    content["splits"]["test"]["records"] = 0
     manifest.write_bytes(render(content))
-    message = f"{tmp_path}/empty: expected at least one record, found an empty split."
+    message = f"{tmp_path}/empty: expected at least one record, found none in split 'test'."
     assert refusal(tiny_run(tmp_path / "empty", tmp_path / "run")) == message
     assert message == refusal(tiny_run(demo, tmp_path / "run", held_out=str(tmp_path / "empty")))
     message = refusal(tiny_run(demo, tmp_path / "run", held_out=1e-9))
