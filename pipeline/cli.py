@@ -142,9 +142,8 @@ def _tokenize(
     # TensorFlow is needed unless the dataset is finished or its encoder is cached.
     _start(tensorflow=not (prepared.is_finished or has_cached_encoder(prepared.plan)))
     from pipeline.run import run
-    from pipeline.work.job_progress import show_progress
 
-    return run(prepared, beam_options=beam_options, progress=show_progress)
+    return run(prepared, beam_options=beam_options, progress=True)
 
 
 def _with_output(config: "TokenizeConfig", directory: str) -> "TokenizeConfig":
@@ -164,9 +163,8 @@ def _retry(
 ) -> "Summary":
     _start(tensorflow=True)
     from pipeline.run import retry_rejects
-    from pipeline.work.job_progress import show_progress
 
-    return retry_rejects(directory, config, beam_options=beam_options, progress=show_progress)
+    return retry_rejects(directory, config, beam_options=beam_options, progress=True)
 
 
 def _start(*, tensorflow: bool) -> None:

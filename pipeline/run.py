@@ -7,8 +7,7 @@ summary. Each step gets the results of the steps before it.
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 
 from fsq.dataset.manifest import Manifest, SplitEntry, read_manifest
 from fsq.storage import filesystem
@@ -16,7 +15,6 @@ from fsq.storage.directory_lock import locked
 from fsq.tokenizer import Tokenizer
 from fsq.yaml_config import load_config
 from pipeline.job.config import TokenizeConfig
-from pipeline.job.job import Job
 from pipeline.planning.changed_input import refuse_changed_content
 from pipeline.planning.output_directory import clear_output, read_output
 from pipeline.planning.plan import Plan
@@ -29,15 +27,9 @@ from pipeline.runners.beam_options import parse_beam_options
 from pipeline.runners.beam_pipeline import run_units
 from pipeline.stages.early_imports import import_libraries
 from pipeline.stages.shared_encoder import share_encoder
+from pipeline.work.job_progress import show_progress
 
 __all__ = ["Summary", "retry_rejects", "tokenize"]
-
-Progress = Callable[[Job], AbstractContextManager[None]]
-
-
-def no_progress(job: Job) -> AbstractContextManager[None]:
-    """Shows no progress while a job runs."""
-    return contextlib.nullcontext()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +84,12 @@ def tokenize(
     limit: int | None = None,
     overwrite: bool = False,
     beam_options: Sequence[str] = (),
+    progress: bool = False,
 ) -> Summary:
     """Tokenizes a dataset; resumes an interrupted run of the same job.
+
+    It works in IPython and Jupyter too. Ctrl-C, or an interrupt of the kernel, stops the
+    job; the same call then does what is missing, and the result has the same bytes.
 
     Args:
       config: The config of the job, or the path of its YAML file.
@@ -101,24 +97,26 @@ def tokenize(
       overwrite: Remove an earlier job's output first.
       beam_options: Options for Beam, as on a command line. By default it runs
         locally, with cores + 1 threads.
+      progress: Show the progress, in a notebook below the cell, elsewhere on stderr.
 
     Raises:
       RequestError: The request is bad; nothing was written.
       DataError: The data is bad; the next run resumes from the finished units.
+      KeyboardInterrupt: The job was interrupted; all its threads have ended.
     """
     if not isinstance(config, TokenizeConfig):
         config = load_config(os.fspath(config), TokenizeConfig)
     prepared = prepare(config, limit=limit, overwrite=overwrite)
-    return run(prepared, beam_options=beam_options)
+    return run(prepared, beam_options=beam_options, progress=progress)
 
 
 def run(
     prepared: PreparedJob,
     *,
     beam_options: Sequence[str] = (),
-    progress: Progress = no_progress,
+    progress: bool = False,
 ) -> Summary:
-    """Runs a prepared job inside the context `progress(job)`; see `tokenize`."""
+    """Runs a prepared job; see `tokenize`."""
     options = parse_beam_options(beam_options)
     if prepared.is_finished and not prepared.output.has_leftovers:
         return summarize(prepared, resumed=prepared.count_done())
@@ -139,7 +137,7 @@ def run(
         refuse_changed_content(plan)
         units = set_up_work_folder(plan, output)
         import_libraries(plan.job)
-        with progress(plan.job):
+        with show_progress(plan.job) if progress else contextlib.nullcontext():
             run_units(plan.job, units, options)
     return summarize(dataclasses.replace(prepared, plan=plan), resumed=resumed)
 
@@ -149,7 +147,7 @@ def retry_rejects(
     config: TokenizeConfig | None = None,
     *,
     beam_options: Sequence[str] = (),
-    progress: Progress = no_progress,
+    progress: bool = False,
 ) -> Summary:
     """Retries the rejects of a run, and does its units not started; reuses all others.
 
@@ -157,7 +155,7 @@ def retry_rejects(
       directory: The output of a run, finished or not.
       config: Its config; by default the one stored in the directory.
       beam_options: See `tokenize`.
-      progress: See `run`.
+      progress: See `tokenize`.
 
     Raises:
       RequestError: There is no such run, or images other than rejects changed.

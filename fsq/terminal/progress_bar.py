@@ -1,4 +1,4 @@
-"""Progress bar on stderr; a line every ten seconds if that is not a terminal."""
+"""Progress bar on stderr or in a notebook; a line every ten seconds if neither can show one."""
 
 import contextlib
 import time
@@ -18,6 +18,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from fsq.terminal.notebook import ShowInCell, cell_output
+
 SECONDS_BETWEEN_LINES = 10.0
 
 Update = Callable[[int, str], None]
@@ -28,8 +30,12 @@ def progress_bar(label: str, total: int, first: int = 0) -> Iterator[Update]:
     """Yields update(done, note), where `done` counts from `first` up to `total`.
 
     On a terminal: a bar with the count, the note, the elapsed and the remaining
-    time, in one line. Elsewhere, as in a log: at most one line every ten seconds.
+    time, in one line. In a notebook: the same below the cell. Elsewhere, as in a
+    log: at most one line every ten seconds.
     """
+    if (show := cell_output()) is not None:
+        yield _CellLine(label, total, first, show)
+        return
     # Without emoji, for which rich would import a module in the thread that shows the progress.
     console = Console(stderr=True, emoji=False)
     if not console.is_terminal:
@@ -55,28 +61,50 @@ class _Note(ProgressColumn):
         return Text(task.fields["note"], no_wrap=True, overflow="ellipsis")
 
 
+class _Line:
+    """The text of a line: what is done, the note, the elapsed and the remaining time."""
+
+    def __init__(self, label: str, total: int, first: int):
+        self.label, self.total, self.first = label, total, first
+        self.began = time.monotonic()
+        self._done_at_first: int | None = None
+
+    def at_first(self) -> str:
+        return f"{self.label}: {self.first:,} of {self.total:,}  {_note_at(self.first)}".rstrip()
+
+    def at(self, done: int, note: str) -> str:
+        if self._done_at_first is None:
+            self._done_at_first = done
+        passed = time.monotonic() - self.began
+        gained = done - self._done_at_first
+        left = f", {(self.total - done) * passed / gained:.0f} s left" if gained else ""
+        return f"{self.label}: {done:,} of {self.total:,}  {note}  {passed:.0f} s passed{left}"
+
+
+class _CellLine:
+    def __init__(self, label: str, total: int, first: int, show: ShowInCell):
+        self.line, self.total, self.show = _Line(label, total, first), total, show
+        show(first, total, self.line.at_first())
+
+    def __call__(self, done: int, note: str) -> None:
+        self.show(done, self.total, self.line.at(done, note))
+
+
 class _Lines:
     def __init__(self, label: str, total: int, first: int, console: Console):
-        self.label, self.total, self.console = label, total, console
-        self.began = self.printed = time.monotonic()
-        self.first: int | None = None
+        self.line, self.total, self.console = _Line(label, total, first), total, console
+        self.printed = time.monotonic()
         if first:
-            self._print(f"{label}: {first:,} of {total:,}  {_note_at(first)}")
+            self._print(self.line.at_first())
 
     def __call__(self, done: int, note: str) -> None:
         now = time.monotonic()
-        if self.first is None:
-            self.first = done
+        line = self.line.at(done, note)
         if done < self.total and now - self.printed < SECONDS_BETWEEN_LINES:
             return
         if done == self.total and self.printed == float("inf"):
             return
-        gained = done - self.first
-        left = (self.total - done) * (now - self.began) / gained if gained else None
-        self._print(
-            f"{self.label}: {done:,} of {self.total:,}  {note}  "
-            f"{now - self.began:.0f} s passed" + ("" if left is None else f", {left:.0f} s left")
-        )
+        self._print(line)
         self.printed = float("inf") if done == self.total else now
 
     def _print(self, line: str) -> None:

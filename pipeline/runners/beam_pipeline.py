@@ -7,6 +7,7 @@ from fsq.errors import DataError
 from pipeline.core.records import Unit
 from pipeline.job.job import Job
 from pipeline.runners.beam_options import runner_of
+from pipeline.runners.outside_ipython import outside_ipython
 from pipeline.stages.encode_units import tokenize_unit
 from pipeline.stages.finalize import check_units, finalize_dataset
 from pipeline.stages.merge_shards import write_shard
@@ -21,7 +22,11 @@ def run_units(job: Job, units: list[Unit], options: PipelineOptions) -> None:
       KeyboardInterrupt: It was interrupted.
     """
     try:
-        with runner_of(options).supervise(job), beam.Pipeline(options=options) as pipeline:
+        with (
+            outside_ipython(),
+            runner_of(options).supervise(job),
+            beam.Pipeline(options=options) as pipeline,
+        ):
             build(pipeline, job, units)
     except Exception as error:
         if is_interrupt(error):
