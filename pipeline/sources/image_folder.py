@@ -2,26 +2,21 @@
 
 import hashlib
 import itertools
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal
 
 import pydantic
 
 from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import DataError, RequestError
-from fsq.images.signatures import HEAD_BYTES, format_of
 from fsq.storage import filesystem
-from fsq.storage.path_encoding import from_utf8
 from fsq.storage.path_expansion import looked_in
 from fsq.storage.temporary import open_temporary
 from fsq.yaml_config import PathStr
-from pipeline.core.left_out import describe_left_out, ending_of, is_hidden
+from pipeline.core.left_out import describe_left_out
 from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
-from pipeline.sources import directory_walk
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
 from pipeline.sources.class_folders import check_known, classes_by_folder, read_classes
-from pipeline.sources.directory_walk import FoundFile, walk
 from pipeline.sources.image_listing import (
     ListedImage,
     finish_listing,
@@ -29,18 +24,11 @@ from pipeline.sources.image_listing import (
     first_rewritten,
     folder_of,
 )
+from pipeline.sources.image_walk import ImageWalk, Tally, path_of
 from pipeline.sources.listing import ListedFile, Listing
 from pipeline.sources.split_folders import Folders, folders_of
 from pipeline.sources.units import spans_of
 
-# Files with these endings are images, whatever they contain; all others are told by their
-# first bytes.
-EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".png", ".apng", ".webp", ".bmp", ".dib"),
-    *(".gif", ".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".jxl"),
-)
-# Documents and icons, which lie beside images; formats that are not decoded become rejects.
-NO_PICTURES = ("PDF", "PostScript", "DjVu", "SVG", "ICO", "ICNS")
 LISTING_NAME = "listing.txt"
 
 
@@ -205,7 +193,9 @@ class ImageFolderSource(Source):
         if image.refused is not None:
             return BadRecord(image.key, image.refused)
         try:
-            data = filesystem.read_sized(self._path(image.key), image.size_bytes)
+            data = filesystem.read_sized(
+                path_of(self.config.directory, image.key), image.size_bytes
+            )
         except OSError as error:
             return BadRecord(
                 image.key, f"expected a file that can be read, got: {error.strerror or error}"
@@ -217,78 +207,24 @@ class ImageFolderSource(Source):
             )
         return ImageRecord(image.key, data, (image.label,) if labelled else ())
 
-    def _path(self, key: str) -> str:
-        folder = self.config.directory
-        if not key:
-            return folder
-        return filesystem.join(folder, from_utf8(key) if filesystem.is_local(folder) else key)
-
-    def _walk_into(self, target: BinaryIO, heartbeat: Callable[[], None]) -> "_Tally":
+    def _walk_into(self, target: BinaryIO, heartbeat: Callable[[], None]) -> Tally:
         """Writes a line for every image, with the number of its folder as the label."""
-        tally = _Tally({}, {}, Counter(), set(), set(), Counter(), {})
+        config = self.config
+        images = ImageWalk(config.directory, config.follow_links, target, heartbeat)
         # In the order of the keys, whatever that of the splits.
         for split, folder in sorted(self._folders.items(), key=lambda item: encode_key(item[1])):
-            before = sum(tally.records.values())
-            self._walk_part(folder, target, tally, heartbeat)
-            tally.sections[split] = sum(tally.records.values()) - before
-            if not tally.sections[split]:
+            images.add(folder, split)
+            if not images.tally.sections[split]:
                 key = "source.directory" if split is None else f"output.split.{split}"
-                path = self._path(folder)
-                left_out = describe_left_out(tally.left_out)
+                path = path_of(config.directory, folder)
+                left_out = describe_left_out(images.tally.left_out)
                 raise RequestError(
                     f"{key}: expected images in {path!r}{looked_in(path)}, "
                     f"found {left_out or 'no files'}. Check the path."
                 )
-        return tally
+        return images.tally
 
-    def _walk_part(
-        self, folder: str, target: BinaryIO, tally: "_Tally", heartbeat: Callable[[], None]
-    ) -> None:
-        numbers = {name: number for number, name in enumerate(tally.records)}
-        links = self.config.follow_links
-        for relative in walk(self._path(folder), follow_links=links, heartbeat=heartbeat):
-            found = relative._replace(name=folder + relative.name)
-            hidden = is_hidden(found.name)
-            if found.name.endswith("/") and not hidden:
-                tally.folders.add(found.name.rstrip("/"))
-                continue
-            if hidden or not self._is_image(found, heartbeat):
-                tally.left_out[ending_of(found.name)] += 1
-                if not hidden and "/" in found.name:
-                    tally.others.add(folder_of(found.name))
-                continue
-            group = folder_of(found.name)
-            number = numbers.setdefault(group, len(numbers))
-            tally.first.setdefault(group, found.name)
-            tally.records[group] = tally.records.get(group, 0) + 1
-            tally.size_bytes[group] += found.size_bytes
-            target.write(ListedImage.of(found, number).to_line())
-
-    def _is_image(self, found: FoundFile, heartbeat: Callable[[], None]) -> bool:
-        """Returns whether a file is an image or, where that is not known, may be one."""
-        if found.name.lower().endswith(EXTENSIONS):
-            return True
-        match found.refused:
-            case None:
-                heartbeat()
-                try:
-                    head = filesystem.read_head(self._path(found.name), HEAD_BYTES)
-                except FileNotFoundError:
-                    return False
-                except OSError:
-                    return True
-                return format_of(head) not in (None, *NO_PICTURES)
-            case directory_walk.BROKEN_LINK | directory_walk.UNREADABLE:
-                link = found.refused == directory_walk.BROKEN_LINK
-                raise RequestError(
-                    f"{filesystem.join(self.config.directory, found.name)}: expected a file, got "
-                    f"{'a broken link' if link else 'what cannot be looked at'}. It may have been "
-                    "a folder, whose images cannot be counted: repair or remove it."
-                )
-        # Of what lies outside, nothing is known.
-        return found.refused == directory_walk.LINK_OUTSIDE
-
-    def _classes(self, tally: "_Tally") -> tuple[str, ...]:
+    def _classes(self, tally: Tally) -> tuple[str, ...]:
         folder, given = self.config.directory, self.config.classes
         for name, count in tally.records.items():
             if self._class_of(name) == ".":
@@ -327,25 +263,3 @@ def _units_of(listing: Listing, is_wanted: Callable[[str], bool]) -> Iterator[Un
     for file in listing.files:
         if some := [number for number in numbers if number in file.numbers]:
             yield Unit("", file.path, spans_of(file, some))
-
-
-class _Tally(NamedTuple):
-    """What a walk found, by folder and in its order.
-
-    Attributes:
-      records: Number of images.
-      first: The first image.
-      size_bytes: Size of the images.
-      folders: All folders.
-      others: The folders with files that are no images.
-      left_out: Number of these files, by ending.
-      sections: Number of images by split, in the order of the walk.
-    """
-
-    records: dict[str, int]
-    first: dict[str, str]
-    size_bytes: Counter[str]
-    folders: set[str]
-    others: set[str]
-    left_out: Counter[str]
-    sections: dict[str | None, int]
