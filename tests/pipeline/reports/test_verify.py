@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from builders.fixtures import Run
 from builders.jobs import job_config
 from builders.weights import forge_tokenizer
 
@@ -97,6 +98,13 @@ def forge_the_vocabulary(dataset: Path) -> None:
     sign_again(dataset, "tokenizer.safetensors")
 
 
+def take_another_preset(dataset: Path) -> None:
+    # Every sha256 is right, and every token possible: only the fingerprint tells.
+    forge_tokenizer(dataset, preset="official")
+    sign_again(dataset, "tokenizer.json")
+    sign_again(dataset, "tokenizer.safetensors")
+
+
 def forge_the_statistics(dataset: Path) -> None:
     stats = json.loads((dataset / "stats.json").read_text())
     token = next(iter(stats["token_counts"]))
@@ -142,6 +150,7 @@ def test_a_finished_dataset_has_no_problem(dataset: Path):
         (edit_the_counts, "manifest.json: expected 101 records for 101 images, 0 of them rejected"),
         (edit_the_contract, "tokenizer.json: expected sha256"),
         (forge_the_vocabulary, "tokens: expected values in [0, 27), got"),
+        (take_another_preset, "of this dataset, got another: preset was atanh, is official."),
         (forge_the_statistics, "stats.json: expected the token counts of the shards"),
         (swap_the_weights, "tokenizer.safetensors: expected sha256"),
     ],
@@ -151,6 +160,36 @@ def test_damage_is_found_and_located(dataset: Path, damage: Callable[[Path], Non
     problems = list(verify_dataset(str(dataset)))
     assert any(message in problem for problem in problems), problems
     assert all("\n" not in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_bit,
+        remove_a_shard,
+        add_a_file,
+        edit_the_counts,
+        edit_the_manifest,
+        take_another_preset,
+        forge_the_statistics,
+        swap_the_weights,
+    ],
+)
+def test_the_command_ends_with_1_and_a_line_for_each_problem(
+    dataset: Path, damage: Callable[[Path], None], run: Run
+):
+    whole = run("verify", "out", cwd=dataset.parent)
+    assert (whole.returncode, whole.stdout) == (0, "out: all is well\n")
+    damage(dataset)
+    try:
+        problems = list(verify_dataset(str(dataset)))
+        summary = f"fsq: out: {len(problems)} problem(s) found."
+    except DataError as error:
+        problems, summary = [], f"fsq: {error}"
+    done = run("verify", "out", cwd=dataset.parent)
+    relative = [line.replace(f"{dataset}", "out") for line in (*problems, summary)]
+    assert [*done.stdout.splitlines(), *done.stderr.splitlines()] == relative
+    assert done.returncode == 1 and relative
 
 
 def test_every_single_flipped_byte_of_a_shard_is_found(dataset: Path):
