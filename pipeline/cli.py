@@ -234,6 +234,11 @@ def init(kind: "Kind", directory: str, tokenizer: str, output: str | None) -> No
 
     path = write_config(kind, directory, tokenizer, output)
     verb = "tokenize" if kind == "images" else "train"
+    if kind == "images" and not os.path.exists(tokenizer):
+        click.echo(
+            f"{tokenizer}: no tokenizer yet. Write a config to train one: "
+            f"fsq init training {directory}"
+        )
     click.echo(f"{path}: written. See what it would do: fsq {verb} {path} --dry-run")
 
 

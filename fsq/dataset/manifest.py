@@ -174,8 +174,7 @@ def read_manifest(directory: str) -> Manifest:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RequestError(
             f"{directory}: expected a finished dataset, found no {MANIFEST_FILE}"
-            f"{looked_in(directory)}. "
-            "Finish it with 'fsq tokenize'."
+            f"{looked_in(directory)}. Check the path, or finish it with 'fsq tokenize'."
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, BinaryIO, Literal
 
@@ -217,10 +218,12 @@ class ImageFolderSource(Source):
             if not images.tally.sections[split]:
                 key = "source.directory" if split is None else f"output.split.{split}"
                 path = path_of(config.directory, folder)
-                left_out = describe_left_out(images.tally.left_out)
+                found = describe_left_out(images.tally.left_out) or "no files"
+                if filesystem.is_local(path) and not os.path.isdir(path):
+                    found = "no such folder"
                 raise RequestError(
-                    f"{key}: expected images in {path!r}{looked_in(path)}, "
-                    f"found {left_out or 'no files'}. Check the path."
+                    f"{key}: expected images in {path!r}{looked_in(path)}, found {found}. "
+                    "Check the path."
                 )
         return images.tally
 

@@ -1,15 +1,19 @@
 """Commented configs for a folder of one's own images, to start from."""
 
-import itertools
+import contextlib
+import os
 import re
+import statistics
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import PIL.Image
 import yaml
 
 from fsq.errors import RequestError
 from fsq.images.signatures import HEAD_BYTES, format_of
 from fsq.storage import filesystem
+from fsq.storage.path_expansion import looked_in
 from pipeline.sources.base import no_heartbeat
 from pipeline.sources.directory_walk import walk
 
@@ -18,6 +22,7 @@ Kind = Literal["images", "training"]
 IMAGES = """\
 # fsq tokenize {path} --dry-run     prints the plan
 # fsq tokenize {path}               runs it
+# Relative paths are relative to the folder in which the command is run.
 source:
   kind: image_folder
   directory: {directory}
@@ -36,31 +41,49 @@ output:
 TRAINING = """\
 # fsq train {path} --dry-run        prints the plan
 # fsq train {path}                  runs it; after an interruption the same command goes on
+# Relative paths are relative to the folder in which the command is run.
 source:
   kind: image_folder
   directory: {directory}
   labels: false
-held_out: 0.05              # the share of the images that the tokenizer is judged by
+held_out: 0.05  # the share of the images that the tokenizer is judged by
 tokenizer:
-  levels: [7, 5, 5, 5, 5]   # 4,375 tokens; [8, 5, 5, 5] gives 1,000, [8, 8, 8, 6, 5] 15,360
-  image: {{size_pixels: 128, channels: 3}}
-  network:                  # three stages: 128 / 8 = 16, so 16 x 16 tokens for an image
-    kind: conv              # 'residual' for a GPU
-    encoder_widths: [32, 64, 128]
+  levels: [7, 5, 5, 5, 5]  # 4,375 tokens; [8, 5, 5, 5] gives 1,000, [8, 8, 8, 6, 5] 15,360
+  image: {{size_pixels: {size}, channels: 3}}
+  network:  # {size} pixels / {downsampling}: {grid} x {grid} tokens for an image
+    kind: conv  # 'residual' for a GPU
+    encoder_widths: {encoder_widths}
     encoder_blocks: 2
-    decoder_widths: [128, 64, 32]
+    decoder_widths: {decoder_widths}
     decoder_blocks: 2
 training:
-  epochs: 80                # fewer for many images: some 5,000 steps are a start
-  batch_size: 16
+  epochs: {epochs}  # some {steps:,} steps with these images
+  batch_size: {batch_size}
   ema: 0.999
   flip: true
   random_crop: 0.8
 output: {tokenizer}
 """
 
-TEMPLATES: dict[Kind, str] = {"images": IMAGES, "training": TRAINING}
 FILES_LOOKED_AT = 1000
+SIZES_LOOKED_AT = 50
+WIDTHS = {32: [32, 64], 64: [32, 64], 128: [32, 64, 128]}
+BATCH_SIZE = 16
+WANTED_STEPS = 5000
+
+
+class Folder(NamedTuple):
+    """What is known of a folder of images after a short look.
+
+    Attributes:
+      has_classes: Whether every image lies in a folder of its own below it.
+      files: Number of files, at most as many as one epoch of `WANTED_STEPS` has.
+      side: Median of the shorter sides of its first images, in pixels.
+    """
+
+    has_classes: bool
+    files: int
+    side: float
 
 
 def write_config(kind: Kind, directory: str, tokenizer: str, output: str | None) -> str:
@@ -79,7 +102,7 @@ def write_config(kind: Kind, directory: str, tokenizer: str, output: str | None)
     Raises:
       RequestError: The folder has no images, or the file is there already.
     """
-    labels = _has_class_folders(directory)
+    folder = look_at(directory)
     name = re.sub(r"[^a-z0-9]+", "_", Path(directory).resolve().name.lower()).strip("_")
     name = name if name[:1].isalpha() else f"images_{name}".rstrip("_")
     path = output or (f"{name}.yaml" if kind == "images" else f"{name}_tokenizer.yaml")
@@ -88,36 +111,82 @@ def write_config(kind: Kind, directory: str, tokenizer: str, output: str | None)
             f"{path}: expected no file of this name, found one. Move it away, or name another "
             "with --output."
         )
-    text = TEMPLATES[kind].format(
-        path=path,
-        directory=_scalar(directory),
-        labels=str(labels).lower(),
-        tokenizer=_scalar(tokenizer),
-        name=name[:100],
-    )
+    fields = {"path": path, "directory": _scalar(directory), "tokenizer": _scalar(tokenizer)}
+    if kind == "images":
+        labels = str(folder.has_classes).lower()
+        text = IMAGES.format(labels=labels, name=name[:100], **fields)
+    else:
+        text = TRAINING.format(**_network_of(folder), **fields)
     filesystem.write(path, text.encode())
     return path
 
 
-def _has_class_folders(directory: str) -> bool:
-    """Returns whether the images lie in folders of their own, by the first files.
+def look_at(directory: str) -> Folder:
+    """Looks at the first files of a folder.
 
     Raises:
-      RequestError: There is no image among them.
+      RequestError: There is no such folder, or no image among them.
     """
-    found: list[str] = []
-    files = walk(directory, follow_links=False, heartbeat=no_heartbeat)
-    for entry in itertools.islice(files, FILES_LOOKED_AT):
-        if entry.refused is None and not entry.name.endswith("/"):
-            with filesystem.open_read(filesystem.join(directory, entry.name)) as file:
-                if format_of(file.read(HEAD_BYTES)) is not None:
-                    found.append(entry.name)
-    if not found:
+    if filesystem.is_local(directory) and not os.path.isdir(directory):
+        raise RequestError(
+            f"{directory}: expected a folder of images, found no such folder"
+            f"{looked_in(directory)}. Check the path."
+        )
+    images: list[str] = []
+    sides: list[int] = []
+    number = 0
+    for entry in walk(directory, follow_links=False, heartbeat=no_heartbeat):
+        if entry.refused is not None or entry.name.endswith("/"):
+            continue
+        if number < FILES_LOOKED_AT:
+            path = filesystem.join(directory, entry.name)
+            if _is_image(path):
+                images.append(entry.name)
+                sides += _sides(path) if len(sides) < SIZES_LOOKED_AT else []
+        number += 1
+        if number == WANTED_STEPS * BATCH_SIZE:
+            break
+    if not images:
         raise RequestError(
             f"{directory}: expected a folder of images, found none in its first "
             f"{FILES_LOOKED_AT:,} files. Check the path."
         )
-    return all("/" in name for name in found)
+    side = statistics.median(sides) if sides else 0
+    return Folder(all("/" in name for name in images), number, side)
+
+
+def _network_of(folder: Folder) -> dict[str, object]:
+    """Returns size, network and length of a training that suits the images."""
+    size = max((one for one in WIDTHS if one <= folder.side), default=min(WIDTHS))
+    widths = WIDTHS[size]
+    batches = max(1, folder.files // BATCH_SIZE)
+    epochs = max(1, round(WANTED_STEPS / batches))
+    return {
+        "size": size,
+        "downsampling": 2 ** len(widths),
+        "grid": size // 2 ** len(widths),
+        "encoder_widths": widths,
+        "decoder_widths": widths[::-1],
+        "epochs": epochs,
+        "steps": epochs * batches,
+        "batch_size": BATCH_SIZE,
+    }
+
+
+def _is_image(path: str) -> bool:
+    with filesystem.open_read(path) as file:
+        return format_of(file.read(HEAD_BYTES)) is not None
+
+
+def _sides(path: str) -> list[int]:
+    """Returns the shorter side of an image; nothing if its header cannot be read."""
+    with (
+        contextlib.suppress(Exception),  # Pillow raises almost anything on a damaged file
+        filesystem.open_read(path) as file,
+        PIL.Image.open(file) as image,
+    ):
+        return [min(image.size)]
+    return []
 
 
 def _scalar(text: str) -> str:

@@ -500,7 +500,7 @@ def test_a_directory_that_is_no_dataset_of_ours_is_refused(copied: Path):
     with pytest.raises(DataError, match=r"manifest\.json: expected format version 4, got 5\. Read"):
         TokenBatches(str(copied), batch_size=8)
     (copied / "manifest.json").unlink()
-    message = r"out: expected a finished dataset, found no manifest\.json\. Finish it with 'fsq tok"
+    message = r"out: expected a finished dataset, found no manifest\.json\. Check the path, or fin"
     with pytest.raises(RequestError, match=message):
         TokenBatches(str(copied), batch_size=8)
 

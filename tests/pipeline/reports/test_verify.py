@@ -230,5 +230,5 @@ def test_a_directory_without_manifest_is_no_dataset(dataset: Path):
         list(verify_dataset(str(dataset)))
     assert str(error.value) == (
         f"{dataset}: expected a finished dataset, found no manifest.json. "
-        "Finish it with 'fsq tokenize'."
+        "Check the path, or finish it with 'fsq tokenize'."
     )

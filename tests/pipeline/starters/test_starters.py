@@ -22,9 +22,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def put_image(path: Path) -> None:
+def put_image(path: Path, side: int = 4) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path, "PNG")
+    Image.fromarray(np.zeros((side, side + 3, 3), np.uint8)).save(path, "PNG")
 
 
 def test_the_demo_holds_the_sample_images_in_the_folders_of_their_classes(folder: Path):
@@ -103,11 +103,20 @@ def test_folders_are_classes_where_every_image_lies_in_one(
     assert yaml.safe_load(Path(path).read_text())["source"]["labels"] is labels
 
 
-def test_a_config_for_training_passes_its_own_check(folder: Path):
-    put_image(folder / "photos" / "a.png")
+@pytest.mark.parametrize(
+    ("images", "side", "size", "epochs", "grid"),
+    [(1, 4, 32, 5000, 8), (40, 70, 64, 2500, 16), (64, 500, 128, 1250, 16)],
+)
+def test_a_config_for_training_suits_the_size_and_number_of_the_images(
+    folder: Path, images: int, side: int, size: int, epochs: int, grid: int
+):
+    for number in range(images):
+        put_image(folder / "photos" / f"{number}.png", side)
     path = write_config("training", "photos", "tokenizers/mine", None)
     config = load_config(path, TrainConfig)
     assert (path, config.output) == ("photos_tokenizer.yaml", "tokenizers/mine")
+    assert (config.tokenizer.image.size_pixels, config.training.epochs) == (size, epochs)
+    assert config.tokenizer.grid == (grid, grid)
 
 
 def test_a_file_that_is_there_and_a_folder_without_images_are_refused(folder: Path):
@@ -118,6 +127,8 @@ def test_a_file_that_is_there_and_a_folder_without_images_are_refused(folder: Pa
     assert (folder / "photos.yaml").read_text() == "mine"
     (folder / "texts").mkdir()
     (folder / "texts" / "a.png").write_text("no image")
-    for name in ("texts", "nowhere"):
-        with pytest.raises(RequestError, match=f"{name}: expected a folder of images, found none"):
+    for name, found in (("texts", "none in its first"), ("nowhere", "no such folder")):
+        with pytest.raises(
+            RequestError, match=f"{name}: expected a folder of images, found {found}"
+        ):
             write_config("images", name, "t", None)
