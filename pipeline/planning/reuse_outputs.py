@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from fsq.dataset.example.proto import Example
@@ -25,7 +25,7 @@ from pipeline.core.records import (
 from pipeline.job.job import Job
 from pipeline.sources import Listing, Source
 from pipeline.sources.listing import ListedFile
-from pipeline.sources.units import MAX_UNIT_RECORDS, etag_of, spans_of
+from pipeline.sources.units import MAX_UNIT_RECORDS, cut_units, etag_of, spans_of
 from pipeline.work.unit_files import PlacedRecord, UnitStatus, commit_part, read_done
 
 
@@ -109,7 +109,7 @@ def reuse_shards(
       RequestError: An image that is not a reject changed.
       DataError: A shard is damaged.
     """
-    _check_files_with_rejects(job, rejects, listing, manifest.by_file)
+    _check_files_with_rejects(job, rejects, listing, manifest)
     stats = json.loads(read_listed(job.output, manifest, STATS_FILE))
     status = _status_of(manifest.by_file, len(job.views), stats["token_counts"])
     machines = itertools.cycle(manifest.machines)
@@ -166,9 +166,11 @@ def _check_files_with_rejects(
     job: Job,
     rejects: tuple[Reject, ...],
     listing: Listing,
-    by_file: Mapping[str, SourceFileEntry],
+    manifest: Manifest,
 ) -> None:
     """Reads the files with rejects again, and checks that their other images are unchanged."""
+    limit = manifest.fingerprint.fields.limit
+    taken = None if limit is None else _numbers_taken(listing, job.config.batch_size, limit)
     rejected = {(reject.file, reject.record) for reject in rejects}
     files_with_rejects = {reject.file for reject in rejects}
     source = job.config.open_source()
@@ -177,10 +179,20 @@ def _check_files_with_rejects(
         records = source.read(unit, job.features)
         for number, record in zip(record_numbers(unit), records, strict=True):
             group = source.group_of(unit, record.key)
+            if taken is not None and number not in taken[unit.path]:
+                continue
             if (group, number) not in rejected:
                 found[group] += hash_record(record)
     for name in sorted(files_with_rejects):
-        _refuse_other_content(job, name, int(by_file[name].content, 16), found[name])
+        _refuse_other_content(job, name, int(manifest.by_file[name].content, 16), found[name])
+
+
+def _numbers_taken(listing: Listing, batch_size: int, limit: int) -> Mapping[str, set[int]]:
+    """Returns the numbers of the records that a job with a limit takes, by file."""
+    taken = defaultdict[str, set[int]](set)
+    for unit in cut_units(listing, batch_size, limit):
+        taken[unit.path].update(record_numbers(unit))
+    return taken
 
 
 def _refuse_other_content(job: Job, name: str, before: int, after: int) -> None:

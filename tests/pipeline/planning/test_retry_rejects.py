@@ -91,6 +91,23 @@ def test_repaired_rejects_of_a_finished_dataset_join_it(
     assert tokenize(config).records == 200  # the same job, finished
 
 
+def test_repaired_rejects_join_a_dataset_of_some_of_the_images(
+    make_config: MakeConfig, photos: Path
+):
+    """A limit amid a file with rejects: what lies behind it was never part of the dataset."""
+    config = make_config(max_reject_fraction=0.1)
+    tokenize(config, limit=30)
+    undisturbed = all_bytes(config.output.directory)
+    shutil.rmtree(config.output.directory)
+    whole = {name: (photos / name).read_bytes() for name in BAD if name.startswith("cats")}
+    repair(photos, {name: BAD[name] for name in whole})
+    assert tokenize(config, limit=30).images_rejected == 2
+    repair(photos, whole)
+    summary = retry_rejects(config.output.directory)
+    assert (summary.images_retried, summary.images_rejected, summary.records) == (2, 0, 60)
+    assert all_bytes(config.output.directory) == undisturbed
+
+
 def test_what_is_not_repaired_stays_a_reject(
     make_config: MakeConfig, photos: Path, encoded: list[int]
 ):
