@@ -13,10 +13,17 @@ from fsq.validation import Count, FrozenModel
 
 
 class InputFile(FrozenModel):
-    """A source file, or a folder of image files."""
+    """A source file, or a folder of image files.
+
+    Attributes:
+      records: Number of records.
+      bytes: Size of the file, or of all image files.
+      images: Hash over names and sizes of the image files; None for a file of records.
+    """
 
     records: Count
     bytes: Count
+    images: str | None = None
 
 
 class Input(FrozenModel):

@@ -102,7 +102,10 @@ def _first_foreign(names: list[str], fingerprint: Fingerprint | None) -> str | N
         plain = filesystem.final_name(name)
         if stays(name) and (fingerprint is not None or LITTER.fullmatch(name)):
             continue
-        ours = plain in OUR_FILES or (plain.endswith(".labels.txt") and fingerprint is not None)
+        # Without a job or a dataset, a file with a name of ours is another's: a tokenizer's, say.
+        ours = plain in OUR_FILES or plain.endswith(".labels.txt")
+        if fingerprint is None:
+            ours = plain in (LOCK_FILE, REJECTS_FILE)
         if not (ours or (pattern and re.fullmatch(pattern, plain))):
             return name
     return None

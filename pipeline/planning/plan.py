@@ -92,6 +92,7 @@ def make_plan(
       RequestError: Tokenizer, source or config do not fit together.
       DataError: A file of the source is damaged.
     """
+    config.open_source().check_output(config.output.directory)
     tokenizer = read_tokenizer(config)
     listing = (
         get_listing() if get_listing else list_source(config, stride=stride or config.batch_size)

@@ -55,6 +55,13 @@ class Source(abc.ABC):
     def describe(self) -> str:
         """Returns the name of the input in messages: its folder, files or dataset."""
 
+    def check_output(self, directory: str) -> None:  # noqa: B027 - few sources could hold it
+        """Checks that an output directory may be written while the input is read.
+
+        Raises:
+          RequestError: What is written there would become input.
+        """
+
     @abc.abstractmethod
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input.

@@ -15,7 +15,7 @@ from fsq.storage.path_expansion import looked_in
 from fsq.storage.temporary import open_temporary
 from fsq.yaml_config import PathStr
 from pipeline.core.left_out import describe_left_out
-from pipeline.core.records import BadRecord, ImageRecord, Unit, record_numbers
+from pipeline.core.records import BadRecord, ImageRecord, Unit, hex_of_hashes, record_numbers
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
 from pipeline.sources.class_folders import check_known, classes_by_folder, read_classes
 from pipeline.sources.image_listing import (
@@ -104,6 +104,18 @@ class ImageFolderSource(Source):
         """Returns the name of the input in messages."""
         return self.config.directory
 
+    def check_output(self, directory: str) -> None:
+        """Refuses an output in the folder; see `Source.check_output`."""
+        root = self.config.directory
+        if not (filesystem.is_local(root) and filesystem.is_local(directory)):
+            return
+        inside, outside = os.path.realpath(directory), os.path.realpath(root)
+        if f"{inside}/".startswith(f"{outside.rstrip('/')}/"):
+            raise RequestError(
+                f"{directory}: expected an output outside of source.directory, {root}, got one in "
+                "it, which would be listed with the images. Choose another directory."
+            )
+
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         with open_temporary() as draft:
@@ -114,15 +126,15 @@ class ImageFolderSource(Source):
             numbers = [ranks.get(self._class_of(name), -1) for name in tally.records]
             draft.seek(0)
             counts = list(tally.sections.values())
-            text, digest, offsets = finish_listing(draft, numbers, stride, counts)
+            text = finish_listing(draft, numbers, stride, counts)
         files = [
             ListedFile(
                 path=LISTING_NAME,
                 name=LISTING_NAME,
-                size_bytes=text.tell(),
+                size_bytes=text.file.tell(),
                 modified_ns=0,
                 num_readable=counts[number],
-                offsets=offsets[number],
+                offsets=text.offsets[number],
                 stride=stride,
                 first=sum(counts[:number]),
                 split=split,
@@ -136,8 +148,12 @@ class ImageFolderSource(Source):
                 name: (count, tally.size_bytes[name])
                 for name, count in sorted(tally.records.items())
             },
-            text=text,
-            text_sha256=digest,
+            text=text.file,
+            text_sha256=text.sha256,
+            images={
+                name: hex_of_hashes(total)
+                for name, total in zip(tally.records, text.hashes, strict=True)
+            },
             left_out=dict(sorted(tally.left_out.items())),
         )
 

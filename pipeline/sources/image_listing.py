@@ -97,9 +97,25 @@ def _describe(image: ListedImage) -> str:
     return image.refused or f"{image.size_bytes:,} bytes"
 
 
+class FinishedText(NamedTuple):
+    """The text of a listing.
+
+    Attributes:
+      file: The text, positioned at its end.
+      sha256: Its digest without the times.
+      offsets: For each section int64 byte offsets of every `stride`-th line in it.
+      hashes: For each folder number the sum of the hashes of names and sizes.
+    """
+
+    file: BinaryIO
+    sha256: str
+    offsets: list[np.ndarray]
+    hashes: list[int]
+
+
 def finish_listing(
     draft: BinaryIO, labels: list[int], stride: int, counts: Sequence[int]
-) -> tuple[BinaryIO, str, list[np.ndarray]]:
+) -> "FinishedText":
     """Copies the lines of a draft and replaces folder numbers by labels.
 
     Args:
@@ -108,14 +124,12 @@ def finish_listing(
       stride: Return the offset of every `stride`-th line only.
       counts: Number of lines in each section.
 
-    Returns:
-      The text, positioned at its end; its sha256 without the times; for each section int64
-      byte offsets of every `stride`-th line in it.
     """
     # Open as long as the listing is used; the system removes it when it is closed.
     text = open_temporary()
     digest = hashlib.sha256()
     sections = [array("q") for _ in counts]
+    hashes = [0] * len(labels)
     offset = 0
     names = [b"%d" % label for label in labels]
     for count, offsets in zip(counts, sections, strict=True):
@@ -126,4 +140,7 @@ def finish_listing(
                 offsets.append(offset)
             offset += text.write(b"%b%b %b" % (head, modified_ns, key))
             digest.update(b"%b%b %b" % (head, NO_TIME, key))
-    return text, digest.hexdigest(), [np.array(offsets, np.int64) for offsets in sections]
+            image = hashlib.blake2b(b"%b %b" % (size, key), digest_size=16).digest()
+            hashes[int(folder)] += int.from_bytes(image, "big")
+    offsets_of = [np.array(offsets, np.int64) for offsets in sections]
+    return FinishedText(text, digest.hexdigest(), offsets_of, hashes)

@@ -89,6 +89,7 @@ class Listing:
       text: Where each image is a file of its own: a temporary file with a line
         per image, which `files` are sections of.
       text_sha256: sha256 of the text without modification times.
+      images: Hash over names and sizes of image files, by folder.
       left_out: Number of files that are not images, by ending.
     """
 
@@ -97,6 +98,7 @@ class Listing:
     groups: Mapping[str, tuple[int, int]]
     text: BinaryIO | None = None
     text_sha256: str = ""
+    images: Mapping[str, str] = dataclasses.field(default_factory=dict)
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
@@ -120,7 +122,7 @@ class Listing:
     def describe(self) -> dict[str, object]:
         """Returns the input as it stands in a job's fingerprint."""
         groups = {
-            name: {"records": records, "bytes": size_bytes}
+            name: {"records": records, "bytes": size_bytes, "images": self.images.get(name)}
             for name, (records, size_bytes) in self.groups.items()
         }
         classes = {

@@ -231,6 +231,39 @@ def test_foreign_files_are_neither_mixed_with_nor_removed(make_config: MakeConfi
     assert [path.name for path in directory.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize(
+    "names", [("tokenizer.json", "tokenizer.safetensors"), ("config.yaml",), ("label.labels.txt",)]
+)
+def test_files_with_the_names_of_ours_but_without_a_job_are_somebody_elses(
+    make_config: MakeConfig, names: tuple[str, ...]
+):
+    """As in the directory of a tokenizer, whose weights would be lost."""
+    config = make_config()
+    directory = Path(config.output.directory)
+    directory.mkdir()
+    for name in names:
+        (directory / name).write_text("precious")
+    for overwrite in (False, True):
+        with pytest.raises(RequestError, match=f"found '{names[0]}'"):
+            tokenize(config, overwrite=overwrite)
+    assert {path.name: path.read_text() for path in directory.iterdir()} == dict.fromkeys(
+        names, "precious"
+    )
+
+
+@pytest.mark.parametrize("place", [".", "out", "cats/out"])
+def test_an_output_among_the_images_is_refused(
+    make_config: MakeConfig, image_folder: Path, tmp_path: Path, place: str
+):
+    """Its folder would become a class, or its files would be listed as left out."""
+    photos = tmp_path / "photos"
+    shutil.copytree(image_folder, photos)
+    config = make_config(source=photos, output={"directory": str(photos / place)})
+    with pytest.raises(RequestError, match=r"expected an output outside of source\.directory"):
+        tokenize(config)
+    assert not (photos / "out").exists()
+
+
 LEFT_BEHIND = [".DS_Store", "._x", ".nfs0000000000a1", "Thumbs.db", "slurm-17.out", "run.log"]
 
 

@@ -257,6 +257,30 @@ def test_an_image_that_was_written_before_may_not_change(make_config: MakeConfig
     assert all_bytes(config.output.directory) == before
 
 
+@pytest.mark.parametrize("change", ["swapped", "renamed"])
+def test_images_of_a_folder_without_rejects_may_not_change_names(
+    make_config: MakeConfig, photos: Path, change: str
+):
+    """Their number and the sum of their sizes stay the same; their keys are those of others."""
+    bad = photos / "cats" / "001.png"
+    whole = bad.read_bytes()
+    bad.write_bytes(b"")
+    config = make_config()
+    tokenize(config)
+    bad.write_bytes(whole)
+    first, second = sorted((photos / "dogs").iterdir(), key=lambda path: path.stat().st_size)[::40]
+    assert first.stat().st_size != second.stat().st_size
+    first.rename(photos / "dogs" / "other.png")
+    if change == "swapped":
+        second.rename(first)
+        (photos / "dogs" / "other.png").rename(second)
+    before = all_bytes(config.output.directory)
+    message = r"expected changes in rejected images only, found another: input files dogs"
+    with pytest.raises(RequestError, match=message):
+        retry_rejects(config.output.directory)
+    assert all_bytes(config.output.directory) == before
+
+
 def test_an_unfinished_job_notices_a_rewritten_image(make_config: MakeConfig, photos: Path):
     corrupt(photos)
     strict = make_config(max_reject_fraction=0.02)
