@@ -6,14 +6,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fsq.errors import DataError
 from fsq.storage import filesystem
 
 # Only the base name counts: a number in the name of a folder says nothing of its files.
 _SHARD = re.compile(
-    r"(?P<head>(?:.*[^0-9])?)(?P<number>[0-9]+)(?P<of>-of-|_of_)(?P<total>[0-9]{1,6})"
+    r"(?P<head>(?:.*[^0-9])?)(?P<number>[0-9]+)(?P<of>[-_.][oO][fF][-_.])(?P<total>[0-9]+)"
     r"(?P<tail>(?:[^0-9].*)?)",
     re.DOTALL,
 )
+# More are counted, not named: a total can be any number.
+_MOST_MISSING = 100_000
 
 
 class _Family(NamedTuple):
@@ -36,6 +39,9 @@ def missing_shards(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
     by their numbers, wants no other. Shards are numbered from 0, or from 1 if the last number
     is there and 0 is not.
 
+    Raises:
+      DataError: More than 100,000 are missing.
+
     >>> missing_shards(["x-0-of-3", "x-2-of-3"], ["x-*"])
     ['x-1-of-3']
     >>> missing_shards(["x-0-of-3", "x-2-of-3"], ["x-[02]-of-3"])
@@ -44,15 +50,14 @@ def missing_shards(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
     []
     """
     present = set(paths)
-    implied = (
-        name
-        for family, numbers in _families(paths).items()
-        for name in _names(family, numbers)
-        if name not in present
-    )
-    return sorted(
-        name for name in implied if any(filesystem.matches(name, pattern) for pattern in patterns)
-    )
+    missing: list[str] = []
+    for family, numbers in _families(paths).items():
+        if int(family.total) - len(numbers) > _MOST_MISSING:
+            _refuse_too_many(family, numbers, patterns)
+        else:
+            implied = (name for name in _names(family, numbers) if name not in present)
+            missing += (name for name in implied if _is_named(name, patterns))
+    return sorted(missing)
 
 
 def pattern_of(paths: Sequence[str]) -> str | None:
@@ -85,6 +90,25 @@ def _families(paths: Sequence[str]) -> dict[_Family, list[str]]:
             head, of, total, tail = match.group("head", "of", "total", "tail")
             families[_Family(folder + slash, head, of, total, tail)].append(match["number"])
     return families
+
+
+def _refuse_too_many(family: _Family, numbers: list[str], patterns: Sequence[str]) -> None:
+    """Raises a DataError if a pattern matches the shard before or behind one of these."""
+    total, width = int(family.total), min(map(len, numbers))
+    known = {int(number) for number in numbers}
+    beside = sorted({number + step for number in known for step in (-1, 1)} - known)
+    for number in beside:
+        name = family.name(f"{number:0{width}d}")
+        if 0 <= number < total and _is_named(name, patterns):
+            raise DataError(
+                f"{name}: expected a file that can be read, got: No such file or directory "
+                f"({len(known):,} of the {total:,} shards in the names are here). Copy the "
+                "others, or name only those that are here, or rename them if this is no total."
+            )
+
+
+def _is_named(name: str, patterns: Sequence[str]) -> bool:
+    return any(filesystem.matches(name, pattern) for pattern in patterns)
 
 
 def _names(family: _Family, numbers: list[str]) -> list[str]:

@@ -99,6 +99,10 @@ def test_training_reads_only_the_images_that_are_named(tmp_path: Path, small_ima
         "train-{:02d}-of-{:02d}.tfrecord",
         "{}-of-{}",
         "part_{:04d}_of_{:04d}.tfrecord.v2",
+        "train-{:07d}-of-{:07d}",
+        "train-{:05d}-OF-{:05d}",
+        "train.{:05d}.of.{:05d}",
+        "train_{:03d}_Of-{:03d}.tfrecord",
         "pets-1-of-2-train.tfrecord-{:05d}-of-{:05d}",
     ],
 )
@@ -156,6 +160,20 @@ def test_the_number_in_the_name_of_a_folder_says_nothing(tmp_path: Path):
 @pytest.mark.parametrize("name", ["x-20260131-of-12", "x-of-3", "x-3-of-", "part-00003"])
 def test_a_name_without_number_and_total_claims_no_other(name: str):
     assert missing_shards([name], ["*"]) == []
+
+
+def test_any_number_of_missing_shards_is_counted_without_their_names(tmp_path: Path):
+    total = 10**12
+    names = [f"x-{number}-of-{total}" for number in (7, 8)]
+    write_shards(tmp_path, *names)
+    with pytest.raises(DataError) as error:
+        config_of(tmp_path / "x-*", damaged="reject").open().list()
+    assert str(error.value) == (
+        f"{tmp_path}/x-6-of-{total}: expected a file that can be read, got: No such file or "
+        "directory (2 of the 1,000,000,000,000 shards in the names are here). Copy the others, or "
+        "name only those that are here, or rename them if this is no total."
+    )
+    assert images_of(config_of(tmp_path / f"x-[78]-of-{total}")) == names
 
 
 def test_shards_of_different_sets_are_counted_apart():
