@@ -1,5 +1,7 @@
 """Class folders: the classes of an image folder, from its folders or from a given list."""
 
+import re
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
 from fsq.dataset.class_names import names_file_of, storable
@@ -10,6 +12,10 @@ from fsq.storage import filesystem
 
 # Folders of these names hold the images of a split, not of a class.
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
+# So are those beside each other, where more is in the name: train2017, trainA, test_set.
+_SPLIT = re.compile(
+    rf"(?i:{'|'.join(sorted(SPLITS))})([A-Z]|(?i:[-_ ]?(set|images|data|[0-9]+)))?",
+)
 NAMES_FILE = names_file_of("label")
 
 
@@ -28,7 +34,6 @@ def classes_by_folder(
       RequestError: A folder has other files only, belongs to a split, or has a name
         that the file of class names does not give back.
     """
-    _refuse_splits(root, images)
     filled = {above for name in images for above in (*_parents(name), name)}
     parents = {parent for name in folders for parent in _parents(name)}
     # Below the folder of a class, a folder is a class only if it has images.
@@ -37,6 +42,8 @@ def classes_by_folder(
         for name in sorted({*folders, *others}, key=encode_key)
         if name not in filled and not any(parent in images for parent in _parents(name))
     ]
+    empty = {name for name in barren if name not in parents and name not in others}
+    _refuse_splits(root, images, empty)
     for name in barren:
         if name in others:
             raise RequestError(
@@ -44,7 +51,7 @@ def classes_by_folder(
                 "other files only. Move it away, name all classes in source.classes, or set "
                 "source.labels to false."
             )
-    classes = {*images, *(name for name in barren if name not in parents)}
+    classes = {*images, *empty}
     for name in classes:
         if not storable(name):
             raise RequestError(
@@ -110,19 +117,38 @@ def _read_names(path: str) -> list[str]:
     return text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
 
 
-def _refuse_splits(root: str, images: Collection[str]) -> None:
+def _refuse_splits(root: str, images: Collection[str], empty: Collection[str]) -> None:
+    groups = _split_folders(images, empty)
+    if not groups:
+        return
+    splits = groups[0]
+    found = " and ".join(f"{name}/" for name in splits[:3])
+    names = (re.sub("[^a-z0-9]", "_", name.rpartition("/")[2].lower()) for name in splits)
+    parts = ", ".join(f"{name}: {folder}" for name, folder in zip(names, splits, strict=True))
+    # One job has one folder for each split, so that those of several groups do not fit in.
+    by_folder = f"Set output.split to {{{parts}}}, or " if len(groups) == 1 else "Set "
+    raise RequestError(
+        f"{root}: expected the folders of classes, found {found}, which are names of splits. "
+        f"{by_folder}source.directory to {filesystem.join(root, splits[0])}, or source.labels to "
+        "false; if they are classes, name them in source.classes."
+    )
+
+
+def _split_folders(images: Collection[str], empty: Collection[str]) -> list[list[str]]:
+    """Returns the folders of splits, those beside each other together."""
+    beside: dict[str, set[str]] = defaultdict(set)
+    for name in (*images, *empty):
+        for folder in (*_parents(name), name):
+            above, _, last = folder.rpartition("/")
+            if _SPLIT.fullmatch(last):
+                beside[above].add(folder)
+    groups = [sorted(beside[above]) for above in sorted(beside) if len(beside[above]) > 1]
+    if groups:
+        return groups
     tops = {name.partition("/")[0] for name in images}
     splits = sorted(top for top in tops if top.lower() in SPLITS)
     nested = any(name.partition("/")[0] in splits and "/" in name for name in images)
-    if splits and (nested or len(splits) == len(tops)):
-        found = " and ".join(f"{name}/" for name in splits[:3])
-        parts = ", ".join(f"{name.lower()}: {name}" for name in splits)
-        raise RequestError(
-            f"{root}: expected the folders of classes, found {found}, which are names of splits. "
-            f"Set output.split to {{{parts}}}, or "
-            f"source.directory to {filesystem.join(root, splits[0])}, or source.labels to false; "
-            "if they are classes, name them in source.classes."
-        )
+    return [splits] if splits and (nested or len(splits) == len(tops)) else []
 
 
 def _parents(name: str) -> Iterator[str]:

@@ -148,6 +148,54 @@ def test_a_folder_of_splits_is_not_a_folder_of_classes(tmp_path: Path, names, fo
     )
 
 
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (["train/1.png", "val/1.png", "extra/1.png"], "train: train, val: val"),
+        (["train/1.png", "cat/1.png", "test/"], "test: test, train: train"),
+        (["train2017/1.png", "VAL2017/1.png", "a/1.png"], "val2017: VAL2017, train2017: train2017"),
+        (["test_set/a/1.png", "train_set/a/1.png"], "test_set: test_set, train_set: train_set"),
+        (
+            ["train-images/1.png", "Test Data/1.png"],
+            "test_data: Test Data, train_images: train-images",
+        ),
+        (["trainA/1.png", "trainB/1.png"], "traina: trainA, trainb: trainB"),
+        (
+            ["d/train/cat/1.png", "d/val/cat/1.png", "d/val/dog/1.png"],
+            "train: d/train, val: d/val",
+        ),
+    ],
+)
+def test_folders_beside_each_other_with_names_of_splits_are_no_classes(
+    tmp_path: Path, names: list[str], parts: str
+):
+    folders = [part.partition(": ")[2] for part in parts.split(", ")]
+    assert refusal_of(config_of(tmp_path, names)) == (
+        f"{tmp_path}: expected the folders of classes, found {folders[0]}/ and {folders[1]}/, "
+        f"which are names of splits. Set output.split to {{{parts}}}, or source.directory to "
+        f"{tmp_path}/{folders[0]}, or source.labels to false; if they are classes, name them in "
+        "source.classes."
+    )
+    images = sorted({name.rpartition("/")[0] for name in names})
+    assert classes_of(config_of(tmp_path, [], images)) == tuple(images)
+
+
+def test_splits_in_several_folders_are_not_advised_as_one_split_each(tmp_path: Path):
+    names = ["cat/train/1.png", "cat/val/1.png", "dog/train/1.png", "dog/val/1.png"]
+    assert refusal_of(config_of(tmp_path, names)) == (
+        f"{tmp_path}: expected the folders of classes, found cat/train/ and cat/val/, which are "
+        f"names of splits. Set source.directory to {tmp_path}/cat/train, or source.labels to "
+        "false; if they are classes, name them in source.classes."
+    )
+
+
+@pytest.mark.parametrize("names", [("test", "tests"), ("dev", "developer"), ("trains", "train")])
+def test_one_name_of_a_split_among_others_is_a_class(tmp_path: Path, names: tuple[str, str]):
+    assert classes_of(config_of(tmp_path, [f"{name}/1.png" for name in names])) == tuple(
+        sorted(names)
+    )
+
+
 def test_a_train_is_a_vehicle_too(tmp_path: Path):
     assert classes_of(config_of(tmp_path, ["car/1.png", "train/1.png"])) == ("car", "train")
 
