@@ -37,7 +37,9 @@ where it is misspelt, the key that was probably meant. Recipes to copy are in
 Relative paths are relative to the folder in which the command is run, not to that of the config.
 `~`, `~user`, `$NAME` and `${NAME}` in a path are replaced when the config is read, and the
 `config.yaml` of a dataset holds the result, so that it means the same to everybody. `$$` is a
-dollar sign, `./~x` a file named `~x`. The command line replaces what the shell left, unless there
+dollar sign, `./~x` a file named `~x`. A path with `${NAME}` inside `{...}` is put in quotes
+(`{kind: image_folder, directory: "${HOME}/images"}`): without them YAML takes the
+braces for its own. The command line replaces what the shell left, unless there
 is a file of the very name.
 
 A key without a default is required.

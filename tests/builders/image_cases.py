@@ -481,6 +481,8 @@ AVIFS = [
     Case("avif, claims 15000 x 15000",
          changed(AVIF, AVIF.index(b"ispe") + 8, struct.pack(">II", 15_000, 15_000)),
          too_large(15_000, 15_000)),
+    Case("avif, wider", changed(AVIF, AVIF.index(b"ispe") + 8, struct.pack(">II", 32_769, 1)),
+         "expected a whole AVIF, got: Failed to decode image: BMFF parsing failed"),
 ]  # fmt: skip
 OTHERS = [
     Case("no bytes", b"", "expected an image, got 0 bytes"),
