@@ -107,7 +107,7 @@ class TfdsSource(Source):
         check_carried_names(self.config.carry)
         check_image(self.config.image, builder.info.features)
         features = tuple(carried_feature(name, builder.info.features) for name in self.config.carry)
-        expected = expected_files(builder, self._expressions)
+        expected = expected_files(builder, self._expressions, heartbeat)
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         return listing_of(files, features)
 

@@ -6,21 +6,25 @@ means here what it means in `as_dataset(split=...)`.
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fsq.errors import RequestError
+from pipeline.sources.same_file import refuse_same_file
 from pipeline.sources.tfrecord_files import Expected
 
 
 def expected_files(
-    builder: Any, expressions: Mapping[str, str] | Mapping[None, str]
+    builder: Any,
+    expressions: Mapping[str, str] | Mapping[None, str],
+    heartbeat: Callable[[], None],
 ) -> list[Expected]:
     """Returns the files, or sections of files, that some splits or expressions mean.
 
     Args:
       builder: A builder of tensorflow-datasets.
       expressions: Each by the split that it becomes; by None if there is only one.
+      heartbeat: See `Source.list`.
 
     Raises:
       RequestError: One is no expression, means no image, or means one that was meant before.
@@ -30,6 +34,11 @@ def expected_files(
         for split, expression in expressions.items()
         for one in _files_of(builder, expression, _key_of(split))
     ]
+    refuse_same_file(
+        ((one.path, _key_of(one.split)) for one in found),
+        "Copy the dataset again, with a file of its own for each shard.",
+        heartbeat,
+    )
     _refuse_overlap(found)
     return found
 

@@ -18,6 +18,7 @@ from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_hear
 from pipeline.sources.example_fields import check_keys, field_kinds
 from pipeline.sources.example_reader import Fields, read_examples
 from pipeline.sources.listing import Listing, file_name, listing_of
+from pipeline.sources.same_file import refuse_same_file
 from pipeline.sources.shard_names import missing_shards, pattern_of
 from pipeline.sources.tfrecord_files import (
     Damaged,
@@ -102,7 +103,7 @@ class TfrecordSource(Source):
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         # The expected number of records is unknown.
-        expected = _input_files(self._patterns, self.config)
+        expected = _input_files(self._patterns, self.config, heartbeat)
         files = list_record_files(expected, self.config.damaged, stride, heartbeat)
         wanted = [self.config.image, *self.config.carry.values()]
         wanted += [self.config.key] if self.config.key else []
@@ -143,11 +144,13 @@ class TfrecordSource(Source):
         return read_examples(unit, fields, self.config.damaged, timed_out)
 
 
-def _input_files(patterns: Patterns, config: TfrecordConfig) -> list[Expected]:
+def _input_files(
+    patterns: Patterns, config: TfrecordConfig, heartbeat: Callable[[], None]
+) -> list[Expected]:
     """Returns the files that some patterns match, and missing shards if their loss is accepted.
 
     Raises:
-      RequestError: A name or pattern matches no file, or two files have one base name.
+      RequestError: A name or pattern matches no file, or two files are one or have one base name.
       DataError: A shard is missing.
     """
     found = [
@@ -155,6 +158,11 @@ def _input_files(patterns: Patterns, config: TfrecordConfig) -> list[Expected]:
         for split, some in patterns.items()
         for path in _matching_files(some, _key_of(split), config.damaged)
     ]
+    refuse_same_file(
+        ((file.path, _key_of(file.split)) for file in found),
+        "Name it once, in one spelling and without links to it.",
+        heartbeat,
+    )
     _check_base_names(found)
     return found
 
