@@ -5,6 +5,10 @@ from collections.abc import Mapping
 
 SHOWN = 8
 HIDDEN = "hidden"
+LINKED_FOLDERS = "links to folders that are read at their own place"
+BESIDE_PARTS = "files and folders beside the folders of the splits"
+# These say themselves what was left out; all others are endings.
+_OTHER_THAN_ENDINGS = (HIDDEN, LINKED_FOLDERS, BESIDE_PARTS)
 
 
 def is_hidden(name: str) -> bool:
@@ -36,10 +40,9 @@ def describe_left_out(counts: Mapping[str, int]) -> str:
     '2,000 no ending, 1 .txt: no images by their first bytes; 2 hidden'
     """
     found = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    endings = [f"{count:,} {name}" for name, count in found if name != HIDDEN]
+    endings = [f"{count:,} {name}" for name, count in found if name not in _OTHER_THAN_ENDINGS]
     if (more := len(endings) - SHOWN) > 0:
         endings[SHOWN:] = [f"{more:,} more endings"]
     parts = [f"{', '.join(endings)}: no images by their first bytes"] if endings else []
-    if HIDDEN in counts:
-        parts.append(f"{counts[HIDDEN]:,} {HIDDEN}")
+    parts += [f"{counts[name]:,} {name}" for name in _OTHER_THAN_ENDINGS if name in counts]
     return "; ".join(parts)

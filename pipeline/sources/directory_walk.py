@@ -23,6 +23,8 @@ UNREADABLE = "expected a file that can be read, could not look at it"
 GONE = "expected a file, it disappeared while the folder was listed"
 # Listings store the index into this tuple: append only.
 REFUSALS = (LINK_OUTSIDE, BROKEN_LINK, NOT_A_FILE, UNREADABLE, GONE)
+# Not in a listing: what it leads to is listed at its real path.
+LINKED_FOLDER = "expected a folder, got a link to one that is read at its own place"
 
 
 class FoundFile(NamedTuple):
@@ -32,7 +34,7 @@ class FoundFile(NamedTuple):
       name: Path relative to the folder; that of a folder ends with '/'.
       size_bytes: File size.
       modified_ns: Modification time in ns since the epoch.
-      refused: One of `REFUSALS`; None if it can be read.
+      refused: One of `REFUSALS`, or `LINKED_FOLDER`; None if it can be read.
     """
 
     name: str
@@ -41,19 +43,33 @@ class FoundFile(NamedTuple):
     refused: str | None = None
 
 
-def walk(root: str, *, follow_links: bool, heartbeat: Callable[[], None]) -> Iterator[FoundFile]:
+def walk(
+    root: str,
+    *,
+    follow_links: bool,
+    heartbeat: Callable[[], None],
+    check_link: Callable[[bytes, bytes], None] = lambda path, real: None,
+) -> Iterator[FoundFile]:
     """Yields the folders and files in a folder and below; nothing if there is no such folder.
 
     What has a leading dot is yielded, but not entered.
 
+    Args:
+      root: The folder.
+      follow_links: Whether links that lead out of the folder are followed.
+      heartbeat: See `Source.list`.
+      check_link: Called with the path and the real path of every link out of the folder that
+        is followed; raises a RequestError if its target must not be read here.
+
     Raises:
       DataError: A folder cannot be read, so that its images cannot be counted.
-      RequestError: A folder is a link out of the folder, and links are not followed.
+      RequestError: A folder is a link out of the folder, and links are not followed; or a link
+        to a folder that it lies in, whose images would be listed again.
     """
     if filesystem.is_local(root):
         if os.path.isdir(root):
             folder = os.fsencode(root)
-            yield from _Walk(folder, follow_links, heartbeat).enter(folder, b"", ())
+            yield from _Walk(folder, follow_links, heartbeat, check_link).enter(folder, b"", ())
         return
     # Some tools write an empty object in place of a folder; its name ends with a slash.
     for entry in filesystem.list_files(root, recursive=True):
@@ -63,10 +79,17 @@ def walk(root: str, *, follow_links: bool, heartbeat: Callable[[], None]) -> Ite
 
 
 class _Walk:
-    def __init__(self, root: bytes, follow_links: bool, heartbeat: Callable[[], None]):
+    def __init__(
+        self,
+        root: bytes,
+        follow_links: bool,
+        heartbeat: Callable[[], None],
+        check_link: Callable[[bytes, bytes], None],
+    ):
         self.root = os.path.realpath(root)
         self.follow_links = follow_links
         self.heartbeat = heartbeat
+        self.check_link = check_link
 
     def enter(self, folder: bytes, prefix: bytes, above: tuple[bytes, ...]) -> Iterator[FoundFile]:
         """Yields the files of one folder; `above` holds the real paths of its parents."""
@@ -99,24 +122,47 @@ class _Walk:
         self, entry: "os.DirEntry[bytes]", name: bytes, here: tuple[bytes, ...]
     ) -> Iterator[FoundFile]:
         real = os.path.realpath(entry.path)
-        root = self.root.rstrip(b"/") + b"/"
-        inside = (real + b"/").startswith(root)
+        inside, is_folder = lies_in(real, self.root), name.endswith(b"/")
         if not os.path.exists(real):
             yield FoundFile(decode_key(name), 0, 0, BROKEN_LINK)
-        elif not inside and not self.follow_links:
-            if name.endswith(b"/"):
-                raise RequestError(
-                    f"{decode_key(entry.path)}: expected a folder, got a link to one outside, "
-                    f"{decode_key(real)}. Its images cannot be counted: set source.follow_links "
-                    "to true, or remove the link."
-                )
+            return
+        if not inside and not self.follow_links:
+            if is_folder:
+                raise link_refusal(entry.path, real)
             yield FoundFile(decode_key(name), 0, 0, LINK_OUTSIDE)
-        elif not name.endswith(b"/"):
-            yield _found_file(entry, name)
+            return
         # A linked folder inside the root is listed at its real path, unless that is hidden; a
         # link to a parent would never end.
-        elif (not inside or b"/." in real[len(root) - 1 :]) and real not in here:
+        hidden = b"/." in real.removeprefix(self.root)
+        if is_folder and (real in here or (inside and not hidden)):
+            yield FoundFile(decode_key(name), 0, 0, LINKED_FOLDER)
+            return
+        if is_folder and any(lies_in(parent, real) for parent in here):
+            raise RequestError(
+                f"{decode_key(entry.path)}: expected a folder elsewhere, got a link to "
+                f"{decode_key(real)}, which it lies in itself: its images would be listed again. "
+                "Remove the link."
+            )
+        if not inside:
+            self.check_link(entry.path, real)
+        if is_folder:
             yield from self.enter(entry.path, name, here)
+        else:
+            yield _found_file(entry, name)
+
+
+def lies_in(path: bytes, folder: bytes) -> bool:
+    """Returns whether a real path is a folder's, or below it."""
+    return (path + b"/").startswith(folder.rstrip(b"/") + b"/")
+
+
+def link_refusal(path: bytes, real: bytes) -> RequestError:
+    """Returns the error for a folder that is a link out of the image folder."""
+    return RequestError(
+        f"{decode_key(path)}: expected a folder, got a link to one outside, "
+        f"{decode_key(real)}. Its images cannot be counted: set source.follow_links "
+        "to true, or remove the link."
+    )
 
 
 def _sort_name(entry: "os.DirEntry[bytes]") -> bytes:

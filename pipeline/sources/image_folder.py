@@ -1,5 +1,6 @@
 """Image folder source: the image files in a directory tree."""
 
+import functools
 import hashlib
 import itertools
 import os
@@ -27,6 +28,7 @@ from pipeline.sources.image_listing import (
 )
 from pipeline.sources.image_walk import ImageWalk, Tally, path_of
 from pipeline.sources.listing import ListedFile, Listing
+from pipeline.sources.part_places import PartPlaces, count_beside
 from pipeline.sources.split_folders import Folders, folders_of
 from pipeline.sources.units import spans_of
 
@@ -39,7 +41,9 @@ class ImageFolderConfig(BaseSourceConfig):
     A file is an image by its ending or, with any other ending, by its first bytes. What is left
     out is counted by ending in plan, summary, manifest and `fsq inspect`; so are hidden files
     and folders, which are skipped. A link to a file out of the folder is a reject unless
-    `follow_links` is set. What cannot be counted ends the job: a linked or unreadable folder.
+    `follow_links` is set. What cannot be counted ends the job: an unreadable folder, or a link to
+    one outside. A link to a folder that is read at its own place is counted, and so is what lies
+    beside the folders of `output.split`; a link from one of these into another is refused.
 
     Attributes:
       directory: The folder, local or in an object store.
@@ -228,9 +232,10 @@ class ImageFolderSource(Source):
         """Writes a line for every image, with the number of its folder as the label."""
         config = self.config
         images = ImageWalk(config.directory, config.follow_links, target, heartbeat)
+        places = PartPlaces(config.directory, self._folders, follow_links=config.follow_links)
         # In the order of the keys, whatever that of the splits.
         for split, folder in sorted(self._folders.items(), key=lambda item: encode_key(item[1])):
-            images.add(folder, split)
+            images.add(folder, split, functools.partial(places.check_link, split))
             if not images.tally.sections[split]:
                 key = "source.directory" if split is None else f"output.split.{split}"
                 path = path_of(config.directory, folder)
@@ -241,6 +246,7 @@ class ImageFolderSource(Source):
                     f"{key}: expected images in {path!r}{looked_in(path)}, found {found}. "
                     "Check the path."
                 )
+        images.tally.left_out.update(count_beside(config.directory, self._folders))
         return images.tally
 
     def _classes(self, tally: Tally) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from fsq.errors import RequestError
 from fsq.images.signatures import HEAD_BYTES, format_of
 from fsq.storage import filesystem
 from fsq.storage.path_encoding import from_utf8
-from pipeline.core.left_out import ending_of, is_hidden
+from pipeline.core.left_out import LINKED_FOLDERS, ending_of, is_hidden
 from pipeline.sources import directory_walk
 from pipeline.sources.directory_walk import FoundFile, walk
 from pipeline.sources.image_listing import ListedImage, folder_of
@@ -65,20 +65,30 @@ class ImageWalk:
         self._target, self._heartbeat = target, heartbeat
         self._numbers: dict[str, int] = {}
 
-    def add(self, folder: str, split: str | None) -> None:
-        """Walks a folder, relative to the root, whose images belong to a split.
+    def add(
+        self, folder: str, split: str | None, check_link: Callable[[bytes, bytes], None]
+    ) -> None:
+        """Walks a folder, relative to the root, whose images belong to a split; see `walk`.
 
         Raises:
           RequestError, DataError: There is something in it that cannot be counted.
         """
         before = sum(self.tally.records.values())
         path = path_of(self._root, folder)
-        for relative in walk(path, follow_links=self._follow_links, heartbeat=self._heartbeat):
+        for relative in walk(
+            path,
+            follow_links=self._follow_links,
+            heartbeat=self._heartbeat,
+            check_link=check_link,
+        ):
             self._count(relative._replace(name=folder + relative.name))
         self.tally.sections[split] = sum(self.tally.records.values()) - before
 
     def _count(self, found: FoundFile) -> None:
         tally, hidden = self.tally, is_hidden(found.name)
+        if found.refused == directory_walk.LINKED_FOLDER:
+            tally.left_out[LINKED_FOLDERS] += 1
+            return
         if found.name.endswith("/") and not hidden:
             tally.folders.add(found.name.rstrip("/"))
             return
