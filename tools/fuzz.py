@@ -413,12 +413,14 @@ def _small_dataset(folder: Path) -> Path:
     from pipeline.job.config import TokenizeConfig
     from pipeline.run import tokenize
 
+    images = folder / "images"
+    images.mkdir()
     for number in range(20):
-        Image.new("RGB", (16, 16), (number * 9, 99, 0)).save(folder / f"{number:02d}.png")
-    (folder / "bad.png").write_bytes(b"no image")
+        Image.new("RGB", (16, 16), (number * 9, 99, 0)).save(images / f"{number:02d}.png")
+    (images / "bad.png").write_bytes(b"no image")
     directory = folder / "out"
     config = {
-        "source": {"kind": "image_folder", "directory": str(folder), "labels": False},
+        "source": {"kind": "image_folder", "directory": str(images), "labels": False},
         "tokenizer": str(folder),
         "output": {
             "directory": str(directory),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 import pydantic
 
@@ -118,6 +118,17 @@ class Manifest(FrozenModel):
     files: dict[FileName, str]
     fingerprint: SealedFingerprint
     sha256: str = ""
+
+    @pydantic.model_validator(mode="after")
+    def _every_shard_is_in_every_format(self) -> Self:
+        first, *others = self.formats or ("",)
+        for shard in self.shards:
+            if not first or sorted(shard.other_formats) != sorted(others):
+                raise ValueError(
+                    f"shards: expected {shard.file} in the formats {list(self.formats)}, found it "
+                    f"beside the first in {sorted(shard.other_formats)}"
+                )
+        return self
 
     @property
     def formats(self) -> tuple[str, ...]:
