@@ -4,7 +4,7 @@ import os
 from collections import Counter
 
 from fsq.dataset.records import decode_key
-from fsq.errors import RequestError
+from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from pipeline.core.left_out import BESIDE_PARTS, HIDDEN
 from pipeline.sources.directory_walk import lies_in, link_refusal
@@ -55,7 +55,11 @@ class PartPlaces:
 
 
 def count_beside(root: str, folders: Folders) -> Counter[str]:
-    """Counts the files and folders that lie beside the folders of splits, not those below them."""
+    """Counts the files and folders that lie beside the folders of splits, not those below them.
+
+    Raises:
+      DataError: They cannot be counted.
+    """
     counts: Counter[str] = Counter()
     if not filesystem.is_local(root):
         return counts
@@ -67,8 +71,18 @@ def count_beside(root: str, folders: Folders) -> Counter[str]:
     }
     for parent in parents:
         prefix = f"{parent}/" if parent else ""
-        for name in os.listdir(os.fsencode(path_of(root, prefix))):
+        for name in _names(path_of(root, prefix)):
             key = prefix + decode_key(name)
             if f"{key}/" not in parts and key not in parents:
                 counts[HIDDEN if name.startswith(b".") else BESIDE_PARTS] += 1
     return counts
+
+
+def _names(folder: str) -> list[bytes]:
+    try:
+        return os.listdir(os.fsencode(folder))
+    except OSError as error:
+        raise DataError(
+            f"{folder}: expected a folder that can be read, got: {error.strerror or error}. What "
+            "lies beside the folders of the splits cannot be counted: change its permissions."
+        ) from error

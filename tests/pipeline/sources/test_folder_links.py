@@ -1,11 +1,12 @@
 """Links in an image folder: no image comes into two splits by one, and none is lost in silence."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fsq.errors import RequestError
+from fsq.errors import DataError, RequestError
 from pipeline.core.left_out import BESIDE_PARTS, LINKED_FOLDERS, describe_left_out
 from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.sources.listing import Listing
@@ -108,4 +109,22 @@ def test_what_lies_beside_the_folders_of_splits_is_counted(root: Path):
     assert (listing.num_records, listing.left_out) == (3, {BESIDE_PARTS: 3, "hidden": 1})
     assert describe_left_out(listing.left_out) == (
         "1 hidden; 3 files and folders beside the folders of the splits"
+    )
+
+
+def test_a_folder_of_splits_that_cannot_be_listed_is_one_line(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    make_val(root)
+
+    def closed(path):
+        # Whoever runs the tests may be allowed to read everything.
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", closed)
+    with pytest.raises(DataError) as error:
+        list_parts(root, PARTS)
+    assert str(error.value) == (
+        f"{root}: expected a folder that can be read, got: Permission denied. What lies beside "
+        "the folders of the splits cannot be counted: change its permissions."
     )
