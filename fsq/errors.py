@@ -5,6 +5,7 @@ The command line prints it and exits with `exit_code`.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = ["BadImageError", "DataError", "FsqError", "InvalidConfigError", "RequestError"]
 
@@ -34,6 +35,9 @@ class InvalidConfigError(RequestError):
         self.problems = tuple(problems)
         for problem in more:  # a traceback shows them all
             self.add_note(problem)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,)
 
 
 class DataError(FsqError):

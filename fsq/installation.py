@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import urllib.parse
 from typing import Any
 
 NAME = "fsq-tokenizer"
@@ -11,7 +12,7 @@ PIPELINE_MODULES = frozenset(
 )
 
 
-def explain_missing(error: ModuleNotFoundError) -> str | None:
+def explain_missing(error: ImportError) -> str | None:
     """Returns a message for a module of the extra 'pipeline' that is missing; else None."""
     module = (error.name or "").partition(".")[0]
     if module not in PIPELINE_MODULES:
@@ -39,7 +40,7 @@ def install_command(extra: str) -> str:
 def _requirement(extra: str, origin: dict[str, Any]) -> str:
     url = origin.get("url", "")
     if origin.get("dir_info", {}).get("editable"):
-        return f"-e '{url.removeprefix('file://')}[{extra}]'"
+        return f"-e '{urllib.parse.unquote(url.removeprefix('file://'))}[{extra}]'"
     if "vcs_info" in origin:
         info = origin["vcs_info"]
         url = f"{info['vcs']}+{url}@{info['commit_id']}"

@@ -118,7 +118,7 @@ def _locate(model: type[pydantic.BaseModel], loc: tuple[Any, ...]) -> tuple[list
         if tagged:  # pydantic's path contains the tag of a union; the file's does not
             here = tagged
             continue
-        if not here and isinstance(part, str) and re.search(r"[\[-]", part):
+        if not here and isinstance(part, str) and re.search(r"[\[-]|^(float|int|str)$", part):
             continue  # neither does it contain the type of a value, such as 'constrained-str'
         path.append(str(part))
         fields = here[0].model_fields if len(here) == 1 else {}

@@ -45,7 +45,7 @@ class PriorData:
       dataset: The training dataset.
       class_names: A name for each class.
       shared: Number of held-out images with the tokens of a training image.
-      digests: The sha256 of both manifests, so that a run is not resumed on other datasets.
+      digests: Name, split and digest of both, so that a run is not resumed on other images.
 
     Raises:
       RequestError: A dataset is missing or empty, has no classes or too few tokens per image;
@@ -69,7 +69,7 @@ class PriorData:
                 _check_same_names(self.dataset, other, self.vocabulary.classes)
         self._held_out = other
         self.class_names = tuple(class_names(self.dataset, self.vocabulary.classes))
-        self.digests = {"dataset": self.dataset.sha256, "held_out": other.sha256}
+        self.digests = {"dataset": self.dataset.identity, "held_out": other.identity}
         self.batches_per_epoch = len(self._read(self.dataset, drop_remainder=True))
         if self._share is not None:
             self._check_share(config.dataset)

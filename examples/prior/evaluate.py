@@ -169,7 +169,7 @@ def check_run(saved: "SavedPrior") -> OpenedDataset:
         "held_out": open_held_out(config.dataset, config.held_out),
     }
     for name, dataset in opened.items():
-        if dataset.sha256 != saved.description.datasets[name]:
+        if dataset.identity != saved.description.datasets[name]:
             raise RequestError(
                 f"{dataset.directory}: expected the dataset that the prior was trained with, "
                 "found another. Restore it, or train another prior."

@@ -37,7 +37,7 @@ class RunDescription(pydantic.BaseModel):
       config: The config of the run.
       vocabulary: The ids of its sequences.
       class_names: A name for each class.
-      datasets: The sha256 of the manifests of 'dataset' and 'held_out'.
+      datasets: Name, split and digest of 'dataset' and 'held_out'.
       tokenizer: The sha256 of the tokenizer's weights.
     """
 
@@ -157,7 +157,7 @@ def claim_directory(config: PriorConfig, data: PriorData) -> None:
     other = _read_description(folder / PRIOR_FILE)
     if other is None:
         _check_empty(folder)
-    elif not steps_done(config.output):
+    elif not steps_done(config.output) and not _is_finished(folder):
         # Of steps that nobody goes on from; another run must not take its loss for its own.
         for name in (NETWORK_FILE, LOG_FILE):
             (folder / name).unlink(missing_ok=True)
@@ -184,10 +184,15 @@ def claim_directory(config: PriorConfig, data: PriorData) -> None:
         ) from error
 
 
+def _is_finished(folder: Path) -> bool:
+    """Returns whether a network was kept after its checkpoints were removed."""
+    return (folder / NETWORK_FILE).exists() and not (folder / CHECKPOINTS).exists()
+
+
 def _fixed(description: RunDescription) -> dict[str, Any]:
     """Returns the fields that must be equal when a run is resumed."""
     fields = {"minutes", "checkpoint_steps", "sample_steps"}
-    # The datasets stand in it with the sha256 of their manifests.
+    # The datasets stand in it with their identity, wherever they lie.
     free: Any = {"output": True, "dataset": True, "training": fields, "samples": True}
     if isinstance(description.config.held_out, str):
         free["held_out"] = True

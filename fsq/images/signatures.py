@@ -64,8 +64,7 @@ def format_of(head: bytes) -> str | None:
     Camera files that are TIFFs inside (NEF, ARW, DNG) count as TIFF, except Canon's.
 
     Args:
-      head: The first `HEAD_BYTES` of a file, or all of it. 32 bytes are enough for each
-        of `FORMATS`.
+      head: The first `HEAD_BYTES` of a file, or all of it.
 
     >>> format_of(b"\xff\xd8\xff\xe0\0\x10JFIF"), format_of(b"8BPS\0\1"), format_of(b"text")
     ('JPEG', 'PSD', None)

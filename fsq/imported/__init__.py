@@ -30,6 +30,12 @@ class Graph(Protocol):
         ...
 
 
+def shorten(text: str, most: int = 300) -> str:
+    """Returns a library's message in a line, without its full stop and not longer than `most`."""
+    line = " ".join(text.split()).rstrip(".")
+    return line if len(line) <= most else f"{line[:most]} ..."
+
+
 def refuse_tokens(dtype: str, where: str) -> None:
     """Checks the type of an encoder's output.
 

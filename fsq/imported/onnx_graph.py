@@ -1,6 +1,5 @@
 """ONNX models in ONNX Runtime. Needs the extra `onnx`."""
 
-import textwrap
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fsq.errors import RequestError
+from fsq.imported import shorten
 from fsq.installation import install_command
 
 # Operations of other domains are implemented by native libraries, which cannot be checked. ONNX
@@ -62,7 +62,7 @@ class OnnxGraph:
         except Exception as error:
             raise RequestError(
                 f"{where}: expected a model that ONNX Runtime {onnxruntime.__version__} runs, "
-                f"got: {_shorten(error)}."
+                f"got: {shorten(str(error))}."
             ) from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:
@@ -160,7 +160,3 @@ def _initializers(part: Any) -> Iterator[Any]:
     yield from getattr(part, "initializer", ())
     for sparse in getattr(part, "sparse_initializer", ()):
         yield from [sparse.values, sparse.indices]
-
-
-def _shorten(error: Exception) -> str:
-    return textwrap.shorten(str(error), 300, placeholder=" ...").rstrip(".")

@@ -1,7 +1,6 @@
 """TensorFlow graphs: Keras files and SavedModels converted to GraphDefs, and those loaded."""
 
 import re
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from fsq.errors import RequestError
-from fsq.imported import refuse_tokens
+from fsq.imported import refuse_tokens, shorten
 from fsq.imported.op_allowlist import check_graph, check_saved_model, graph_nodes
 
 INPUT, OUTPUT = "input", "output"
@@ -212,4 +211,4 @@ def _inline_variables(function: Any, shape: tuple[int | None, ...] | None) -> An
 def _first(error: Exception) -> str:
     """Returns the first line of a library's error message, without its full stop."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return textwrap.shorten(line, 300, placeholder=" ...").rstrip(".")
+    return shorten(line)

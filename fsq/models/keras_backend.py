@@ -3,6 +3,7 @@
 import os
 
 from fsq.errors import RequestError
+from fsq.installation import explain_missing
 
 
 def require_tensorflow() -> None:
@@ -10,6 +11,9 @@ def require_tensorflow() -> None:
     try:
         import keras
     except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name in ("keras", "tensorflow")
+        if missing and (message := explain_missing(error)) is not None:
+            raise RequestError(f"Keras: {message}") from error
         found = f"an error of its import ({error})"
         if "KERAS_BACKEND" in os.environ:
             found = f"{os.environ['KERAS_BACKEND']}, which is not installed"

@@ -167,7 +167,7 @@ def _folder() -> Path | None:
     if wanted == OFF:
         return None
     if wanted:
-        return Path(wanted).expanduser()
+        return Path(os.path.expanduser(wanted))
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(base, "fsq-tokenizer")
 

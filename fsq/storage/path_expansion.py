@@ -66,4 +66,7 @@ def looked_in(path: str) -> str:
     """Returns ' (looked for <absolute path>)' for a relative path, '' for any other."""
     if not filesystem.is_local(path) or os.path.isabs(path):
         return ""
-    return f" (looked for {os.path.abspath(path)})"
+    try:
+        return f" (looked for {os.path.abspath(path)})"
+    except FileNotFoundError:  # the current folder was removed
+        return ""

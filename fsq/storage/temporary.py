@@ -33,7 +33,7 @@ def open_temporary() -> BinaryIO:
       DataError: On a later write: there is no room.
     """
     folder = _folder()
-    with tempfile.TemporaryFile(buffering=0, dir=folder) as file:
+    with _made_in(folder), tempfile.TemporaryFile(buffering=0, dir=folder) as file:
         return io.BufferedRandom(_TemporaryFile(os.dup(file.fileno()), folder))
 
 
@@ -46,7 +46,9 @@ def temporary_folder() -> Iterator[str]:
       DataError: The block failed because there is no room in it.
     """
     folder = _folder()
-    with tempfile.TemporaryDirectory(dir=folder) as path:
+    with _made_in(folder):
+        made = tempfile.TemporaryDirectory(dir=folder)
+    with made as path:
         try:
             yield path
         except FsqError:
@@ -56,6 +58,14 @@ def temporary_folder() -> Iterator[str]:
             if (reason := _write_error(path)) is not None:
                 raise _no_room(folder, reason) from error
             raise
+
+
+@contextlib.contextmanager
+def _made_in(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _no_room(folder, error) from error
 
 
 def _folder() -> str:

@@ -13,8 +13,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)  # from a terminal; from a scheduler s
 def held_interrupts() -> Iterator[Callable[[], bool]]:
     """Holds the first SIGINT or SIGTERM back; yields a function that says if there was one.
 
-    The next one raises a KeyboardInterrupt at once. In another thread than the main one
-    signals cannot be held back, and the function returns False.
+    The next one raises a KeyboardInterrupt at once, and so does the end of the block if the
+    function was not asked after the signal. In another thread than the main one signals
+    cannot be held back, and the function returns False.
     """
     seen: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -26,9 +27,20 @@ def held_interrupts() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         seen.append(number)
 
-    before = {number: signal.signal(number, hold) for number in SIGNALS}
+    # A signal that is ignored, as by `nohup` or in the background, stays so.
+    taken = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, hold) for number in taken}
+    asked = False
+
+    def is_interrupted() -> bool:
+        nonlocal asked
+        asked = bool(seen)
+        return asked
+
     try:
-        yield lambda: bool(seen)
+        yield is_interrupted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if seen and not asked:  # it came after the last question
+        raise KeyboardInterrupt

@@ -83,5 +83,7 @@ def guard_run(directory: Path, run: Mapping[str, Any]) -> None:
       RequestError: The directory is another run's, or its description cannot be read.
     """
     check_run(directory, run)
+    if find_checkpoints(directory):
+        return  # of this run; what is missing now, such as a feature model, stays described
     directory.mkdir(parents=True, exist_ok=True)
     filesystem.write(str(directory / MARKER), (json.dumps(run, indent=2) + "\n").encode())

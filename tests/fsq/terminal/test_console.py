@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import re
 import resource
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 import pytest
 from PIL import Image
 
-from fsq.errors import RequestError
+from fsq.errors import InvalidConfigError, RequestError
 from fsq.images.image_file import check_picture, save_picture
 from fsq.storage import filesystem
 from fsq.terminal.console import run_command
@@ -135,4 +136,12 @@ def test_an_interrupted_command_says_what_is_saved(
     assert stop.value.code == 130
     assert capsys.readouterr().err.strip() == (
         "fsq: interrupted; step 7 of 48 is saved; run the same command again to go on."
+    )
+
+
+def test_the_mistakes_of_a_config_survive_another_process():
+    error = pickle.loads(pickle.dumps(InvalidConfigError(["a: wrong", "b: wrong"])))
+    assert (str(error), error.problems) == (
+        "a: wrong (1 more after this one)",
+        ("a: wrong", "b: wrong"),
     )

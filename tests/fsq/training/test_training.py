@@ -507,3 +507,19 @@ def test_tensorboard_gets_curves_pictures_and_usage(tmp_path: Path):
     (picture,) = events.Tensors("originals above reconstructions")
     width, height, *encoded = picture.tensor_proto.string_val
     assert (int(width), int(height), len(encoded)) == (16, 32, 8)
+
+
+def test_a_signal_after_the_last_question_ends_the_run_too():
+    with pytest.raises(KeyboardInterrupt), held_interrupts() as is_interrupted:
+        assert not is_interrupted()
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with held_interrupts() as is_interrupted:
+            signal.raise_signal(signal.SIGINT)
+            assert not is_interrupted()
+    finally:
+        signal.signal(signal.SIGINT, before)
