@@ -88,7 +88,8 @@ def _explain(error: click.ClickException, command: click.Command, name: str) -> 
     return error.format_message()
 
 
-class PathParameter(click.ParamType):  # type: ignore[type-arg] - generic from click 8.4 on
+# Not generic before click 8.4.
+class PathParameter(click.ParamType):  # type: ignore[type-arg]
     """A path on the command line: ~ and variables are expanded where the shell did not."""
 
     name = "path"
