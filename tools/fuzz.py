@@ -171,7 +171,7 @@ def example() -> Iterator[Target]:
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "file")
-        unit = Unit("unit", str(path), (Span(0, 0, 1),))
+        unit = Unit("unit", str(path), (Span(0, 0, 1),), file="file")
 
         def attempt(changes: Changes) -> bool:
             path.write_bytes(frame(changes.bytes(seed)))

@@ -22,12 +22,20 @@ class CarriedFeature:
       field: Name in the source.
       kind: Type of the value.
       class_names: Names of the classes, if it is a class label.
+      default: Its value where the source has none, text for bytes; without one such a record
+        is rejected.
     """
 
     name: str
     field: str
     kind: FeatureKind
     class_names: tuple[str, ...] | None = None
+    default: int | float | str | None = None
+
+    @property
+    def default_value(self) -> int | float | bytes | None:
+        """The default as it is carried."""
+        return self.default.encode() if isinstance(self.default, str) else self.default
 
 
 class Place(NamedTuple):

@@ -205,27 +205,73 @@ def glob(pattern: str) -> list[str]:
 
     Sorted; empty if nothing matches. Folders and special files that match are listed
     too, so that the caller can refuse them. A name with brackets in it is found if it
-    matches nothing as a pattern.
+    matches nothing as a pattern. Links to folders are followed, but not by '**'.
     """
-    folder, _, last = pattern.rpartition("/")
-    prefix = f"{folder}/" if "/" in pattern else ""
-    names = _names(folder or ("/" if prefix else "."))
-    found = [prefix + name for name in names if matches(prefix + name, pattern)]
-    return found or [pattern for name in names if name == last]
+    parts = pattern.split("/")
+    fixed = next((n for n, part in enumerate(parts) if _is_magic(part)), len(parts) - 1)
+    folder = "/".join(parts[:fixed])
+    prefix = f"{folder}/" if fixed else ""
+    if is_local(pattern):
+        return sorted(set(_glob(prefix, parts[fixed:])))
+    deep = fixed < len(parts) - 1
+    names = [prefix + entry.name for entry in list_files(folder, recursive=deep)]
+    return [name for name in names if matches(name, pattern)] or [
+        name for name in names if name == pattern
+    ]
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Returns whether a path matches a pattern: '*', '?' and '[0-4]' in the last component.
+    """Returns whether a path matches a pattern: '*', '?', '[0-4]' in names, '**' for any folders.
 
-    Hidden files match only a pattern that begins with a dot.
+    Hidden files and folders match only a name that begins with a dot. A folder matches itself.
     """
-    folder, slash, name = path.rpartition("/")
-    pattern_folder, pattern_slash, last = pattern.rpartition("/")
-    return (
-        folder + slash == pattern_folder + pattern_slash
-        and fnmatch.fnmatchcase(name, last)
-        and (last.startswith(".") or not name.startswith("."))
-    )
+    return _match(path.split("/"), pattern.split("/"))
+
+
+def _match(names: list[str], parts: list[str]) -> bool:
+    if not parts or not names:
+        return not parts and not names
+    if parts[0] == "**" and len(parts) > 1:
+        return _match(names, parts[1:]) or (
+            not names[0].startswith(".") and _match(names[1:], parts)
+        )
+    first = _match_name(names[0], parts[0]) or (names[0] == parts[0] and len(parts) > 1)
+    return first and _match(names[1:], parts[1:])
+
+
+def _match_name(name: str, part: str) -> bool:
+    return fnmatch.fnmatchcase(name, part) and (part.startswith(".") or not name.startswith("."))
+
+
+def _is_magic(part: str) -> bool:
+    return any(mark in part for mark in "*?[")
+
+
+def _glob(prefix: str, parts: list[str]) -> Iterator[str]:
+    """Yields the local paths that begin with a prefix and go on as the parts of a pattern say."""
+    part, *rest = parts
+    if part == "**" and rest:
+        yield from _glob(prefix, rest)
+        for name in _names(prefix or "."):
+            if not name.startswith(".") and _is_real_folder(prefix + name):
+                yield from _glob(f"{prefix}{name}/", parts)
+        return
+    if not _is_magic(part):
+        found = [part] if os.path.lexists(prefix + part) else []
+    else:
+        names = _names(prefix or ".")
+        found = [name for name in names if _match_name(name, part)] or [
+            name for name in names if name == part
+        ]
+    for name in found:
+        if not rest:
+            yield prefix + name
+        elif os.path.isdir(prefix + name):
+            yield from _glob(f"{prefix}{name}/", rest)
+
+
+def _is_real_folder(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def remove(path: str) -> None:

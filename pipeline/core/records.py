@@ -41,6 +41,7 @@ class Unit:
         finished dataset and cannot be encoded again.
       etag: Changes when the records change; see `pipeline.sources.units.etag_of`.
       split: The split of its records, if the source lists parts for the splits.
+      file: Name of the file in keys and messages; see `ListedFile.name`.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Unit:
     spans: tuple[Span, ...]
     etag: str = ""
     split: str | None = None
+    file: str = ""
 
     @property
     def num_records(self) -> int:

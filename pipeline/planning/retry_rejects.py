@@ -36,7 +36,6 @@ from pipeline.planning.reuse_outputs import reuse_parts, reuse_shards
 from pipeline.planning.runtime_selection import reuse_runtime
 from pipeline.planning.work_folder import make_folders, write_inputs
 from pipeline.sources import Listing
-from pipeline.sources.listing import file_name
 from pipeline.sources.units import cut_units, etag_of, spans_of, unit_records
 from pipeline.work.job_file import JobFile, write_job_file
 from pipeline.work.unit_files import read_done
@@ -216,7 +215,7 @@ def _open_units(retry: Retry, listing: Listing, not_started: list[Unit]) -> Iter
         entries.append((index, record, unit))
 
     for unit in not_started:
-        add(file_name(unit.path), unit.spans[0].first, unit)
+        add(unit.file, unit.spans[0].first, unit)
     for reject in retry.rejects:
         add(reject.file, reject.record, None)
     entries.sort(key=lambda entry: entry[:2])
@@ -231,4 +230,4 @@ def _open_units(retry: Retry, listing: Listing, not_started: list[Unit]) -> Iter
         for start in range(0, len(numbers), size):
             some = numbers[start : start + size]
             etag = etag_of(listing, file, some)
-            yield Unit("", file.path, spans_of(file, some), etag, file.split)
+            yield file.unit("", spans_of(file, some), etag)

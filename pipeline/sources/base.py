@@ -9,7 +9,7 @@ from fsq.dataset.records import CarriedFeature
 from fsq.errors import RequestError
 from fsq.validation import FrozenModel
 from pipeline.core.records import BadRecord, ImageRecord, Unit
-from pipeline.sources.listing import Listing, file_name
+from pipeline.sources.listing import Listing
 from pipeline.sources.units import one_unit_per_file
 
 NO_TIMEOUTS: Mapping[int, str] = types.MappingProxyType({})
@@ -102,7 +102,7 @@ class Source(abc.ABC):
         """
         for file in listing.files:
             if file.name in groups:
-                yield Unit("", file.path, file.spans(file.first, file.num_records))
+                yield file.unit("", file.spans(file.first, file.num_records))
 
     def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
         """Yields units that hold the records of some keys, and as few others as is known.
@@ -113,7 +113,7 @@ class Source(abc.ABC):
 
     def group_of(self, unit: Unit, key: str) -> str:
         """Returns the group of a record; see `Listing.groups`."""
-        return file_name(unit.path)
+        return unit.file
 
     def first_change(self, before: str, after: Listing, unit: Unit | None = None) -> str | None:
         """Describes the first image that changed since an earlier listing.

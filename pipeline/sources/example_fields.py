@@ -40,9 +40,18 @@ class _Record(NamedTuple):
 
 
 def field_kinds(
-    files: Sequence[ListedFile], wanted: list[str], heartbeat: Callable[[], None]
+    files: Sequence[ListedFile],
+    wanted: list[str],
+    optional: list[str],
+    heartbeat: Callable[[], None],
 ) -> dict[str, FeatureKind]:
-    """Returns the type of each wanted field, from the first record that has it.
+    """Returns the type of each field, from the first record that has it.
+
+    Args:
+      files: The files.
+      wanted: Fields that there must be.
+      optional: Fields that may be in no record that is looked at; these have no type then.
+      heartbeat: See `Source.list`.
 
     Raises:
       RequestError: None of the records that are looked at has one of them, or none can be read.
@@ -53,11 +62,11 @@ def field_kinds(
     for record in _first_records(files, heartbeat):
         count += 1
         names.update(record.feature)
-        for name in wanted:
+        for name in (*wanted, *optional):
             kind = record.feature[name].WhichOneof("kind") if name in record.feature else None
             if kind is not None:
                 kinds.setdefault(name, _LISTS[kind])
-        if len(kinds) == len(set(wanted)):
+        if len(kinds) == len({*wanted, *optional}):
             return kinds
     path = next(file.path for file in files if file.num_readable)
     if not count:
@@ -65,8 +74,10 @@ def field_kinds(
             f"{path}: record 0: expected a tf.train.Example, got other bytes, "
             "as in all other records. Check source.files."
         )
-    missing = next(name for name in wanted if name not in kinds)
-    raise RequestError(_describe_missing(missing, path, sorted(names), count))
+    missing = [name for name in wanted if name not in kinds]
+    if missing:
+        raise RequestError(_describe_missing(missing[0], path, sorted(names), count))
+    return kinds
 
 
 def check_keys(files: Sequence[ListedFile], field: str, heartbeat: Callable[[], None]) -> None:

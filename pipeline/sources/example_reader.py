@@ -3,18 +3,23 @@
 import errno
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from fsq.dataset.example.proto import Example
 from fsq.dataset.formats.tfrecord import WRONG_DATA, read_frames
-from fsq.dataset.records import CarriedFeature
+from fsq.dataset.records import CarriedFeature, FeatureKind
 from fsq.errors import DataError
 from fsq.storage import filesystem
 from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
-from pipeline.sources.listing import file_name
-from pipeline.sources.tfrecord_files import Damaged
+from pipeline.sources.input_files import Damaged
+
+_LIST_OF: dict[FeatureKind, str] = {
+    "int64": "int64_list",
+    "float32": "float_list",
+    "bytes": "bytes_list",
+}
 
 
 class Fields(NamedTuple):
@@ -40,7 +45,7 @@ def read_examples(
             raise TimeoutError(errno.ETIMEDOUT, reason, unit.path)
         if reason is None:
             try:
-                yield from _read_span(unit.path, span, fields, damaged, numbers)
+                yield from _read_span(unit, span, fields, damaged, numbers)
             except OSError as error:
                 if damaged == "refuse":
                     raise
@@ -51,16 +56,17 @@ def read_examples(
                 reason = str(error).removeprefix(f"{unit.path}: ")
         # The rest of the span.
         for number in numbers:
-            yield BadRecord(_numbered(unit.path, number), reason or "")
+            yield BadRecord(f"{unit.file}__{number}", reason or "")
 
 
 def _read_span(
-    path: str, span: Span, fields: Fields, damaged: Damaged, numbers: Iterator[int]
+    unit: Unit, span: Span, fields: Fields, damaged: Damaged, numbers: Iterator[int]
 ) -> Iterator[ImageRecord | BadRecord]:
+    path = unit.path
     with filesystem.open_read(path) as file:
         file.seek(span.offset)
         left = span.num_records
-        prefix = _numbered(path, "")
+        prefix = f"{unit.file}__"
         for data in islice(read_frames(file, path, span.first), span.num_records):
             number = next(numbers)
             left -= 1
@@ -80,7 +86,9 @@ def _read_span(
                 yield ImageRecord(
                     key=key,
                     data=_scalar(feature, fields.image, "bytes"),
-                    carried=tuple(_scalar(feature, f.field, f.kind) for f in fields.carried),
+                    carried=tuple(
+                        _scalar(feature, f.field, f.kind, f.default_value) for f in fields.carried
+                    ),
                 )
             except DecodeError:
                 yield BadRecord(key, "expected a tf.train.Example, got other bytes")
@@ -93,15 +101,11 @@ def _read_span(
         )
 
 
-def _numbered(path: str, number: int | str) -> str:
-    return f"{file_name(path)}__{number}"
-
-
 class _BadFieldError(ValueError):
     pass
 
 
-def _scalar(feature: Any, name: str, kind: Literal["int64", "float32", "bytes"]) -> Any:
+def _scalar(feature: Any, name: str, kind: FeatureKind, default: Any = None) -> Any:
     entry = feature[name]
     match kind:
         case "bytes":
@@ -112,7 +116,10 @@ def _scalar(feature: Any, name: str, kind: Literal["int64", "float32", "bytes"])
             values = entry.float_list.value
     if len(values) != 1:
         # The lookup has added an empty field if it was missing.
-        if entry.WhichOneof("kind") is None:
+        found = entry.WhichOneof("kind")
+        if default is not None and not values and found in (None, _LIST_OF[kind]):
+            return default
+        if found is None:
             raise _BadFieldError(f"expected a field {name!r}, got none")
         raise _BadFieldError(f"expected one {kind} in field {name!r}, got {len(values)}")
     return values[0]

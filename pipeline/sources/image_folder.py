@@ -287,4 +287,4 @@ def _units_of(listing: Listing, is_wanted: Callable[[str], bool]) -> Iterator[Un
     ]
     for file in listing.files:
         if some := [number for number in numbers if number in file.numbers]:
-            yield Unit("", file.path, spans_of(file, some))
+            yield file.unit("", spans_of(file, some))

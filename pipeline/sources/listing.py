@@ -63,6 +63,10 @@ class ListedFile:
         index = (number - self.first) // self.stride
         return self.first + index * self.stride, int(self.offsets[index])
 
+    def unit(self, name: str, spans: tuple[Span, ...], etag: str = "") -> Unit:
+        """Returns a unit of some of its records."""
+        return Unit(name, self.path, spans, etag, self.split, self.name)
+
     def spans(self, first: int, count: int) -> tuple[Span, ...]:
         """Returns the spans of some records, by number in the file.
 
@@ -154,7 +158,7 @@ class Listing:
         """Returns the file that a unit is read from; None if it is not listed here."""
         if not unit.spans:
             return None
-        index = self.index_of(file_name(unit.path), unit.spans[0].first)
+        index = self.index_of(unit.file, unit.spans[0].first)
         return None if index is None else self.files[index]
 
     def locate(self, unit: Unit) -> Unit:
@@ -187,9 +191,9 @@ class Listing:
             yield self.write_to(folder)
 
 
-def file_name(path: str) -> str:
-    """Returns the last part of a path: the name of a source file in keys and messages."""
-    name = path.rpartition("/")[2]
+def file_name(path: str, *, parts: int = 1) -> str:
+    """Returns the last part of a path, or more: the name of a file in keys and messages."""
+    name = "/".join(path.split("/")[-parts:])
     return to_utf8(name) if filesystem.is_local(path) else name
 
 

@@ -10,12 +10,14 @@ from fsq.errors import RequestError
 from fsq.yaml_config import PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
+from pipeline.sources.carry import check_carried_names
 from pipeline.sources.example_reader import Fields, read_examples
+from pipeline.sources.input_files import Damaged
 from pipeline.sources.listing import Listing, listing_of
 from pipeline.sources.tfds_builder import open_directory, open_name
 from pipeline.sources.tfds_features import carried_feature, check_image
 from pipeline.sources.tfds_splits import expected_files
-from pipeline.sources.tfrecord_files import Damaged, check_carried_names, list_record_files
+from pipeline.sources.tfrecord_files import list_record_files
 from pipeline.sources.units import units_of_numbered_keys
 
 

@@ -2,33 +2,20 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import BinaryIO, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from fsq.dataset.formats.tfrecord import Scan, scan
-from fsq.dataset.records import RESERVED_FEATURES
-from fsq.errors import DataError, RequestError
+from fsq.errors import DataError
 from fsq.storage import filesystem
+from pipeline.sources.input_files import Damaged
 from pipeline.sources.listing import ListedFile, file_name
 from pipeline.sources.other_formats import HEAD_BYTES, other_format
 
-# What to do about a damaged or missing file: refuse the job, or reject each unreadable record.
-Damaged = Literal["refuse", "reject"]
-
 _EMPTY = "expected records, got an empty file"
 _EMPTY_UNLESS_ALLOWED = f"{_EMPTY} (if its writer leaves such, set source.empty_files to 'allow')"
-
-
-def check_carried_names(names: Iterable[str]) -> None:
-    """Raises a RequestError if a carried feature has the name of a feature of token records."""
-    for name in names:
-        if name in RESERVED_FEATURES:
-            raise RequestError(
-                f"source.carry: expected names other than {', '.join(RESERVED_FEATURES)}, "
-                f"got {name!r}, which token records use themselves."
-            )
 
 
 class Expected(NamedTuple):
@@ -40,6 +27,7 @@ class Expected(NamedTuple):
       section: The numbers of the records to list; None for all of them.
       may_be_empty: Whether a file of 0 bytes is a file without records, not a damaged one.
       split: The split of its records; None if there is only one.
+      name: Its name in keys and messages; by default the last part of the path.
     """
 
     path: str
@@ -47,6 +35,7 @@ class Expected(NamedTuple):
     section: range | None = None
     may_be_empty: bool = False
     split: str | None = None
+    name: str | None = None
 
 
 def list_record_files(
@@ -146,7 +135,7 @@ def _list_whole(wanted: Expected, stride: int, heartbeat: Callable[[], None]) ->
         unreadable = 0
     return ListedFile(
         path=path,
-        name=file_name(path),
+        name=wanted.name or file_name(path),
         size_bytes=size_bytes,
         modified_ns=modified_ns,
         num_readable=readable,

@@ -40,7 +40,7 @@ def cut_units(listing: Listing, batch_size: int, limit: int | None = None) -> li
             numbers = file.numbers[first : min(first + size, count)]
             etag = etag_of(listing, file, numbers)
             spans = file.spans(numbers[0], len(numbers))
-            units.append(Unit(unit_name(len(units)), file.path, spans, etag, file.split))
+            units.append(file.unit(unit_name(len(units)), spans, etag))
         left[file.split] -= count
     return units
 
@@ -85,13 +85,13 @@ def units_of_numbered_keys(listing: Listing, keys: Iterable[str]) -> Iterator[Un
                 wanted.setdefault(index, set()).add(int(digits))
     for index, numbers in sorted(wanted.items()):
         file = listing.files[index]
-        yield Unit("", file.path, spans_of(file, sorted(numbers)))
+        yield file.unit("", spans_of(file, sorted(numbers)))
 
 
 def one_unit_per_file(listing: Listing) -> list[Unit]:
     """Returns units of the whole input, for a reader that writes no parts."""
     return [
-        Unit(unit_name(number), file.path, file.spans(file.first, file.num_records))
+        file.unit(unit_name(number), file.spans(file.first, file.num_records))
         for number, file in enumerate(listing.files)
         if file.num_records
     ]

@@ -15,7 +15,7 @@ from fsq.images.decode import decode_image
 from fsq.images.spec import ImageSpec
 from fsq.training.config import TrainingSpec
 from fsq.training.data import DRAWS_PER_IMAGE, ImagesInMemory, TrainingImages
-from pipeline.core.records import BadRecord, ImageRecord, Unit, unit_name
+from pipeline.core.records import BadRecord, ImageRecord, unit_name
 from pipeline.sources import Listing, Source, SourceConfig
 from pipeline.sources.units import one_unit_per_file
 
@@ -133,7 +133,7 @@ class ImagesFromSource:
         file_number = int(np.searchsorted(self._firsts, number, side="right")) - 1
         file = self._files[file_number]
         place = file.numbers[number - int(self._firsts[file_number])]
-        unit = Unit(unit_name(0), file.path, file.spans(place, 1))
+        unit = file.unit(unit_name(0), file.spans(place, 1))
         (record,) = self._source.read(unit, ())
         pixels = _decode(record, self._spec)
         *box_draws, mirror = draws

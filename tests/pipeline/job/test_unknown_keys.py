@@ -30,7 +30,12 @@ CONV = {"kind": "conv", "encoder_widths": [8, 8], "decoder_widths": [8, 8]}
 RESIDUAL = {"kind": "residual", "widths": [8, 8]}
 FOLDER = {"kind": "image_folder", "directory": "images"}
 TFDS = {"kind": "tfds", "name": "mnist", "split": "train"}
-TFRECORD = {"kind": "tfrecord", "files": "x-*", "image": "image", "carry": {"label": "label"}}
+TFRECORD = {
+    "kind": "tfrecord",
+    "files": "x-*",
+    "image": "image",
+    "carry": {"label": {"field": "label", "default": -1}},
+}
 TOKENIZE = {
     "source": FOLDER,
     "tokenizer": "tokenizers/x",

@@ -21,6 +21,7 @@ from builders.zip_source import ZIP
 from fsq.errors import DataError, RequestError
 from pipeline.core.records import BadRecord, ImageRecord
 from pipeline.sources import SourceConfig
+from pipeline.sources.carry import CarryField
 from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
@@ -271,7 +272,8 @@ def test_what_tfrecords_lack_is_said(tmp_path: Path, small_images: list[bytes]):
     check_refused(change(files=f"{tmp_path}/none-*"), "found none that match")
     check_refused(change(image="image"), "expected a field 'image', got image/encoded, image/lab")
     check_refused(change(image="image/label"), "source.image: expected a field of bytes, got int64")
-    check_refused(change(carry={"key": "image/label"}), "got 'key', which token records use")
+    carry = {"key": CarryField(field="image/label")}
+    check_refused(change(carry=carry), "got 'key', which token records use")
     (tmp_path / "images-00000.tfrecord").write_bytes(b"\x1f\x8b" + b"\0" * 50)
     check_refused(config, "expected an uncompressed TFRecord, got GZIP. Unpack it", DataError)
     (tmp_path / "images-00000.tfrecord").write_bytes(b"\0" * 50)
