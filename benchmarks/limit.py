@@ -23,8 +23,8 @@ import numpy as np
 
 from benchmarks.datasets import prepare
 from benchmarks.workloads import WORKLOADS, Workload
-from fsq.images.crop import center_crop, fit_image
 from fsq.images.decode import decode_image
+from fsq.images.resampling import fit_image
 from fsq.images.spec import ImageSpec
 from fsq.runtimes.registry import RUNTIMES
 
@@ -58,7 +58,7 @@ def _decode_all(images: list[bytes], spec: ImageSpec) -> float:
 def decode(data: bytes, spec: ImageSpec) -> np.ndarray:
     """Decodes one image by the image contract, uint8 [S, S, C]."""
     pixels = decode_image(data, spec.channels)
-    return fit_image(pixels, spec, center_crop(pixels.shape[1], pixels.shape[0]))
+    return fit_image(pixels, spec)
 
 
 def encode_speeds(

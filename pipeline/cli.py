@@ -344,6 +344,8 @@ def print_summary(summary: "Summary") -> None:
         click.echo(f"resumed: {summary.units_resumed} of {summary.num_units} units done")
     if summary.runtime is not None:
         click.echo(f"runtime: {summary.runtime}")
+    if summary.crop is not None:
+        click.echo(f"crop: {summary.crop}")
     if summary.empty_files is not None:
         click.echo(f"empty: {one_line(summary.empty_files)}")
     for line in summary.classes:

@@ -54,6 +54,7 @@ class Summary:
       images_retried: Number of rejects of an earlier run that were retried.
       left_out: Number of files of the source that are not images, by ending.
       classes: The classes of each carried feature in words.
+      crop: That the images were not fitted by the tokenizer's own crop, in words; None if so.
     """
 
     directory: str
@@ -71,6 +72,7 @@ class Summary:
     images_retried: int = 0
     left_out: dict[str, int] = dataclasses.field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    crop: str | None = None
 
     @property
     def images_written(self) -> int:
@@ -224,4 +226,5 @@ def summarize(prepared: PreparedJob, *, resumed: int) -> Summary:
         empty_files=manifest.fingerprint.fields.input.describe_empty(),
         left_out=manifest.left_out,
         classes=manifest.fingerprint.fields.input.describe_classes(),
+        crop=manifest.fingerprint.fields.tokenizer.crop_note,
     )

@@ -18,8 +18,9 @@ from fsq.dataset.formats.base import describe_file
 from fsq.dataset.formats.tfrecord import frame
 from fsq.dataset.manifest import Manifest, seal_fingerprint, write_manifest
 from fsq.dataset.records import CarriedFeature, place_of
-from fsq.images.crop import CropBox, View
+from fsq.images.crop import CropBox
 from fsq.images.spec import ImageSpec
+from fsq.images.view import View
 from fsq.quantizer.lattice import storage_dtype
 from fsq.spec.contract import CONTRACT_FILE, TokenContract, TokenizerSpec
 from fsq.spec.network_spec import ConvNetwork

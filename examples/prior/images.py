@@ -10,7 +10,7 @@ from fsq.dataset import TokenBatches
 from fsq.dataset.manifest import CONFIG_FILE, read_listed, read_manifest
 from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import BadImageError, DataError, RequestError
-from fsq.images import DecodeRules, center_crop, decode_image, fit_image
+from fsq.images import DecodeRules, decode_image, fit_image
 from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
 from fsq.validation import parse
@@ -105,4 +105,4 @@ def fit_record(record: ImageRecord, contract: TokenContract, decode: DecodeRules
         pixels = decode_image(record.data, contract.image.channels, decode)
     except BadImageError as error:
         raise DataError(f"{record.key}: {error}. Remove it from the source.") from error
-    return fit_image(pixels, contract.image, center_crop(pixels.shape[1], pixels.shape[0]))
+    return fit_image(pixels, contract.fitted)

@@ -1,7 +1,7 @@
 """Image input: image files to uint8 pixels of one size.
 
-`decode_image`, then `center_crop` and `fit_image`, convert a file to the input of an encoder. They
-are loaded on first use, so that `ImageSpec` alone does not import Pillow.
+`decode_image`, then `fit_image`, convert a file to the input of an encoder. They are loaded on
+first use, so that `ImageSpec` alone does not import Pillow.
 """
 
 from typing import TYPE_CHECKING
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from fsq.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from fsq.images.crop import CropBox, center_crop, fit_image
+    from fsq.images.crop import CropBox, center_crop
     from fsq.images.decode import decode_image
+    from fsq.images.resampling import fit_image
     from fsq.images.spec import DecodeRules, ImageSpec
 
 __all__ = ["CropBox", "DecodeRules", "ImageSpec", "center_crop", "decode_image", "fit_image"]
@@ -23,6 +24,6 @@ __getattr__ = lazy_exports(
         "ImageSpec": "spec",
         "center_crop": "crop",
         "decode_image": "decode",
-        "fit_image": "crop",
+        "fit_image": "resampling",
     },
 )

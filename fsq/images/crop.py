@@ -1,13 +1,6 @@
-"""Cropping and resampling: boxes in the pixels of an upright image, views."""
+"""Crop boxes: rectangles in the pixels of an upright image."""
 
 from typing import NamedTuple
-
-import numpy as np
-from PIL import Image
-
-from fsq.images.spec import ImageSpec
-
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
 
 class CropBox(NamedTuple):
@@ -19,66 +12,53 @@ class CropBox(NamedTuple):
     bottom: int
 
 
-def center_crop(width: int, height: int) -> CropBox:
-    """Returns the largest centred square; an odd pixel remains at the right or bottom.
+def center_crop(source_width: int, source_height: int, width: int = 1, height: int = 1) -> CropBox:
+    """Returns the largest centred box of a shape; an odd pixel remains at the right or bottom.
+
+    Args:
+      source_width: Width of the image, in pixels.
+      source_height: Height of the image.
+      width: Width of the shape, which is a square by default.
+      height: Height of the shape.
 
     >>> center_crop(400, 533)
     CropBox(left=0, top=66, right=400, bottom=466)
+    >>> center_crop(400, 533, 320, 192)
+    CropBox(left=0, top=146, right=400, bottom=386)
     """
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return CropBox(left, top, left + side, top + side)
-
-
-def fit_image(
-    pixels: np.ndarray, spec: ImageSpec, box: CropBox, *, flip: bool = False
-) -> np.ndarray:
-    """Crops, resamples and flips a decoded image.
-
-    Args:
-      pixels: Result of `decode_image`, uint8 [H, W, C].
-      spec: Size, channels and resize rule.
-      box: The crop, inside the image.
-      flip: Mirror left and right, after resampling.
-
-    Returns:
-      uint8 pixels, shape [S, S, C].
-    """
-    size = spec.size_pixels
-    if box.right - box.left == size and box.bottom - box.top == size:
-        fitted = pixels[box.top : box.bottom, box.left : box.right]
-    else:
-        image = Image.fromarray(pixels[..., 0] if spec.channels == 1 else pixels)
-        image = image.resize((size, size), _FILTERS[spec.resize], box=box)
-        fitted = np.asarray(image).reshape(spec.shape)
-    return fitted[:, ::-1] if flip else fitted
-
-
-class View(NamedTuple):
-    """A view of an image: its name, its crop in source pixels, whether it is mirrored."""
-
-    name: str
-    crop: CropBox
-    flip: bool
+    box_width, box_height = _largest(source_width, source_height, width, height)
+    left, top = (source_width - box_width) // 2, (source_height - box_height) // 2
+    return CropBox(left, top, left + box_width, top + box_height)
 
 
 def random_crop(
-    width: int, height: int, smallest: float, scale: float, x: float, y: float
+    size: tuple[int, int],
+    smallest: float,
+    draws: tuple[float, float, float],
+    shape: tuple[int, int] = (1, 1),
 ) -> CropBox:
-    """Returns a square inside the image, given by uniform random numbers.
+    """Returns a box of a shape inside the image, given by uniform random numbers.
 
     Args:
-      width: Width of the image, in pixels.
-      height: Height of the image, in pixels.
-      smallest: Smallest side of the square, as a fraction of the shorter side.
-      scale: In [0, 1), side of the square between smallest and largest.
-      x: In [0, 1), position of the square between left and right.
-      y: In [0, 1), position of the square between top and bottom.
+      size: Width and height of the image, in pixels.
+      smallest: Smallest side of the box, as a share of the largest that fits.
+      draws: In [0, 1): the side between smallest and largest, then the position between left
+        and right, and between top and bottom.
+      shape: Width and height of the shape, which is a square by default.
 
-    >>> random_crop(400, 533, 0.5, 0.0, 0.0, 0.999)
+    >>> random_crop((400, 533), 0.5, (0.0, 0.0, 0.999))
     CropBox(left=0, top=333, right=200, bottom=533)
     """
-    shorter = min(width, height)
-    side = max(1, round(shorter * (smallest + (1 - smallest) * scale)))
-    left, top = int(x * (width - side + 1)), int(y * (height - side + 1))
-    return CropBox(left, top, left + side, top + side)
+    scale, x, y = draws
+    share = smallest + (1 - smallest) * scale
+    largest = _largest(*size, *shape)
+    width, height = (max(1, round(side * share)) for side in largest)
+    left, top = int(x * (size[0] - width + 1)), int(y * (size[1] - height + 1))
+    return CropBox(left, top, left + width, top + height)
+
+
+def _largest(source_width: int, source_height: int, width: int, height: int) -> tuple[int, int]:
+    """Returns width and height of the largest box of a shape; rounded down, at least 1."""
+    if source_width * height > source_height * width:
+        return max(1, source_height * width // height), source_height
+    return source_width, max(1, source_width * height // width)

@@ -1,11 +1,23 @@
-"""Image spec: size, channels and range of an encoder's images; which image files are decoded."""
+"""Image spec: size, channels, range and crop of an encoder's images; which files are decoded."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
+from fsq.images.crops import CROPS
+from fsq.images.crops.base import Resize
 from fsq.validation import FrozenModel
+
+
+def _check_crop(name: str) -> str:
+    if name not in CROPS:
+        *first, last = map(repr, CROPS)
+        raise ValueError(f"expected {', '.join(first)} or {last}, got {name!r}")
+    return name
+
+
+CropName = Annotated[str, pydantic.AfterValidator(_check_crop)]
 
 
 class DecodeRules(FrozenModel):
@@ -27,19 +39,49 @@ DEFAULT_RULES = DecodeRules()
 
 
 class ImageSpec(FrozenModel):
-    """Input of an encoder: size, channels, pixel range, resize rule.
+    """Input of an encoder: size, channels, pixel range, crop and resize rule.
 
     Attributes:
       size_pixels: Side of the square images that the encoder takes.
       channels: 3 for RGB, 1 for grey.
       pixel_range: The values that the encoder takes for black and white.
-      resize: Filter that images are resampled with.
+      resize: Filter that images are resampled with; `adm`, `adm_lanczos` and `torchvision` have
+        one of their own.
+      crop: How an image is fitted to the size: `center`, `adm`, `adm_lanczos`, `torchvision`,
+        `squash` or `pad`. It must be the crop that the tokenizer was trained with.
     """
 
     size_pixels: Annotated[int, pydantic.Field(ge=4, le=4096)]
     channels: Literal[1, 3]
     pixel_range: tuple[float, float] = (-1.0, 1.0)
-    resize: Literal["bicubic", "lanczos"] = "bicubic"
+    resize: Resize = "bicubic"
+    crop: CropName = "center"
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _filter_of_the_crop(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "resize" not in content:
+            policy = CROPS.get(str(content.get("crop")))
+            if policy is not None and policy.resize is not None:
+                return {**content, "resize": policy.resize}
+        return content
+
+    @pydantic.model_validator(mode="after")
+    def _filter_fits_the_crop(self) -> "ImageSpec":
+        if self.filter != self.resize:
+            raise ValueError(
+                f"expected resize {self.filter!r}, the filter of crop {self.crop!r}, "
+                f"got {self.resize!r}. Leave it out"
+            )
+        return self
+
+    @pydantic.model_serializer(mode="wrap")
+    def _leave_out_center(self, dump: pydantic.SerializerFunctionWrapHandler) -> Any:
+        """Writes a spec with the crop `center` as before there were others: without it."""
+        content = dump(self)
+        if content["crop"] == "center":
+            del content["crop"]
+        return content
 
     @pydantic.field_validator("pixel_range")
     @classmethod
@@ -50,6 +92,21 @@ class ImageSpec(FrozenModel):
         return pixel_range
 
     @property
+    def filter(self) -> Resize:
+        """The filter that images are resampled with."""
+        return CROPS[self.crop].resize or self.resize
+
+    @property
+    def height(self) -> int:
+        """Height of a fitted image, in pixels."""
+        return self.size_pixels
+
+    @property
+    def width(self) -> int:
+        """Width of a fitted image, in pixels."""
+        return self.size_pixels
+
+    @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of a fitted image, [S, S, C]."""
-        return (self.size_pixels, self.size_pixels, self.channels)
+        """Shape of a fitted image, [height, width, channels]."""
+        return (self.height, self.width, self.channels)

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 import pydantic
 
-from fsq.images.spec import ImageSpec
+from fsq.images.crops import CROPS
+from fsq.images.spec import CropName, ImageSpec
 from fsq.quantizer import lattice
 from fsq.quantizer.presets import Preset, check_preset
 from fsq.spec.network_spec import ConvNetwork, ImportedNetwork, NetworkSpec, ResidualNetwork
@@ -85,7 +86,10 @@ class ImportedSpec(QuantizerSpec):
 
 
 class TokenContract(pydantic.BaseModel):
-    """The content of tokenizer.json. In a dataset, `views` and `dtype` are filled in too."""
+    """The content of tokenizer.json. In a dataset, `views` and `dtype` are filled in too.
+
+    So is `crop`, if its images were not fitted as the tokenizer's own crop policy says.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -103,6 +107,7 @@ class TokenContract(pydantic.BaseModel):
     ]
     weights_sha256: str
     views: tuple[str, ...] | None = None
+    crop: CropName | None = None
     dtype: Literal["uint8", "uint16", "int32", "int64", "int64_list"] | None = None
 
     @classmethod
@@ -142,9 +147,27 @@ class TokenContract(pydantic.BaseModel):
     @property
     def meaning_sha256(self) -> str:
         """sha256 of all fields but the weights' and a dataset's; stored in the weights file."""
-        others = {"weights_sha256", "views", "dtype"}
+        others = {"weights_sha256", "views", "crop", "dtype"}
         content = self.model_dump(mode="json", exclude_none=True, exclude=others)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def fitted(self) -> ImageSpec:
+        """How the images of a dataset are fitted: as the tokenizer says, or by another crop."""
+        if self.crop in (None, self.image.crop):
+            return self.image
+        resize = CROPS[self.crop].resize or self.image.resize
+        return self.image.model_copy(update={"crop": self.crop, "resize": resize})
+
+    @property
+    def crop_note(self) -> str | None:
+        """Says that a dataset has another crop than the tokenizer's own; None if it has not."""
+        if self.fitted is self.image:
+            return None
+        return (
+            f"{self.crop}, but the tokenizer was trained with {self.image.crop}: many tokens "
+            "differ from those of its own crop"
+        )
 
     @property
     def tokens_per_image(self) -> int:

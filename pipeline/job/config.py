@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from fsq.dataset.formats import PRIMARY, check_formats
-from fsq.images.spec import DecodeRules
+from fsq.images.spec import CropName, DecodeRules
 from fsq.runtimes.base import Precision
 from fsq.runtimes.registry import RuntimeName
 from fsq.validation import FrozenModel
@@ -103,6 +103,8 @@ class TokenizeConfig(FrozenModel):
       output: What is written where.
       views: Crops and flips of every image, each of which becomes a record. A policy without
         keys of its own is written as its name.
+      crop: Another crop policy than the tokenizer's own, see `image.crop` of `fsq train`. It
+        changes a sixth of the tokens or more; plan and summary say so.
       decode: Which image files are decoded.
       batch_size: Images per batch of the encoder; the last batch is padded.
       runtime: What runs the encoder. `auto` takes the fastest on this machine that gives the
@@ -117,6 +119,7 @@ class TokenizeConfig(FrozenModel):
     tokenizer: PathStr
     output: OutputConfig
     views: Annotated[tuple[ViewPolicyConfig, ...], pydantic.Field(min_length=1)] = DEFAULT_VIEWS
+    crop: CropName | None = None
     decode: DecodeRules = DecodeRules()
     # At least 8: with one image per batch the result can depend on the number of threads.
     batch_size: Annotated[int, pydantic.Field(ge=8, le=65_536)] = 256

@@ -43,7 +43,7 @@ class SavedTokenizer:
 
     Attributes:
       where: Its directory, for messages.
-      contract: Its contract, with the job's views and storage type.
+      contract: Its contract, with the job's views, crop and storage type.
       weights: Content of the weights file.
     """
 
@@ -140,7 +140,7 @@ def _versions() -> dict[str, str]:
 
 
 def read_tokenizer(config: TokenizeConfig) -> SavedTokenizer:
-    """Reads a job's tokenizer; its contract gets the views and the storage type of the job.
+    """Reads a job's tokenizer; its contract gets what the job adds to it.
 
     Raises:
       RequestError: A file is missing, or weights and contract do not belong together.
@@ -152,7 +152,8 @@ def read_tokenizer(config: TokenizeConfig) -> SavedTokenizer:
     dtype = lattice.storage_dtype(contract.vocab_size)
     if config.output.tokens == "int64_list":
         dtype = "int64_list"
-    update = {"views": config.view_names, "dtype": dtype}
+    crop = None if config.crop == contract.image.crop else config.crop
+    update = {"views": config.view_names, "crop": crop, "dtype": dtype}
     return SavedTokenizer(where, contract.model_copy(update=update), weights)
 
 

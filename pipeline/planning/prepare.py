@@ -197,6 +197,7 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
             f"stored as {contract.dtype}",
         ),
         ("runtime", runtime_note(plan) or show_runtime(plan.fingerprint.runtime)),
+        *([("crop", note)] if (note := contract.crop_note) else []),
         ("views", ", ".join(job.views)),
         ("carried", ", ".join(feature.name for feature in job.features) or "nothing"),
         ("splits", _describe_splits(job)),

@@ -15,8 +15,10 @@ from fsq.dataset.manifest import CONFIG_FILE, read_listed, read_manifest
 from fsq.dataset.open_dataset import choose_split
 from fsq.errors import DataError, RequestError
 from fsq.images.contact_sheet import arrange
-from fsq.images.crop import CropBox, fit_image
+from fsq.images.crop import CropBox
 from fsq.images.decode import decode_image
+from fsq.images.resampling import fit_image
+from fsq.images.spec import ImageSpec
 from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
 from fsq.tokenizer import Tokenizer
@@ -31,6 +33,7 @@ class DrawnRecord:
     """The fields of a token record that a contact sheet needs."""
 
     key: str
+    view: str
     crop: CropBox
     flip: bool
     tokens: np.ndarray
@@ -109,6 +112,7 @@ def _read_record(data: bytes, contract: TokenContract, where: str) -> DrawnRecor
         feature = Example.FromString(data).features.feature
         return DrawnRecord(
             key=feature["key"].bytes_list.value[0].decode("utf-8", "surrogateescape"),
+            view=feature["view"].bytes_list.value[0].decode(),
             crop=CropBox(*feature["crop"].int64_list.value),
             flip=bool(feature["flip"].int64_list.value[0]),
             tokens=tokens_of(feature, contract),
@@ -134,15 +138,23 @@ def find_originals(
             f"{directory}: expected the original {missing[0]!r} in the source, found none. "
             "The source changed; run again without --originals."
         )
-    return [
-        fit_image(
-            decode_image(found[record.key], contract.image.channels, config.decode),
-            contract.image,
-            record.crop,
-            flip=record.flip,
+    return [_fit_original(found[record.key], record, contract.fitted, config) for record in records]
+
+
+def _fit_original(
+    data: bytes, record: DrawnRecord, spec: ImageSpec, config: TokenizeConfig
+) -> np.ndarray:
+    pixels = decode_image(data, spec.channels, config.decode)
+    height, width, _ = pixels.shape
+    views = (v for policy in config.views for v in policy.views(record.key, width, height, spec))
+    view = next((view for view in views if view.name == record.view), None)
+    if view is None or (view.crop, view.flip) != (record.crop, record.flip):
+        raise DataError(
+            f"{record.key}: expected an original whose view {record.view!r} is "
+            f"{tuple(record.crop)}, got one of {width} x {height} pixels with another. "
+            "The source changed; run again without --originals."
         )
-        for record in records
-    ]
+    return fit_image(pixels, spec, view.place(spec), flip=view.flip)
 
 
 def read_originals(source: Source, keys: set[str]) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ import numpy as np
 from fsq.dataset.example.encoder import ExampleWriter
 from fsq.dataset.records import Carried, encode_key, place_digest
 from fsq.errors import DataError
-from fsq.images.crop import View
+from fsq.images.view import View
 from fsq.runtimes.batch_encoder import BatchEncoder
 from pipeline.job.job import Job
 from pipeline.stages.gil_limiter import GilLimiter

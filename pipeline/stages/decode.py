@@ -6,9 +6,10 @@ import numpy as np
 
 from fsq.dataset.records import Carried
 from fsq.errors import BadImageError
-from fsq.images.crop import View, fit_image
 from fsq.images.decode import decode_image
+from fsq.images.resampling import fit_views
 from fsq.images.spec import DecodeRules, ImageSpec
+from fsq.images.view import View
 from pipeline.core.records import BadRecord, ImageRecord
 from pipeline.views import ViewPolicy
 
@@ -48,17 +49,7 @@ def decode_record(
     except BadImageError as error:
         return Refusal("decode", str(error))
     height, width, _ = image.shape
-    views = tuple(view for policy in policies for view in policy.views(record.key, width, height))
-    return DecodedImage(record.carried, views, _fit_views(image, spec, views))
-
-
-def _fit_views(image: np.ndarray, spec: ImageSpec, views: tuple[View, ...]) -> list[np.ndarray]:
-    """Crops and resizes an image for each view; views with the same crop share the resizing."""
-    fitted: list[np.ndarray] = []
-    crop = None
-    for view in views:
-        if view.crop != crop:
-            crop = view.crop
-            upright = fit_image(image, spec, crop)
-        fitted.append(upright[:, ::-1] if view.flip else upright)
-    return fitted
+    views = tuple(
+        view for policy in policies for view in policy.views(record.key, width, height, spec)
+    )
+    return DecodedImage(record.carried, views, fit_views(image, spec, views))

@@ -179,7 +179,7 @@ def _decode(
     tally: "UnitTally",
 ) -> None:
     """Decodes an image: adds its views to the batches, or rejects it."""
-    decoded = decode_record(record, job.contract.image, job.config.views, job.config.decode)
+    decoded = decode_record(record, job.contract.fitted, job.config.views, job.config.decode)
     if isinstance(decoded, Refusal):
         tally.reject([Reject(record.key, decoded.stage, decoded.reason, group, number)])
         return

@@ -49,7 +49,7 @@ source:
 held_out: 0.05  # the share of the images that the tokenizer is judged by
 tokenizer:
   levels: [7, 5, 5, 5, 5]  # 4,375 tokens; [8, 5, 5, 5] gives 1,000, [8, 8, 8, 6, 5] 15,360
-  image: {{size_pixels: {size}, channels: 3}}
+  image: {{size_pixels: {size}, channels: 3, crop: adm}}
   network:  # {size} pixels / {downsampling}: {grid} x {grid} tokens for an image
     kind: conv  # 'residual' for a GPU
     encoder_widths: {encoder_widths}

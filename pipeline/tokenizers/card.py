@@ -35,12 +35,13 @@ def render_training_card(
       evaluation: The `fsq.evaluation.Evaluation` on the held-out images.
     """
     spec, usage = config.tokenizer, evaluation.usage
+    image = spec.image
     about = (
         f"An FSQ tokenizer, made by `fsq train {config_path}`. The figures are those of the "
         "held-out\nimages, pixels compared as uint8."
     )
     rows = [
-        ("Images", f"{spec.image.size_pixels} x {spec.image.size_pixels} x {spec.image.channels}"),
+        ("Images", f"{image.height} x {image.width} x {image.channels}, crop {image.crop}"),
         *_lattice_rows(spec),
         ("Trained on", f"{num_images:,} images, {config.training.epochs} epochs"),
         ("Held-out images", f"{evaluation.images:,}"),
@@ -84,8 +85,8 @@ def render_import_card(
         *((name, _describe_file(path)) for name, path in networks.items() if path is not None),
         (
             "Images",
-            f"{image.size_pixels} x {image.size_pixels} x {image.channels}, pixels in "
-            f"[{low:g}, {high:g}], {image.resize}",
+            f"{image.height} x {image.width} x {image.channels}, pixels in "
+            f"[{low:g}, {high:g}], crop {image.crop}, {image.resize}",
         ),
         *_lattice_rows(contract),
         ("Reference batch", agreement),

@@ -54,8 +54,7 @@ def describe_contract(contract: TokenContract) -> list[tuple[str, str]]:
         *imported,
         (
             "images in",
-            f"{image.size_pixels} x {image.size_pixels} x {image.channels}, centre crop, "
-            f"{image.resize}",
+            f"{image.height} x {image.width} x {image.channels}, crop {image.crop}, {image.resize}",
         ),
         ("levels", f"{list(contract.levels)}, preset {contract.preset}, eps {contract.eps:g}"),
         ("tokens", f"{contract.grid[0]} x {contract.grid[1]}, each in [0, {contract.vocab_size})"),

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fsq.errors import BadImageError, DataError
-from fsq.images.crop import CropBox, center_crop, fit_image, random_crop
+from fsq.images.crop import random_crop
 from fsq.images.decode import decode_image
+from fsq.images.placement import Placement, box_placement
+from fsq.images.resampling import fit_image
 from fsq.images.spec import ImageSpec
 from fsq.training.config import TrainingSpec
 from fsq.training.data import DRAWS_PER_IMAGE, ImagesInMemory, TrainingImages
@@ -136,14 +138,18 @@ class ImagesFromSource:
         unit = file.unit(unit_name(0), file.spans(place, 1))
         (record,) = self._source.read(unit, ())
         pixels = _decode(record, self._spec)
-        *box_draws, mirror = draws
-        box = self._box(pixels.shape[1], pixels.shape[0], *box_draws)
-        return fit_image(pixels, self._spec, box, flip=self._training.flip and mirror < 0.5)
+        scale, x, y, mirror = draws
+        placement = self._random_crop((pixels.shape[1], pixels.shape[0]), (scale, x, y))
+        flip = self._training.flip and mirror < 0.5
+        return fit_image(pixels, self._spec, placement, flip=flip)
 
-    def _box(self, width: int, height: int, scale: float, x: float, y: float) -> CropBox:
-        if self._training.random_crop is None:
-            return center_crop(width, height)
-        return random_crop(width, height, self._training.random_crop, scale, x, y)
+    def _random_crop(
+        self, size: tuple[int, int], draws: tuple[float, float, float]
+    ) -> Placement | None:
+        if (smallest := self._training.random_crop) is None:
+            return None
+        height, width, _ = self._spec.shape
+        return box_placement(random_crop(size, smallest, draws, (width, height)), height, width)
 
 
 def _read_images(
@@ -154,8 +160,7 @@ def _read_images(
     records = (record for unit in units for record in source.read(unit, ()))
     for number, record in enumerate(records):
         if keep(record.key):
-            pixels = _decode(record, spec)
-            yield number, fit_image(pixels, spec, center_crop(pixels.shape[1], pixels.shape[0]))
+            yield number, fit_image(_decode(record, spec), spec)
 
 
 def _decode(record: ImageRecord | BadRecord, spec: ImageSpec) -> np.ndarray:

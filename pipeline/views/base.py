@@ -6,7 +6,8 @@ from typing import Any
 import pydantic
 import pydantic_core
 
-from fsq.images.crop import View
+from fsq.images.spec import ImageSpec
+from fsq.images.view import View
 from fsq.validation import FrozenModel
 
 
@@ -25,13 +26,14 @@ class ViewPolicy(FrozenModel, abc.ABC):
         return (self.kind,)
 
     @abc.abstractmethod
-    def views(self, key: str, width: int, height: int) -> tuple[View, ...]:
+    def views(self, key: str, width: int, height: int, spec: ImageSpec) -> tuple[View, ...]:
         """Returns the views of one image; equal arguments give equal views.
 
         Args:
           key: The image's key; a random policy draws from its hash.
           width: Width of the upright image, in pixels.
           height: Height of the upright image, in pixels.
+          spec: The image contract: size, and the crop that is the tokenizer's own.
 
         Returns:
           One view for each of `names`, in that order, with its crop inside the image.

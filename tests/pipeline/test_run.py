@@ -21,8 +21,9 @@ from fsq.dataset.formats.tfrecord import frame
 from fsq.dataset.manifest import SplitEntry
 from fsq.dataset.records import Place, place_digest, place_of
 from fsq.errors import DataError, RequestError
-from fsq.images.crop import center_crop, fit_image
+from fsq.images.crop import center_crop
 from fsq.images.decode import decode_image
+from fsq.images.resampling import fit_image
 from fsq.runtimes.batch_encoder import BatchEncoder
 from fsq.tokenizer import Tokenizer
 from fsq.yaml_config import dump_config
@@ -80,7 +81,7 @@ def test_every_image_is_written_with_the_tokens_that_the_tokenizer_gives_it(
         image = decode_image((image_folder / key).read_bytes(), 3)
         crop = center_crop(image.shape[1], image.shape[0])
         flip = view == "center_flipped"
-        pixels = fit_image(image, tokenizer.contract.image, crop, flip=flip)
+        pixels = fit_image(image, tokenizer.contract.image, flip=flip)
         expected = tokenizer.encode(pixels[None]).astype("<u1").tobytes()
         assert feature["tokens"].bytes_list.value[0] == expected
         assert tuple(feature["crop"].int64_list.value) == crop

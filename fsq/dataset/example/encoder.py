@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from fsq.dataset.records import Carried, CarriedFeature, FeatureKind
-from fsq.images.crop import View
+from fsq.images.view import View
 from fsq.quantizer import lattice
 
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = b"\x0a", b"\x12", b"\x1a"

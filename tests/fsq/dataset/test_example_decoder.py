@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from fsq.dataset.example.decoder import Field, OtherRecordError, parse_record, parse_records
 from fsq.dataset.example.encoder import ExampleWriter
 from fsq.dataset.records import CarriedFeature
-from fsq.images.crop import CropBox, View
+from fsq.images.crop import CropBox
+from fsq.images.view import View
 
 CARRIED = (
     CarriedFeature("label", "label", "int64"),

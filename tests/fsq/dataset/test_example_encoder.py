@@ -8,7 +8,8 @@ from tensorflow.core.example import example_pb2
 
 from fsq.dataset.example.encoder import ExampleWriter
 from fsq.dataset.records import CarriedFeature
-from fsq.images.crop import CropBox, View
+from fsq.images.crop import CropBox
+from fsq.images.view import View
 
 FEATURES = (
     CarriedFeature("label", "label", "int64"),

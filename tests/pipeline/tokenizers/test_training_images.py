@@ -145,7 +145,7 @@ def test_a_random_crop_lies_inside_the_image_and_keeps_to_its_smallest_side():
     random = np.random.default_rng(0)
     for width, height in ((400, 533), (16, 16), (1, 7)):
         for draws in random.random((200, 3)):
-            box = random_crop(width, height, 0.6, *draws)
+            box = random_crop((width, height), 0.6, tuple(draws))
             side = box.right - box.left
             assert box.bottom - box.top == side
             assert round(0.6 * min(width, height)) <= side <= min(width, height)

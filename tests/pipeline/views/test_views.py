@@ -14,7 +14,9 @@ from PIL import Image
 
 from fsq.dataset.example.proto import Example
 from fsq.errors import RequestError
-from fsq.images.crop import CropBox, View, center_crop
+from fsq.images.crop import CropBox, center_crop
+from fsq.images.spec import ImageSpec
+from fsq.images.view import View
 from fsq.validation import parse
 from fsq.yaml_config import dump_config
 from pipeline.job.config import TokenizeConfig
@@ -22,6 +24,8 @@ from pipeline.reports.verify import verify_dataset
 from pipeline.run import tokenize
 from pipeline.views.base import NAME_OR_MAPPING, ViewPolicy
 from pipeline.views.center import Center, CenterFlipped
+
+SPEC = ImageSpec(size_pixels=28, channels=3)
 
 
 class Corners(ViewPolicy):
@@ -34,7 +38,7 @@ class Corners(ViewPolicy):
     def names(self) -> tuple[str, ...]:
         return ("top_left", "bottom_right_flipped")
 
-    def views(self, key: str, width: int, height: int) -> tuple[View, ...]:
+    def views(self, key: str, width: int, height: int, spec: ImageSpec) -> tuple[View, ...]:
         side = round(min(width, height) * self.share)
         first, last = CropBox(0, 0, side, side), CropBox(width - side, height - side, width, height)
         return View(self.names[0], first, False), View(self.names[1], last, True)
@@ -67,18 +71,18 @@ def make_config(image_folder: Path, tokenizer_directory: Path, tmp_path: Path) -
 @pytest.mark.parametrize("policy", [Center(), CenterFlipped(), Corners(share=0.5)])
 def test_a_policy_makes_the_views_it_names_inside_the_image(policy: ViewPolicy, size):
     width, height = size
-    views = policy.views("a key", width, height)
+    views = policy.views("a key", width, height, SPEC)
     assert tuple(view.name for view in views) == policy.names
     for view in views:
         left, top, right, bottom = view.crop
         assert 0 <= left <= right <= width and 0 <= top <= bottom <= height
-    assert policy.views("a key", width, height) == views
+    assert policy.views("a key", width, height, SPEC) == views
 
 
 def test_the_center_policies_differ_in_the_flip_alone():
     crop = center_crop(400, 533)
-    assert Center().views("a", 400, 533) == (View("center", crop, False),)
-    assert CenterFlipped().views("a", 400, 533) == (View("center_flipped", crop, True),)
+    assert Center().views("a", 400, 533, SPEC) == (View("center", crop, False),)
+    assert CenterFlipped().views("a", 400, 533, SPEC) == (View("center_flipped", crop, True),)
 
 
 def test_a_policy_is_written_as_short_as_it_can_be(make_config: MakeConfig):
@@ -125,7 +129,9 @@ def test_a_new_policy_decides_the_crop_and_flip_of_every_record(
     for path in image_folder.rglob("*.png"):
         key = path.relative_to(image_folder).as_posix()
         with Image.open(path) as image:
-            views = [view for policy in config.views for view in policy.views(key, *image.size)]
+            views = [
+                view for policy in config.views for view in policy.views(key, *image.size, SPEC)
+            ]
         expected |= {(key, view) for view in views}
     assert found == expected and len(found) == summary.records
     contract = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
