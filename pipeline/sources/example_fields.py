@@ -16,8 +16,9 @@ from google.protobuf.message import DecodeError
 from fsq.dataset.example.proto import Example
 from fsq.dataset.formats.tfrecord import read_frames
 from fsq.dataset.records import FeatureKind
-from fsq.errors import DataError, RequestError
+from fsq.errors import RequestError
 from fsq.storage import filesystem
+from pipeline.sources.equal_keys import refuse_equal_keys
 from pipeline.sources.listing import ListedFile
 
 # Records and bytes are shared equally by the files; of each file at least one record is read.
@@ -86,22 +87,11 @@ def check_keys(files: Sequence[ListedFile], field: str, heartbeat: Callable[[], 
     Raises:
       DataError: Two are equal; the message says which.
     """
-    first: dict[bytes, _Record] = {}
-    for record in _first_records(files, heartbeat):
-        if field not in record.feature:
-            continue
-        values = record.feature[field].bytes_list.value
-        if len(values) != 1:
-            continue
-        # The features of a record are not kept.
-        other = first.setdefault(values[0], record._replace(feature=None))
-        if (other.path, other.number) != (record.path, record.number):
-            raise DataError(
-                f"{values[0].decode('utf-8', 'surrogateescape')}: expected each key once, got it "
-                f"in {other.path} (record {other.number}) and in {record.path} (record "
-                f"{record.number}). Rename one of the two, or remove it. If the field of "
-                "source.key is not meant to differ, name another, or leave source.key out."
-            )
+    refuse_equal_keys(
+        (values[0], record.path, record.number)
+        for record in _first_records(files, heartbeat)
+        if field in record.feature and len(values := record.feature[field].bytes_list.value) == 1
+    )
 
 
 def _describe_missing(name: str, path: str, names: list[str], count: int) -> str:

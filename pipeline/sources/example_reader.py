@@ -1,6 +1,5 @@
 """Reading images from tf.train.Example records in TFRecord files."""
 
-import errno
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from fsq.dataset.records import CarriedFeature, FeatureKind
 from fsq.errors import DataError
 from fsq.storage import filesystem
 from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
+from pipeline.sources.damage import read_spans
 from pipeline.sources.input_files import Damaged
 
 _LIST_OF: dict[FeatureKind, str] = {
@@ -38,25 +38,12 @@ def read_examples(
     A record that is no Example, or lacks a field, gives a BadRecord; so does a
     damaged one, unless `damaged` is 'refuse'.
     """
-    for span in unit.spans:
-        numbers = iter(range(span.first, span.first + span.num_records))
-        reason = next(iter(timed_out.values()), span.damage)
-        if timed_out and damaged == "refuse":
-            raise TimeoutError(errno.ETIMEDOUT, reason, unit.path)
-        if reason is None:
-            try:
-                yield from _read_span(unit, span, fields, damaged, numbers)
-            except OSError as error:
-                if damaged == "refuse":
-                    raise
-                reason = f"expected a file that can be read, got: {error.strerror or error}"
-            except DataError as error:
-                if damaged == "refuse":
-                    raise
-                reason = str(error).removeprefix(f"{unit.path}: ")
-        # The rest of the span.
-        for number in numbers:
-            yield BadRecord(f"{unit.file}__{number}", reason or "")
+    return read_spans(
+        unit,
+        damaged,
+        timed_out,
+        lambda span, numbers: _read_span(unit, span, fields, damaged, numbers),
+    )
 
 
 def _read_span(
