@@ -1,17 +1,22 @@
 """Sources: one file per input format. Each lists its input and reads the records of a unit."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import pydantic
 
 from pipeline.sources.base import Source
 from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.sources.listing import Listing
+from pipeline.sources.parquet import ParquetConfig
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
 
-SourceConfig = Annotated[
-    TfdsConfig | TfrecordConfig | ImageFolderConfig, pydantic.Field(discriminator="kind")
-]
+Configs = (  # fmt: skip
+    TfdsConfig | TfrecordConfig | ImageFolderConfig | ParquetConfig
+)
+SourceConfig = Annotated[Configs, pydantic.Field(discriminator="kind")]
+KINDS = tuple(
+    str(get_args(config.model_fields["kind"].annotation)[0]) for config in get_args(Configs)
+)
 
-__all__ = ["Listing", "Source", "SourceConfig"]
+__all__ = ["KINDS", "Listing", "Source", "SourceConfig"]

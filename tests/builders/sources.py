@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.sources import SourceConfig
 from pipeline.sources.image_folder import ImageFolderConfig
+from pipeline.sources.parquet import ParquetConfig
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
 
@@ -71,6 +72,44 @@ def write_images(folder: Path, images: Images, *, shards: int, name: str) -> lis
     return written
 
 
+PARQUET_FILES = 3
+
+
+def build_parquet(folder: Path, images: Images) -> ParquetConfig:
+    """Writes Parquet with the `datasets` library, as a push to the hub does."""
+    import datasets  # here, because every test run loads this file
+
+    names, classes = list(images), classes_of(images)
+    features = datasets.Features(
+        {
+            "name": datasets.Value("binary"),
+            "image": datasets.Image(decode=False),
+            "label": datasets.ClassLabel(names=classes),
+        }
+    )
+    rows = [
+        {
+            "name": name.encode("utf-8", "surrogateescape"),
+            "image": {"bytes": images[name], "path": "image.png"},
+            "label": classes.index(class_of(name)),
+        }
+        for name in names
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    size = math.ceil(len(rows) / PARQUET_FILES)
+    for number in range(PARQUET_FILES):
+        part = rows[number * size : (number + 1) * size]
+        table = datasets.Dataset.from_list(part, features=features)
+        path = folder / f"train-{number:05d}-of-{PARQUET_FILES:05d}.parquet"
+        table.to_parquet(path, batch_size=4)
+    return ParquetConfig(
+        kind="parquet",
+        files=f"{folder}/train-*.parquet",
+        key="name",
+        carry={"label": "label"},
+    )
+
+
 def build_tfrecord(folder: Path, images: Images) -> TfrecordConfig:
     write_images(folder, images, shards=3, name="images-{:05d}.tfrecord")
     return TfrecordConfig(
@@ -128,5 +167,6 @@ def tfds_keys(names: list[str]) -> list[str]:
 SOURCES = {
     "image_folder": SourceBuilder(build_image_folder),
     "tfrecord": SourceBuilder(build_tfrecord),
+    "parquet": SourceBuilder(build_parquet),
     "tfds_directory": SourceBuilder(build_tfds_directory, tfds_keys, keeps_names=False),
 }

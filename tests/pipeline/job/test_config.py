@@ -11,6 +11,7 @@ from fsq.validation import parse
 from fsq.yaml_config import dump_config, load_config
 from pipeline.cli import main
 from pipeline.job.config import TokenizeConfig
+from pipeline.sources import KINDS
 from pipeline.tokenizers.config import TrainConfig
 
 TOKENIZE = {
@@ -141,7 +142,7 @@ def changed(base: dict, path: str, value: object) -> dict:
         (
             "source.kind",
             "image_foldr",
-            "source.kind: expected one of 'tfds', 'tfrecord', 'image_folder', "
+            f"source.kind: expected one of {', '.join(map(repr, KINDS))}, "
             "got 'image_foldr' (did you mean 'image_folder'?).",
         ),
         ("source.kind", None, "source: expected a key 'kind', got none. Add it."),

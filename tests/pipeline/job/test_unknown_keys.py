@@ -36,6 +36,7 @@ TFRECORD = {
     "image": "image",
     "carry": {"label": {"field": "label", "default": -1}},
 }
+PARQUET = {"kind": "parquet", "files": "x-*"}
 TOKENIZE = {
     "source": FOLDER,
     "tokenizer": "tokenizers/x",
@@ -138,6 +139,7 @@ DOCUMENTS: list[tuple[type[pydantic.BaseModel], dict[str, Any]]] = [
     (TokenizeConfig, TOKENIZE),
     (TokenizeConfig, {**TOKENIZE, "source": TFDS}),
     (TokenizeConfig, {**TOKENIZE, "source": TFRECORD}),
+    (TokenizeConfig, {**TOKENIZE, "source": PARQUET}),
     (TrainConfig, TRAIN),
     (TrainConfig, {**TRAIN, "tokenizer": {**TRAIN["tokenizer"], "network": RESIDUAL}}),
     (ImportConfig, IMPORT),

@@ -1,0 +1,224 @@
+"""Listing of tables: their numbers of rows from the footers, and what their columns are."""
+
+import contextlib
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import yaml
+
+from fsq.dataset.records import CarriedFeature, FeatureKind
+from fsq.errors import DataError, RequestError
+from fsq.storage import filesystem
+from pipeline.sources.arrow_files import arrow_errors, open_table
+from pipeline.sources.carry import carried_features
+from pipeline.sources.equal_keys import refuse_equal_keys
+from pipeline.sources.input_files import Damaged, InputFile
+from pipeline.sources.listing import ListedFile
+from pipeline.sources.parquet_columns import (
+    find_column,
+    find_image_column,
+    kind_of,
+    names_of_classes,
+    path_of_column,
+    show_type,
+)
+from pipeline.sources.parquet_reader import Columns, keys_of
+from pipeline.sources.table_cursors import borrowed_cursor
+
+if TYPE_CHECKING:
+    from pipeline.sources.parquet import ParquetConfig
+
+MAX_KEYS = 10_000
+CARD, FOLDERS_ABOVE = "README.md", 3
+
+
+def list_tables(
+    found: Sequence[InputFile], damaged: Damaged, stride: int, heartbeat: Callable[[], None]
+) -> tuple[ListedFile, ...]:
+    """Lists the files by their footers.
+
+    Raises:
+      DataError: A file is damaged, or there are no rows.
+    """
+    files = []
+    for one in found:
+        heartbeat()
+        file = _list_table(one, stride)
+        if file.damage is not None and damaged == "refuse":
+            raise DataError(f"{file.path}: {file.damage}")
+        files.append(file)
+    if not any(file.num_readable for file in files):
+        raise DataError(f"{files[0].path}: expected rows, got none in {len(files)} file(s).")
+    return tuple(files)
+
+
+def find_features(
+    files: Sequence[ListedFile], config: "ParquetConfig", heartbeat: Callable[[], None]
+) -> tuple[CarriedFeature, ...]:
+    """Finds the columns in every file, and returns the carried features.
+
+    Raises:
+      RequestError: A column is missing, or is not of a type that can be used.
+      DataError: Two files give a column another type or other classes, or keys are equal.
+    """
+    features: tuple[CarriedFeature, ...] | None = None
+    readable = [file for file in files if file.num_readable]
+    for file in readable:
+        heartbeat()
+        found = _features_of(file.path, config)
+        if features is not None and found != features:
+            first, other = next(
+                pair for pair in zip(features, found, strict=True) if pair[0] != pair[1]
+            )
+            raise DataError(
+                f"{file.path}: expected column {first.field!r} as in {readable[0].path}, "
+                f"{_describe(first)}, got {_describe(other)}. Write both alike."
+            )
+        features = found
+    if config.key is not None:
+        refuse_equal_keys(_first_keys(readable, config, heartbeat))
+    return features or ()
+
+
+def columns_of(path: str, config: "ParquetConfig", features: Sequence[CarriedFeature]) -> Columns:
+    """Returns where the values of a file's rows are."""
+    schema = _facts_of(path, filesystem.modified_ns(path)).schema
+    return Columns(
+        find_image_column(schema, config.image, path),
+        None if config.key is None else find_column(schema, config.key, path, "source.key"),
+        tuple((path_of_column(schema, one.field), one) for one in features),
+    )
+
+
+class _Facts(NamedTuple):
+    schema: pa.Schema
+    num_rows: int
+
+
+@functools.lru_cache(maxsize=4096)
+def _facts_of(path: str, modified_ns: int) -> _Facts:
+    table = open_table(path)
+    table.close()
+    return _Facts(table.schema, table.num_rows)
+
+
+def _list_table(one: InputFile, stride: int) -> ListedFile:
+    size_bytes = modified_ns = rows = 0
+    damage = None
+    try:
+        modified_ns = filesystem.modified_ns(one.path)
+        with filesystem.open_read(one.path) as file:
+            size_bytes = file.seek(0, os.SEEK_END)
+        rows = _facts_of(one.path, modified_ns).num_rows
+    except OSError as error:
+        damage = f"expected a file that can be read, got: {error.strerror or error}"
+    except DataError as error:
+        damage = str(error).removeprefix(f"{one.path}: ")
+    return ListedFile(
+        path=one.path,
+        name=one.name,
+        size_bytes=size_bytes,
+        modified_ns=modified_ns,
+        num_readable=rows,
+        # Rows are found by their numbers.
+        offsets=np.zeros(-(-rows // stride), np.int64),
+        stride=stride,
+        num_unreadable=0 if damage is None else 1,
+        damage=damage,
+        split=one.split,
+    )
+
+
+def _features_of(path: str, config: "ParquetConfig") -> tuple[CarriedFeature, ...]:
+    schema = _facts_of(path, filesystem.modified_ns(path)).schema
+    find_image_column(schema, config.image, path)
+    if config.key is not None:
+        key = find_column(schema, config.key, path, "source.key")
+        if kind_of(schema, key) not in ("bytes", "int64"):
+            raise RequestError(
+                f"source.key: expected text or integers in column {config.key!r} of {path}, got "
+                f"{show_type(schema, key)}. Name another, or leave the key out."
+            )
+    kinds: dict[str, FeatureKind] = {}
+    for name, wanted in config.carry.items():
+        if wanted.default is not None and path_of_column(schema, wanted.field) is None:
+            continue
+        column = find_column(schema, wanted.field, path, f"source.carry.{name}")
+        kind = kind_of(schema, column)
+        if kind is None:
+            raise RequestError(
+                f"source.carry.{name}: expected numbers or text in column {wanted.field!r} of "
+                f"{path}, got {show_type(schema, column)}. Leave it out."
+            )
+        kinds[wanted.field] = kind
+    classes = names_of_classes(schema) or _classes_of_card(path.rpartition("/")[0])
+    labels = {field: names for field, names in classes.items() if kinds.get(field) == "int64"}
+    return carried_features(config.carry, kinds, labels)
+
+
+def _describe(feature: CarriedFeature) -> str:
+    if not feature.class_names:
+        return feature.kind
+    return (
+        f"{feature.kind} with {len(feature.class_names):,} classes from {feature.class_names[0]!r}"
+    )
+
+
+def _first_keys(
+    files: Sequence[ListedFile], config: "ParquetConfig", heartbeat: Callable[[], None]
+) -> Iterator[tuple[bytes, str, int]]:
+    """Yields the keys of the first rows of every file that can be read."""
+    most = max(1, MAX_KEYS // max(1, len(files)))
+    for file in files[:MAX_KEYS]:
+        schema = _facts_of(file.path, file.modified_ns).schema
+        column = find_column(schema, str(config.key), file.path, "source.key")
+        # Damage is refused or rejected when the unit is read.
+        with contextlib.suppress(DataError, OSError):
+            for number, key in enumerate(_keys_of(file, column, most)):
+                heartbeat()
+                if key is not None:
+                    yield key, file.path, number
+
+
+def _keys_of(file: ListedFile, column: tuple[str, ...], most: int) -> Iterator[bytes | None]:
+    with borrowed_cursor(file.path, [".".join(column)], 0) as cursor:
+        for first, count in cursor.groups(0, min(most, file.num_readable)):
+            for batch in cursor.read(first, count):
+                with arrow_errors(file.path):
+                    keys = keys_of(batch, column)
+                yield from keys
+
+
+@functools.lru_cache(maxsize=64)
+def _classes_of_card(folder: str) -> dict[str, tuple[str, ...]]:
+    """Returns the names of classes by column from the dataset card beside or above some files."""
+    parts = folder.split("/")
+    above = range(len(parts), max(0, len(parts) - FOLDERS_ABOVE), -1)
+    for path in (filesystem.join("/".join(parts[:depth]) or ".", CARD) for depth in above):
+        if not filesystem.exists(path):
+            continue
+        try:
+            text = filesystem.read(path).decode("utf-8", "replace")
+            _, front, _ = text.split("---\n", 2) if text.startswith("---\n") else ("", "", "")
+            return _labels_of_card(yaml.safe_load(front))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+            return {}
+    return {}
+
+
+def _labels_of_card(content: Any) -> dict[str, tuple[str, ...]]:
+    info = content["dataset_info"]
+    configs = info if isinstance(info, list) else [info]
+    found: dict[str, tuple[str, ...]] = {}
+    for feature in itertools.chain.from_iterable(config["features"] for config in configs):
+        dtype = feature.get("dtype")
+        label = dtype.get("class_label") if isinstance(dtype, dict) else None
+        if label is not None:
+            names = label["names"]
+            found[feature["name"]] = tuple(str(names[str(number)]) for number in range(len(names)))
+    return found
