@@ -41,7 +41,7 @@ def evaluate(tokenizer: Tokenizer, batches: Iterable[np.ndarray]) -> Evaluation:
 
     Args:
       tokenizer: The tokenizer to evaluate.
-      batches: uint8 [B, S, S, C] each, at least one image in total.
+      batches: uint8 [B, H, W, C] each, at least one image in total.
     """
     contract = tokenizer.contract
     all_tokens: list[np.ndarray] = []

@@ -231,7 +231,7 @@ class Tokenizer:
         """Encodes images of the contract's size.
 
         Args:
-          images: uint8, shape [B, S, S, C], any B.
+          images: uint8, shape [B, H, W, C], any B.
 
         Returns:
           Tokens in [0, vocab_size), int32 or int64, shape [B, rows, columns].
@@ -270,7 +270,7 @@ class Tokenizer:
           tokens: Integers in [0, vocab_size), shape [B, rows, columns].
 
         Returns:
-          uint8 images, shape [B, S, S, C].
+          uint8 images, shape [B, H, W, C].
 
         Raises:
           ValueError: The shape is wrong, or a token is out of range.

@@ -65,7 +65,7 @@ def _read_tfrecord(path: str) -> Iterator[tuple[str, bytes]]:
 
 def _decode(element: tuple[str, bytes], spec: ImageSpec) -> tuple[str, np.ndarray]:
     key, data = element
-    return key, load_pixels(data, spec.size_pixels, spec.channels)
+    return key, load_pixels(data, spec.height, spec.channels)
 
 
 def _example(element) -> bytes:

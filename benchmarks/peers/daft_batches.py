@@ -38,7 +38,7 @@ def run(job: PeerJob) -> None:
         table = table.select(col("path").alias("key"), col("path").download().alias("image"))
     mode = "L" if spec.channels == 1 else "RGB"
     table = table.with_column("image", functions.decode_image(col("image"), mode=mode))
-    table = table.with_column("image", _fit(col("image"), spec.size_pixels))
+    table = table.with_column("image", _fit(col("image"), spec.height))
     table = table.into_batches(job.workload.batch_size)
     encode = Encode(job.workload, job.runtime)
     table = table.select(col("key"), encode(col("image")).alias("tokens"))

@@ -9,7 +9,7 @@ from benchmarks.peers.model import token_model
 def run(job: PeerJob) -> None:
     """Decodes, encodes and writes in one tf.data loop."""
     spec = job.workload.contract.image
-    size = spec.size_pixels
+    size = spec.height
 
     def load(key, data):
         image = tf.io.decode_image(data, spec.channels, expand_animations=False)

@@ -32,7 +32,7 @@ class Encode:
 def run(job: PeerJob) -> None:
     """Decodes and encodes the job's images in a Ray Data pipeline."""
     spec = job.workload.contract.image
-    size, channels = spec.size_pixels, spec.channels
+    size, channels = spec.height, spec.channels
 
     def decode(row: dict[str, Any]) -> dict[str, Any]:
         return {"key": row["key"], "image": load_pixels(row["image"], size, channels)}

@@ -23,7 +23,7 @@ class ImageFiles(Dataset):
     def __init__(self, job: PeerJob):
         image = job.workload.contract.image
         self.paths = [str(path) for path in job.dataset.paths]
-        self.size, self.channels = image.size_pixels, image.channels
+        self.size, self.channels = image.height, image.channels
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -15,7 +15,7 @@ def train_classifier(
     """Trains a classifier on real images.
 
     Args:
-      images: uint8 [N, S, S, C].
+      images: uint8 [N, H, W, C].
       labels: Integers in [0, classes), shape [N].
       classes: Number of classes.
       epochs: Training epochs.
@@ -62,7 +62,7 @@ class Classifier:
         self._model = keras.Model(model.inputs, [features, model.output])
 
     def predict(self, images: np.ndarray) -> Predictions:
-        """Classifies images, uint8 [N, S, S, C]."""
+        """Classifies images, uint8 [N, H, W, C]."""
         found: Any = self._model.predict(images, batch_size=256, verbose=0)
         features, logits = found
         return Predictions(features.astype(np.float64), logits.argmax(axis=1))

@@ -23,7 +23,7 @@ READ_AT_ONCE = 1024
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImages:
-    """Fitted images, uint8 [N, S, S, C], and the label of each, int64 [N]."""
+    """Fitted images, uint8 [N, H, W, C], and the label of each, int64 [N]."""
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -100,7 +100,7 @@ def read_records(
 
 
 def fit_record(record: ImageRecord, contract: TokenContract, decode: DecodeRules) -> np.ndarray:
-    """Decodes an image to uint8 [S, S, C] by the image contract."""
+    """Decodes an image to uint8 [H, W, C] by the image contract."""
     try:
         pixels = decode_image(record.data, contract.image.channels, decode)
     except BadImageError as error:

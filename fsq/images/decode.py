@@ -23,8 +23,8 @@ upright JPEGs (`jpeg_fast_path`) are decoded without it, to the same pixels. The
    transparency. CMYK becomes RGB by (255 - c)(255 - k) / 255. Colour
    profiles and PNG's gamma are not applied, so a damaged profile does no harm.
 8. Colour becomes grey by ITU-R 601, and grey becomes colour by repetition.
-9. The crop box is resampled with antialiasing, unless it is S x S already; then
-   its pixels are not changed.
+9. The crop box is resampled with antialiasing, unless it has the wanted size already;
+   then its pixels are not changed.
 """
 
 import re

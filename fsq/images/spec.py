@@ -17,6 +17,7 @@ def _check_crop(name: str) -> str:
     return name
 
 
+Side = Annotated[int, pydantic.Field(ge=4, le=4096)]
 CropName = Annotated[str, pydantic.AfterValidator(_check_crop)]
 
 
@@ -42,7 +43,8 @@ class ImageSpec(FrozenModel):
     """Input of an encoder: size, channels, pixel range, crop and resize rule.
 
     Attributes:
-      size_pixels: Side of the square images that the encoder takes.
+      size_pixels: Side of the images that the encoder takes, if they are square.
+      size: Height and width of the images that the encoder takes, in place of `size_pixels`.
       channels: 3 for RGB, 1 for grey.
       pixel_range: The values that the encoder takes for black and white.
       resize: Filter that images are resampled with; `adm`, `adm_lanczos` and `torchvision` have
@@ -51,7 +53,8 @@ class ImageSpec(FrozenModel):
         `squash` or `pad`. It must be the crop that the tokenizer was trained with.
     """
 
-    size_pixels: Annotated[int, pydantic.Field(ge=4, le=4096)]
+    size_pixels: Side | None = None
+    size: tuple[Side, Side] | None = None
     channels: Literal[1, 3]
     pixel_range: tuple[float, float] = (-1.0, 1.0)
     resize: Resize = "bicubic"
@@ -66,6 +69,26 @@ class ImageSpec(FrozenModel):
                 return {**content, "resize": policy.resize}
         return content
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _square_by_its_side(cls, content: Any) -> Any:
+        """Makes a square `size` its side, so that equal specs are equal and have equal bytes."""
+        if isinstance(content, dict) and content.get("size_pixels") is None:
+            match content.get("size"):
+                case [int(height), int(width)] if height == width:
+                    return {**content, "size": None, "size_pixels": height}
+        return content
+
+    @pydantic.model_validator(mode="after")
+    def _has_one_size(self) -> "ImageSpec":
+        if (self.size_pixels is None) == (self.size is None):
+            found = "neither" if self.size is None else "both"
+            raise ValueError(
+                "expected size_pixels, the side of square images, or size, [height, width], "
+                f"got {found}. Write one of them"
+            )
+        return self
+
     @pydantic.model_validator(mode="after")
     def _filter_fits_the_crop(self) -> "ImageSpec":
         if self.filter != self.resize:
@@ -76,9 +99,10 @@ class ImageSpec(FrozenModel):
         return self
 
     @pydantic.model_serializer(mode="wrap")
-    def _leave_out_center(self, dump: pydantic.SerializerFunctionWrapHandler) -> Any:
-        """Writes a spec with the crop `center` as before there were others: without it."""
+    def _leave_out_defaults(self, dump: pydantic.SerializerFunctionWrapHandler) -> Any:
+        """Writes a square with the crop `center` as before there were others: without either."""
         content = dump(self)
+        content.pop("size" if self.size is None else "size_pixels", None)
         if content["crop"] == "center":
             del content["crop"]
         return content
@@ -99,12 +123,28 @@ class ImageSpec(FrozenModel):
     @property
     def height(self) -> int:
         """Height of a fitted image, in pixels."""
-        return self.size_pixels
+        return self._sides[0]
 
     @property
     def width(self) -> int:
         """Width of a fitted image, in pixels."""
-        return self.size_pixels
+        return self._sides[1]
+
+    @property
+    def _sides(self) -> tuple[int, int]:
+        if self.size is not None:
+            return self.size
+        assert self.size_pixels is not None, "checked by the model"
+        return self.size_pixels, self.size_pixels
+
+    def resized(self, height: int, width: int) -> "ImageSpec":
+        """Returns the same spec for images of another size."""
+        square = height == width
+        sides = {
+            "size_pixels": height if square else None,
+            "size": None if square else (height, width),
+        }
+        return self.model_copy(update=sides)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -146,10 +146,11 @@ def _networks(
     """Yields the layouts that the shapes of the encoder's input and output allow, at least one."""
     layouts = image_layouts(graph.input_shape, spec.image)
     if not layouts:
-        size, channels = spec.image.size_pixels, spec.image.channels
+        height, width, channels = spec.image.shape
         raise RequestError(
-            f"{where}: expected an encoder of images {size} x {size} x {channels}, channels first "
-            f"or last, got one of {_show(graph.input_shape)}. Correct image, or export another."
+            f"{where}: expected an encoder of images {height} x {width} x {channels}, channels "
+            f"first or last, got one of {_show(graph.input_shape)}. "
+            "Correct image, or export another."
         )
     floats = np.asarray(pixels_to_floats(reference.images[:SHAPE_BATCH], spec.image))
     # Where the input shape allows both layouts: ONNX models mostly have channels first.

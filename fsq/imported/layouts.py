@@ -28,10 +28,10 @@ def image_layouts(shape: Shape | None, spec: ImageSpec) -> list[ImageLayout]:
     >>> image_layouts((None, 3, None, None), ImageSpec(size_pixels=32, channels=3))
     ['channels_first']
     """
-    size, channels = spec.size_pixels, spec.channels
+    height, width, channels = spec.shape
     shapes: dict[ImageLayout, tuple[int, ...]] = {
-        "channels_last": (size, size, channels),
-        "channels_first": (channels, size, size),
+        "channels_last": (height, width, channels),
+        "channels_first": (channels, height, width),
     }
     return [layout for layout, full in shapes.items() if shape is None or _fits(full, shape[1:])]
 
@@ -70,12 +70,12 @@ def latent_shapes(
 
 
 def place_images(images: Any, layout: ImageLayout, arrays: ModuleType) -> Any:
-    """Converts images [B, S, S, C] to the layout."""
+    """Converts images [B, H, W, C] to the layout."""
     return arrays.transpose(images, [0, 3, 1, 2]) if layout == "channels_first" else images
 
 
 def images_to_last(images: Any, layout: ImageLayout, arrays: ModuleType) -> Any:
-    """Converts images from the layout to [B, S, S, C]; the inverse of `place_images`."""
+    """Converts images from the layout to [B, H, W, C]; the inverse of `place_images`."""
     return arrays.transpose(images, [0, 2, 3, 1]) if layout == "channels_first" else images
 
 

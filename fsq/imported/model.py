@@ -34,14 +34,14 @@ class ImportedAutoencoder:
     _decoder: Graph | None
 
     def encoder(self, images: Any, training: bool = False) -> Any:
-        """Images float32 [B, S, S, C] -> latents float32 [B, rows, columns, D]."""
+        """Images float32 [B, H, W, C] -> latents float32 [B, rows, columns, D]."""
         network, graph = self.spec.network, self._encoder
         latents = graph(place_images(images, network.images, graph.arrays))
         shape = (*network.grid, len(self.spec.levels))
         return latents_to_last(latents, network.latents, shape, graph.arrays)
 
     def decoder(self, codes: Any, training: bool = False) -> Any:
-        """Codes [B, rows, columns, D] -> images float32 [B, S, S, C]."""
+        """Codes [B, rows, columns, D] -> images float32 [B, H, W, C]."""
         network, graph = self.spec.network, self._decoder
         assert graph is not None
         images = graph(place_latents(np.asarray(codes), network.latents, np))

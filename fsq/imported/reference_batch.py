@@ -25,7 +25,7 @@ class Reference:
     """Images and their tokens.
 
     Attributes:
-      images: uint8 [N, S, S, C].
+      images: uint8 [N, H, W, C].
       tokens: int64 [N, rows, columns]; when read from a file, integers of any
         type, also [N, rows * columns].
     """

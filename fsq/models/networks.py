@@ -12,7 +12,7 @@ from fsq.spec.network_spec import ConvNetwork, NetworkSpec, ResidualNetwork
 def build_encoder(
     spec: NetworkSpec, image_shape: tuple[int, int, int], channels: int
 ) -> keras.Model:
-    """Builds an encoder, images float32 [B, S, S, C] -> latents float32 [B, S/f, S/f, channels].
+    """Builds an encoder, images float32 [B, H, W, C] -> latents float32 [B, H/f, W/f, channels].
 
     The features are normalised before the last projection. Without it, Glorot
     initialisation makes latents so small that all round to the zero code, which
@@ -32,7 +32,7 @@ def build_encoder(
 def build_decoder(
     spec: NetworkSpec, grid: tuple[int, int], code_channels: int, image_channels: int
 ) -> keras.Model:
-    """Builds a decoder, codes float32 [B, rows, columns, D] -> images float32 [B, S, S, C]."""
+    """Builds a decoder, codes float32 [B, rows, columns, D] -> images float32 [B, H, W, C]."""
     inputs = keras.Input((*grid, code_channels), name="codes")
     match spec:
         case ConvNetwork():

@@ -72,7 +72,7 @@ def choose_runtime(autoencoder: Any, batch_size: int, images: np.ndarray) -> tup
     Args:
       autoencoder: Encoder and quantizer, trained here or imported.
       batch_size: Images per call.
-      images: The probe, uint8 [N, S, S, C], whole batches.
+      images: The probe, uint8 [N, H, W, C], whole batches.
 
     Returns:
       The trial of the chosen runtime, and the runtime itself.

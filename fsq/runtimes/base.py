@@ -27,7 +27,7 @@ class Runtime(Protocol):
         """Encodes one full batch.
 
         Args:
-          images: uint8 [batch_size, S, S, C].
+          images: uint8 [batch_size, H, W, C].
 
         Returns:
           Tokens int32 or int64, [batch_size, rows, columns]; -1 where a latent

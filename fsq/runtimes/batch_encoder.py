@@ -29,7 +29,7 @@ class BatchEncoder:
         """Encodes one batch of at most `batch_size` images, padded to it.
 
         Args:
-          images: uint8, shape [B, S, S, C], B <= batch_size.
+          images: uint8, shape [B, H, W, C], B <= batch_size.
 
         Returns:
           Tokens [B, rows, columns], int32 or int64; -1 where a latent was NaN or infinite.

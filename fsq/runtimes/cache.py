@@ -112,7 +112,7 @@ class RuntimeCache:
           name: Name of the runtime; its kind must have a serialization.
           precision: Precision of the encoder.
           runtime: The encoder.
-          images: One batch to check it with, uint8 [batch_size, S, S, C].
+          images: One batch to check it with, uint8 [batch_size, H, W, C].
           tokens: Tokens of the batch.
         """
         serialization = RUNTIMES[name].serialization

@@ -14,7 +14,7 @@ class OnnxEncoder:
     Args:
       batch_size: Images per call.
       floats: Input of the encoder for each pixel value, float32 [256].
-      encode: Maps images float32 [B, S, S, C] to latents float32 [B, rows, columns, D].
+      encode: Maps images float32 [B, H, W, C] to latents float32 [B, rows, columns, D].
       quantize: Maps latents to tokens [B, rows, columns].
     """
 

@@ -61,19 +61,22 @@ def probe_images(spec: ImageSpec, tokens_per_image: int, batch_size: int) -> np.
       batch_size: Images per batch.
 
     Returns:
-      uint8 [N, S, S, C], N a multiple of batch_size.
+      uint8 [N, H, W, C], N a multiple of batch_size.
     """
     count = math.ceil(PROBE_TOKENS / tokens_per_image / batch_size) * batch_size
-    size, channels = spec.size_pixels, spec.channels
+    height, width, channels = spec.shape
     random = np.random.Generator(np.random.PCG64(28))
-    images = np.zeros((count, size, size, channels), np.float32)
-    scale = size
+    images = np.zeros((count, height, width, channels), np.float32)
+    scale = max(height, width)
     while scale >= 1:
-        side = math.ceil(size / scale)
-        noise = random.standard_normal((count, side, side, channels), np.float32)
-        rows = np.minimum(np.arange(size) // scale, side - 1)
+        coarse = (math.ceil(height / scale), math.ceil(width / scale))
+        noise = random.standard_normal((count, *coarse, channels), np.float32)
+        rows, columns = (
+            np.minimum(np.arange(side) // scale, number - 1)
+            for side, number in zip((height, width), coarse, strict=True)
+        )
         # Power falls with the square of the frequency: equal amplitude in every octave.
-        images += noise[:, rows][:, :, rows]
+        images += noise[:, rows][:, :, columns]
         scale //= 2
     brightness = random.uniform(64, 192, (count, 1, 1, channels)).astype(np.float32)
     pixels: np.ndarray = np.clip(images * 30 + brightness, 0, 255).astype(np.uint8)
@@ -81,7 +84,7 @@ def probe_images(spec: ImageSpec, tokens_per_image: int, batch_size: int) -> np.
 
 
 def fill_batches(images: np.ndarray, batch_size: int) -> np.ndarray:
-    """Repeats images, uint8 [N, S, S, C], until they fill whole batches."""
+    """Repeats images, uint8 [N, H, W, C], until they fill whole batches."""
     count = math.ceil(len(images) / batch_size) * batch_size
     return np.resize(images, (count, *images.shape[1:]))
 
@@ -95,7 +98,7 @@ def compare_runtimes(
       autoencoder: Encoder and quantizer, which both runtimes run.
       reference: The runtime whose tokens are the correct ones.
       candidate: The runtime to compare with it.
-      images: The probe, uint8 [N, S, S, C], whole batches.
+      images: The probe, uint8 [N, H, W, C], whole batches.
     """
     total = changed = 0
     farthest = 0.0

@@ -60,18 +60,20 @@ class TokenizerSpec(QuantizerSpec):
 
     @pydantic.model_validator(mode="after")
     def _image_divides(self) -> Self:
-        if self.image.size_pixels % self.network.downsampling:
+        height, width, _ = self.image.shape
+        if height % self.network.downsampling or width % self.network.downsampling:
+            name = "image.size_pixels" if self.image.size is None else "image.size"
             raise ValueError(
-                "expected image.size_pixels to be a multiple of the network's downsampling, "
-                f"{self.network.downsampling}, got {self.image.size_pixels}"
+                f"expected {name} to be a multiple of the network's downsampling, "
+                f"{self.network.downsampling}, got {self.image.size_pixels or [height, width]}"
             )
         return self
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tokens per image."""
-        side = self.image.size_pixels // self.network.downsampling
-        return (side, side)
+        factor = self.network.downsampling
+        return self.image.height // factor, self.image.width // factor
 
 
 class ImportedSpec(QuantizerSpec):

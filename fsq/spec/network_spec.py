@@ -90,7 +90,7 @@ class ImportedNetwork(_Network):
     Attributes:
       kind: A TensorFlow graph, or an ONNX model.
       grid: Rows and columns of tokens.
-      images: Where images have their channels, [B, S, S, C] or [B, C, S, S].
+      images: Where images have their channels, [B, H, W, C] or [B, C, H, W].
       latents: Where latents and codes have theirs: [B, rows, columns, D],
         [B, D, rows, columns], or 'flat' for [B, rows * columns, D].
       decoder: Whether there is a decoder.

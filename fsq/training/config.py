@@ -17,7 +17,7 @@ class PerceptualSpec(_Frozen):
     """A perceptual loss in the features of a user's own model.
 
     Attributes:
-      model: A .keras file that maps images [B, S, S, C], in the tokenizer's
+      model: A .keras file that maps images [B, H, W, C], in the tokenizer's
         pixel range, to one or more feature tensors.
       weight: Of this loss, relative to the reconstruction loss.
     """
@@ -61,8 +61,8 @@ class TrainingSpec(_Frozen):
       ema: Momentum of a moving average of the weights, which is saved instead of them; in the
         first steps at most (1 + step) / (10 + step).
       flip: Mirror each image with probability 1/2.
-      random_crop: Smallest side of a random crop, as a share of the image's
-        shorter side; the centre square if None.
+      random_crop: Smallest side of a random crop, as a share of the largest box
+        that fits in the image; the tokenizer's own crop if None.
       precision: Keras policy of the networks while training. Tokens are always computed
         in float32.
       checkpoint_steps: Steps between two checkpoints.

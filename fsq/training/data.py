@@ -24,7 +24,7 @@ class TrainingImages(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Returns the images with these numbers, uint8 [B, S, S, C].
+        """Returns the images with these numbers, uint8 [B, H, W, C].
 
         Args:
           numbers: Integers in [0, len), shape [B].
@@ -37,7 +37,7 @@ class ImagesInMemory:
     """Training images in memory.
 
     Args:
-      images: uint8 [N, S, S, C].
+      images: uint8 [N, H, W, C].
       flip: Mirror each image with probability 1/2.
     """
 
@@ -75,7 +75,7 @@ def batch_of_step(images: TrainingImages, step: int, *, batch_size: int, seed: i
       seed: Of order, crops and flips.
 
     Returns:
-      uint8 [batch_size, S, S, C].
+      uint8 [batch_size, H, W, C].
     """
     epoch, position = divmod(step, len(images) // batch_size)
     order = order_of_epoch(len(images), seed, epoch)

@@ -21,7 +21,7 @@ def check_first_step(autoencoder: Autoencoder, batch: np.ndarray, gradient: floa
 
     Args:
       autoencoder: After its first step.
-      batch: uint8 images, shape [B, S, S, C].
+      batch: uint8 images, shape [B, H, W, C].
       gradient: Norm of the encoder's gradient in that step.
 
     Raises:

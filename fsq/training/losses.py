@@ -17,7 +17,7 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def reconstruction_loss(kind: str, variance: float) -> Loss:
-    """Returns a function of decoded images and images [B, S, S, C], one loss per image [B].
+    """Returns a function of decoded images and images [B, H, W, C], one loss per image [B].
 
     Args:
       kind: 'mse', divided by the variance, or 'l1', divided by the standard deviation.
@@ -39,7 +39,7 @@ def saturation_loss(latents: tf.Tensor) -> tf.Tensor:
 
 
 def perceptual_loss(spec: PerceptualSpec, image_shape: tuple[int, int, int]) -> Loss:
-    """Returns a function of decoded images and images [B, S, S, C], one loss per image [B].
+    """Returns a function of decoded images and images [B, H, W, C], one loss per image [B].
 
     The loss is the squared distance of a feature model's outputs, each divided
     by the mean square of the original's features.
@@ -63,7 +63,7 @@ def perceptual_loss(spec: PerceptualSpec, image_shape: tuple[int, int, int]) -> 
 
 
 def build_discriminator(spec: AdversarialSpec, image_shape: tuple[int, int, int]) -> keras.Model:
-    """Builds a patch discriminator: images [B, S, S, C] -> scores [B, h, w, 1], real above 0."""
+    """Builds a patch discriminator: images [B, H, W, C] -> scores [B, h, w, 1], real above 0."""
     x = inputs = keras.Input(image_shape, name="images")
     for stage, width in enumerate(spec.widths):
         x = layers.Conv2D(width, 4, strides=2, padding="same", name=f"down_{stage}")(x)

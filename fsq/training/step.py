@@ -67,7 +67,7 @@ class TrainStep:
         """Trains on one batch.
 
         Args:
-          pixels: uint8, shape [batch_size, S, S, C].
+          pixels: uint8, shape [batch_size, H, W, C].
           step: The number of this step, from 0.
 
         Returns:
@@ -114,7 +114,7 @@ class TrainStep:
     def _losses(
         self, pixels: tf.Tensor, step: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
-        """Returns images, decoded images [B, S, S, C], and losses [B] or [] by name."""
+        """Returns images, decoded images [B, H, W, C], and losses [B] or [] by name."""
         autoencoder, training = self._autoencoder, self._training
         images = pixels_to_floats(pixels, autoencoder.spec.image)
         latents = autoencoder.encoder(images, training=True)

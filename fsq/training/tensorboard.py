@@ -29,7 +29,7 @@ def open_tensorboard(
     Args:
       directory: Where to write; nothing is written if None.
       autoencoder: What is trained.
-      images: Held-out images, uint8 [B, S, S, C].
+      images: Held-out images, uint8 [B, H, W, C].
 
     Raises:
       RequestError: tensorboard is not installed, or the directory cannot be written.

@@ -54,7 +54,7 @@ class UnitBatches:
         self._encoded: list[tuple[list[PendingView], np.ndarray]] = []
 
     def add(self, view: PendingView, pixels: np.ndarray) -> None:
-        """Adds one view, uint8 [S, S, C]; a full batch is encoded."""
+        """Adds one view, uint8 [H, W, C]; a full batch is encoded."""
         self._pixels[len(self._pending)] = pixels
         self._pending.append(view)
         if len(self._pending) == self._encoder.batch_size:

@@ -20,7 +20,7 @@ class DecodedImage(NamedTuple):
     Attributes:
       carried: Values of the carried features.
       views: Its views.
-      pixels: uint8 [S, S, C] of each view.
+      pixels: uint8 [H, W, C] of each view.
     """
 
     carried: Carried

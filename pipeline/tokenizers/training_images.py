@@ -85,7 +85,7 @@ def read_batches(
       keep: Which images to read, by key; all if None.
 
     Yields:
-      uint8 [B, S, S, C], B up to `evaluation_batch`.
+      uint8 [B, H, W, C], B up to `evaluation_batch`.
 
     Raises:
       DataError: An image cannot be decoded.

@@ -15,9 +15,9 @@ class OpenVinoModel:
     """The graph from pixels to latents for one batch size, and the quantizer's parameters.
 
     Attributes:
-      graph: The operations, XML. uint8 [B, S, S, C] in, float32 [B, rows, columns, D] out.
+      graph: The operations, XML. uint8 [B, H, W, C] in, float32 [B, rows, columns, D] out.
       weights: Constants of the operations, float32.
-      images_shape: B, S, S, C.
+      images_shape: B, H, W, C.
       grid: Rows and columns of tokens.
       levels: Values per channel, length D.
       preset: The quantizer's bound preset.

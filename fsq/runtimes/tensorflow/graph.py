@@ -32,7 +32,7 @@ class TensorFlowGraph:
 
 
 def latents_of(autoencoder: Any, images: tf.Tensor) -> tf.Tensor:
-    """Encodes images uint8 [B, S, S, C] to latents float32 [B, rows, columns, D]."""
+    """Encodes images uint8 [B, H, W, C] to latents float32 [B, rows, columns, D]."""
     floats = pixels_to_floats(images, autoencoder.spec.image)
     return autoencoder.encoder(floats, training=False)
 
@@ -48,7 +48,7 @@ def finite_tokens(quantizer: Any, latents: tf.Tensor) -> tf.Tensor:
 
 
 def trace_tokens(autoencoder: Any, batch_size: int, *, compiled: bool) -> Any:
-    """Returns a concrete function from images uint8 [batch_size, S, S, C] to tokens."""
+    """Returns a concrete function from images uint8 [batch_size, H, W, C] to tokens."""
     shape = (batch_size, *autoencoder.spec.image.shape)
 
     @tf.function(
