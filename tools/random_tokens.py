@@ -73,7 +73,8 @@ def write_random_tokens(
         place = place_of(key, views[view])
         made = {"label": image % len(CLASSES), "caption": f"number {image}".encode()}
         carried = tuple(made[feature.name] for feature in features)
-        data = writer.serialize(value, key, View(views[view], CropBox(0, 0, 9, 9), False), carried)
+        shown = View(views[view], CropBox(0, 0, 9, 9), False, source_size=(9, 9))
+        data = writer.serialize(value, key, shown, carried)
         shards[place.shard(num_shards)].append((place, data))
     results = []
     for index, records in enumerate(shards):

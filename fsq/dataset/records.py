@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from typing import Literal, NamedTuple
 
-RESERVED_FEATURES = ("tokens", "key", "view", "crop", "flip")
+RESERVED_FEATURES = ("tokens", "key", "view", "crop", "flip", "source_size")
 
 
 FeatureKind = Literal["int64", "float32", "bytes"]

@@ -119,6 +119,7 @@ def _features(contract: TokenContract, features: Sequence[CarriedFeature]) -> di
         "view": tfds.features.Text(),
         "crop": tfds.features.Tensor(shape=(4,), dtype=np.int64),
         "flip": tfds.features.Scalar(dtype=np.bool_),
+        "source_size": tfds.features.Tensor(shape=(2,), dtype=np.int64),
     }
     for carried in features:
         match carried.kind:

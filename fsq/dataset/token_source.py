@@ -100,7 +100,9 @@ class TokenSource:
             (record,) = _split(self._layout.lay_out(rows))
             return record
         found["tokens"] = found["tokens"].astype(self._dtype)
-        found["crop"] = np.array(found["crop"], np.int64)
+        for name in ("crop", "source_size"):
+            if name in found:  # not in what older versions wrote
+                found[name] = np.array(found[name], np.int64)
         return found
 
     def __getitems__(self, numbers: Sequence[SupportsIndex]) -> list[dict[str, Any]]:

@@ -34,6 +34,10 @@ class Placement(NamedTuple):
         """What decides the canvas; views with equal ones share it."""
         return self[:4]
 
+    def halved(self, source_width: int, source_height: int) -> tuple[int, int]:
+        """Returns width and height of the halved image."""
+        return source_width >> self.halvings, source_height >> self.halvings
+
     def source_box(self, source_width: int, source_height: int, width: int, height: int) -> CropBox:
         """Returns the box that a view shows, rounded to source pixels and without padding.
 
@@ -43,9 +47,7 @@ class Placement(NamedTuple):
           width: Width of the view.
           height: Height of the view.
         """
-        halved_width, halved_height = source_width, source_height
-        for _ in range(self.halvings):
-            halved_width, halved_height = halved_width // 2, halved_height // 2
+        halved_width, halved_height = self.halved(source_width, source_height)
         box = self.box or CropBox(0, 0, halved_width, halved_height)
         left, right = _span(
             (self.left, self.left + width),

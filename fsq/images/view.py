@@ -15,12 +15,14 @@ class View(NamedTuple):
       crop: The box that it shows, in source pixels.
       flip: Whether it is mirrored.
       placement: How its pixels are made; None if `crop` is resampled to the whole of it.
+      source_size: Height and width of the upright image, in pixels; filled in when it is decoded.
     """
 
     name: str
     crop: CropBox
     flip: bool
     placement: Placement | None = None
+    source_size: tuple[int, int] = (0, 0)
 
     def place(self, spec: ImageSpec) -> Placement:
         """Returns how its pixels are made."""

@@ -50,6 +50,8 @@ def decode_record(
         return Refusal("decode", str(error))
     height, width, _ = image.shape
     views = tuple(
-        view for policy in policies for view in policy.views(record.key, width, height, spec)
+        view._replace(source_size=(height, width))
+        for policy in policies
+        for view in policy.views(record.key, width, height, spec)
     )
     return DecodedImage(record.carried, views, fit_views(image, spec, views))

@@ -6,10 +6,12 @@ import pydantic
 
 from pipeline.views.base import NAME_OR_MAPPING, ViewPolicy
 from pipeline.views.center import Center, CenterFlipped
+from pipeline.views.corners import FiveCrop, TenCrop
+from pipeline.views.flip import Flip
+from pipeline.views.random_crops import RandomCrops
 
-ViewPolicyConfig = Annotated[
-    Center | CenterFlipped, pydantic.Field(discriminator="kind"), NAME_OR_MAPPING
-]
+Policies = Center | CenterFlipped | Flip | FiveCrop | TenCrop | RandomCrops
+ViewPolicyConfig = Annotated[Policies, pydantic.Field(discriminator="kind"), NAME_OR_MAPPING]
 
 DEFAULT_VIEWS = (Center(),)
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from fsq.dataset.records import Carried, CarriedFeature, FeatureKind
+from fsq.dataset.records import RESERVED_FEATURES, Carried, CarriedFeature, FeatureKind
 from fsq.images.view import View
 from fsq.quantizer import lattice
 
@@ -42,12 +42,12 @@ class ExampleWriter:
         self._dtype = np.dtype(lattice.storage_dtype(vocab_size)).newbyteorder("<")
         self._token_format = token_format
         self._kinds = [feature.kind for feature in features]
-        names = ["tokens", "key", "view", "crop", "flip", *(f.name for f in features)]
+        names = [*RESERVED_FEATURES, *(f.name for f in features)]
         # Fields are sorted by the UTF-8 bytes of their names.
         self._order = sorted(range(len(names)), key=lambda i: names[i].encode())
         self._heads = [delimited(b"\x0a", name.encode()) for name in names]
         tokens = _BYTES_LIST if token_format == "bytes" else _INT64_LIST
-        kinds = (_BYTES_LIST, _BYTES_LIST, _INT64_LIST, _INT64_LIST)
+        kinds = (_BYTES_LIST, _BYTES_LIST, _INT64_LIST, _INT64_LIST, _INT64_LIST)
         self._tags = [tokens, *kinds, *(_TAGS[kind] for kind in self._kinds)]
         # Most records of a dataset differ in tokens, key and label alone.
         self._frame = functools.lru_cache(maxsize=4096)(self._make_frame)
@@ -99,8 +99,13 @@ def _value(kind: FeatureKind, value: int | float | bytes) -> bytes:
             return value
 
 
-def _view_values(view: View) -> tuple[bytes, bytes, bytes]:
-    return view.name.encode(), _packed(tuple(view.crop)), _packed((int(view.flip),))
+def _view_values(view: View) -> tuple[bytes, bytes, bytes, bytes]:
+    return (
+        view.name.encode(),
+        _packed(tuple(view.crop)),
+        _packed((int(view.flip),)),
+        _packed(view.source_size),
+    )
 
 
 def _open_entry(head: bytes, tag: bytes, size: int) -> bytes:

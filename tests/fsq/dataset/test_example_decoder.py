@@ -27,6 +27,7 @@ def fields_of(token_field: Field) -> list[Field]:
         Field("view", "bytes", None),
         Field("crop", "int64", 4),
         Field("flip", "int64"),
+        Field("source_size", "int64", 2),
         Field("label", "int64"),
         Field("a_caption", "bytes", None),
         Field("weight", "float32"),

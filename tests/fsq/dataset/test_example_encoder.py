@@ -32,7 +32,7 @@ FEATURES = (
 def test_a_record_is_byte_for_byte_what_protobuf_writes(
     tokens, key, crop, flip, label, zoom, caption, token_format
 ):
-    view = View("center", CropBox(*crop), flip)
+    view = View("center", CropBox(*crop), flip, source_size=(533, 400))
     writer = ExampleWriter(1000, FEATURES, token_format)
     (value,) = writer.tokens_to_values(np.array([tokens]))
     example = example_pb2.Example()
@@ -45,6 +45,7 @@ def test_a_record_is_byte_for_byte_what_protobuf_writes(
     feature["view"].bytes_list.value.append(b"center")
     feature["crop"].int64_list.value.extend(crop)
     feature["flip"].int64_list.value.append(int(flip))
+    feature["source_size"].int64_list.value.extend((533, 400))
     feature["label"].int64_list.value.append(label)
     feature["zoom"].float_list.value.append(zoom)
     feature["caption"].bytes_list.value.append(caption)

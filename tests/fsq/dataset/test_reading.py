@@ -417,7 +417,7 @@ def letters(text: str) -> list[int]:
                 )
             },
             "out: expected records with a text 'words', found caption, crop, flip, key, label, "
-            "tokens, view. Carry it when tokenizing, or read without it.",
+            "source_size, tokens, view. Carry it when tokenizing, or read without it.",
         ),
         ({"batch_size": 0}, "batch_size: expected at least 1, got 0. Raise it."),
         ({"epoch": -1}, "epoch: expected at least 0, got -1. Raise it."),
@@ -457,7 +457,7 @@ def test_without_labels_no_number_of_classes_is_asked_for(tmp_path: Path, spec, 
         TokenBatches(tmp_path / "out", batch_size=9, sequence=spec, with_labels=True)
     assert str(error.value) == (
         f"{tmp_path}/out: expected records with an integer 'label', found crop, flip, key, "
-        "tokens, view. Carry it when tokenizing, or read without it."
+        "source_size, tokens, view. Carry it when tokenizing, or read without it."
     )
 
 

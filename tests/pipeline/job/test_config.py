@@ -118,15 +118,16 @@ def changed(base: dict, path: str, value: object) -> dict:
         (
             "views",
             ["center", "left"],
-            "views.1: expected 'center' or 'center_flipped', got 'left'.",
+            "views.1: expected 'center', 'center_flipped', 'flip', 'five_crop', 'ten_crop' or "
+            "'random', got 'left'.",
         ),
-        ("views", ["center", 3], "views.1: expected 'center' or 'center_flipped', got 3."),
+        ("views", ["center", 3], "views.1: expected 'center', 'center_flipped', 'flip', "),
         ("views", [{"center": 1}], "views.0: expected a key 'kind', got none. Add it."),
         (
             "views",
             [{"kind": "centre"}],
-            "views.0.kind: expected one of 'center', 'center_flipped', got 'centre' "
-            "(did you mean 'center'?).",
+            "views.0.kind: expected one of 'center', 'center_flipped', 'flip', 'five_crop', "
+            "'ten_crop', 'random', got 'centre' (did you mean 'center'?).",
         ),
         (
             "views",

@@ -37,6 +37,12 @@ TFRECORD = {
     "carry": {"label": {"field": "label", "default": -1}},
 }
 PARQUET = {"kind": "parquet", "files": "x-*"}
+VIEWS = [
+    {"kind": "flip"},
+    {"kind": "five_crop", "range": 1.2},
+    {"kind": "ten_crop", "range": 1.1},
+    {"kind": "random", "count": 3},
+]
 TOKENIZE = {
     "source": FOLDER,
     "tokenizer": "tokenizers/x",
@@ -140,6 +146,7 @@ DOCUMENTS: list[tuple[type[pydantic.BaseModel], dict[str, Any]]] = [
     (TokenizeConfig, {**TOKENIZE, "source": TFDS}),
     (TokenizeConfig, {**TOKENIZE, "source": TFRECORD}),
     (TokenizeConfig, {**TOKENIZE, "source": PARQUET}),
+    (TokenizeConfig, {**TOKENIZE, "views": VIEWS}),
     (TrainConfig, TRAIN),
     (TrainConfig, {**TRAIN, "tokenizer": {**TRAIN["tokenizer"], "network": RESIDUAL}}),
     (ImportConfig, IMPORT),
