@@ -7,12 +7,13 @@ import pydantic
 from pipeline.sources.base import Source
 from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.sources.listing import Listing
+from pipeline.sources.manifest import ManifestConfig
 from pipeline.sources.parquet import ParquetConfig
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
 
 Configs = (  # fmt: skip
-    TfdsConfig | TfrecordConfig | ImageFolderConfig | ParquetConfig
+    TfdsConfig | TfrecordConfig | ImageFolderConfig | ManifestConfig | ParquetConfig
 )
 SourceConfig = Annotated[Configs, pydantic.Field(discriminator="kind")]
 KINDS = tuple(

@@ -3,12 +3,16 @@
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated
+
+import pydantic
 
 from fsq.dataset.class_names import names_file_of, storable
 from fsq.dataset.manifest import has_manifest, read_listed, read_manifest
 from fsq.dataset.records import encode_key
 from fsq.errors import RequestError
 from fsq.storage import filesystem
+from fsq.yaml_config import PathStr
 
 # Folders of these names hold the images of a split, not of a class.
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
@@ -17,6 +21,20 @@ _SPLIT = re.compile(
     rf"(?i:{'|'.join(sorted(SPLITS))})([A-Z]|(?i:[-_ ]?(set|images|data|[0-9]+)))?",
 )
 NAMES_FILE = names_file_of("label")
+
+
+def _check_given(classes: object) -> object:
+    if isinstance(classes, list | tuple):
+        for name in classes:
+            if not isinstance(name, str):
+                raise ValueError(f"expected the names of classes, got {name!r}. Put it in quotes.")
+    elif classes is not None and not isinstance(classes, str):
+        raise ValueError(f"expected a list of names or a path, got {classes!r}")
+    return classes
+
+
+# Names of classes in the order of their labels, or where they are read; see `read_classes`.
+Classes = Annotated[PathStr | tuple[str, ...], pydantic.BeforeValidator(_check_given)]
 
 
 def classes_by_folder(

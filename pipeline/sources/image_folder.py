@@ -1,16 +1,14 @@
 """Image folder source: the image files in a directory tree."""
 
 import functools
-import hashlib
-import itertools
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import pydantic
 
 from fsq.dataset.records import CarriedFeature, encode_key
-from fsq.errors import DataError, RequestError
+from fsq.errors import RequestError
 from fsq.storage import filesystem
 from fsq.storage.path_expansion import looked_in
 from fsq.storage.temporary import open_temporary
@@ -18,21 +16,29 @@ from fsq.yaml_config import PathStr
 from pipeline.core.left_out import describe_left_out
 from pipeline.core.records import BadRecord, ImageRecord, Unit, hex_of_hashes, record_numbers
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
-from pipeline.sources.class_folders import check_known, classes_by_folder, read_classes
+from pipeline.sources.class_folders import (
+    Classes,
+    check_known,
+    classes_by_folder,
+    read_classes,
+)
 from pipeline.sources.image_listing import (
     ListedImage,
     finish_listing,
     first_change,
-    first_rewritten,
     folder_of,
 )
 from pipeline.sources.image_walk import ImageWalk, Tally, path_of
 from pipeline.sources.listing import ListedFile, Listing
+from pipeline.sources.listing_text import (
+    LISTING_NAME,
+    first_rewritten,
+    read_image,
+    read_lines,
+    units_of_lines,
+)
 from pipeline.sources.part_places import PartPlaces, count_beside
 from pipeline.sources.split_folders import Folders, folders_of
-from pipeline.sources.units import spans_of
-
-LISTING_NAME = "listing.txt"
 
 
 class ImageFolderConfig(BaseSourceConfig):
@@ -57,21 +63,8 @@ class ImageFolderConfig(BaseSourceConfig):
     kind: Literal["image_folder"]
     directory: PathStr
     labels: bool = True
-    classes: PathStr | tuple[str, ...] | None = None
+    classes: Classes | None = None
     follow_links: bool = False
-
-    @pydantic.field_validator("classes", mode="before")
-    @classmethod
-    def _classes_are_names(cls, classes: Any) -> Any:
-        if isinstance(classes, list | tuple):
-            for name in classes:
-                if not isinstance(name, str):
-                    raise ValueError(
-                        f"expected the names of folders, got {name!r}. Put it in quotes."
-                    )
-        elif classes is not None and not isinstance(classes, str):
-            raise ValueError(f"expected a list of names or a path, got {classes!r}")
-        return classes
 
     @pydantic.model_validator(mode="after")
     def _classes_are_labels(self) -> "ImageFolderConfig":
@@ -168,19 +161,7 @@ class ImageFolderSource(Source):
         timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
         """Reads the records of a unit; see `Source`."""
-        lines: list[bytes] = []
-        # All lines are read first: the listing is not kept open while images are read.
-        with filesystem.open_read(unit.path) as listing:
-            for span in unit.spans:
-                listing.seek(span.offset)
-                lines += itertools.islice(listing, span.num_records)
-        # Units that are read right after the listing have no etag.
-        if unit.etag and hashlib.sha256(b"".join(lines)).hexdigest() != unit.etag:
-            raise DataError(
-                f"{unit.path}: expected the {unit.num_records:,} images that were listed, got "
-                "others. The work folder is damaged; run the same command again."
-            )
-        for number, line in zip(record_numbers(unit), lines, strict=True):
+        for number, line in zip(record_numbers(unit), read_lines(unit), strict=True):
             image = ListedImage.from_line(line)
             if number in timed_out:
                 yield BadRecord(image.key, timed_out[number])
@@ -189,11 +170,11 @@ class ImageFolderSource(Source):
 
     def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
         """Yields units of some groups; see `Source.units_of`."""
-        yield from _units_of(listing, lambda key: folder_of(key) in groups)
+        yield from units_of_lines(listing, lambda line: folder_of(_key_of(line)) in groups)
 
     def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
         """Yields units of some keys; see `Source.units_with`."""
-        yield from _units_of(listing, lambda key: key in keys)
+        yield from units_of_lines(listing, lambda line: _key_of(line) in keys)
 
     def group_of(self, unit: Unit, key: str) -> str:
         """Returns the group of a record; see `Source.group_of`."""
@@ -208,24 +189,15 @@ class ImageFolderSource(Source):
         with filesystem.open_read(path) as file:
             if unit is None:
                 return first_change(file, after.text)
-            return first_rewritten(file, after.text, record_numbers(unit))
+            line = first_rewritten(file, after, unit)
+        return None if line is None else f"{_key_of(line)} was rewritten"
 
     def _read(self, image: "ListedImage", *, labelled: bool) -> ImageRecord | BadRecord:
         if image.refused is not None:
             return BadRecord(image.key, image.refused)
-        try:
-            data = filesystem.read_sized(
-                path_of(self.config.directory, image.key), image.size_bytes
-            )
-        except OSError as error:
-            return BadRecord(
-                image.key, f"expected a file that can be read, got: {error.strerror or error}"
-            )
-        if len(data) != image.size_bytes:
-            return BadRecord(
-                image.key,
-                f"expected {image.size_bytes:,} bytes as listed, got {len(data):,}: file changed",
-            )
+        data = read_image(image.key, path_of(self.config.directory, image.key), image.size_bytes)
+        if isinstance(data, BadRecord):
+            return data
         return ImageRecord(image.key, data, (image.label,) if labelled else ())
 
     def _walk_into(self, target: BinaryIO, heartbeat: Callable[[], None]) -> Tally:
@@ -276,15 +248,5 @@ class ImageFolderSource(Source):
         return folder
 
 
-def _units_of(listing: Listing, is_wanted: Callable[[str], bool]) -> Iterator[Unit]:
-    """Yields units of the images whose keys are wanted."""
-    assert listing.text is not None
-    listing.text.seek(0)
-    numbers = [
-        number
-        for number, line in enumerate(listing.text)
-        if is_wanted(ListedImage.from_line(line).key)
-    ]
-    for file in listing.files:
-        if some := [number for number in numbers if number in file.numbers]:
-            yield file.unit("", spans_of(file, some))
+def _key_of(line: bytes) -> str:
+    return ListedImage.from_line(line).key

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -12,8 +12,7 @@ from fsq.dataset.records import decode_key, encode_key
 from fsq.errors import DataError
 from fsq.storage.temporary import open_temporary
 from pipeline.sources.directory_walk import REFUSALS, FoundFile
-
-NO_TIME = b"%020d" % 0
+from pipeline.sources.listing_text import LISTING_NAME, NO_TIME
 
 
 class ListedImage(NamedTuple):
@@ -54,7 +53,7 @@ class ListedImage(NamedTuple):
                 key = b"\\".join(part.replace(b"\\n", b"\n") for part in key.split(b"\\\\"))
             return cls(decode_key(key), max(0, size), int(label), int(modified_ns), refused)
         except (ValueError, IndexError) as error:
-            raise DataError(f"expected a line of listing.txt, got {line[:100]!r}.") from error
+            raise DataError(f"expected a line of {LISTING_NAME}, got {line[:100]!r}.") from error
 
 
 def folder_of(key: str) -> str:
@@ -80,17 +79,6 @@ def first_change(before: BinaryIO, after: BinaryIO) -> str | None:
             return f"{old.key} was {_describe(old)}, is {missing}"
         else:
             return f"{new.key} was {missing}, is {_describe(new)}"
-
-
-def first_rewritten(before: BinaryIO, after: BinaryIO, numbers: Iterable[int]) -> str | None:
-    """Describes the first of some images whose lines differ, including times."""
-    wanted = set(numbers)
-    before.seek(0)
-    after.seek(0)
-    for number, (old, new) in enumerate(zip(before, after, strict=False)):
-        if number in wanted and old != new:
-            return f"{ListedImage.from_line(new).key} was rewritten"
-    return None
 
 
 def _describe(image: ListedImage) -> str:

@@ -106,7 +106,12 @@ def describe_patterns(patterns: Patterns) -> str:
 
 
 def find_files(
-    patterns: Patterns, noun: str, damaged: Damaged, heartbeat: Callable[[], None]
+    patterns: Patterns,
+    noun: str,
+    damaged: Damaged,
+    heartbeat: Callable[[], None],
+    *,
+    where: str = "source.files",
 ) -> list[InputFile]:
     """Returns the files that some patterns match, and missing shards if their loss is accepted.
 
@@ -118,18 +123,23 @@ def find_files(
       noun: What the files are, in messages.
       damaged: Whether to refuse a missing shard, or to return it.
       heartbeat: See `Source.list`.
+      where: The key of the config that has the patterns, where no split has.
 
     Raises:
       RequestError: A name or pattern matches no file, or two paths are one file.
       DataError: A shard is missing.
     """
+
+    def key_of(split: str | None) -> str:
+        return where if split is None else f"output.split.{split}"
+
     found = [
         (path, split)
         for split, some in patterns.items()
-        for path in _matching_files(some, _key_of(split), noun, damaged, heartbeat)
+        for path in _matching_files(some, key_of(split), noun, damaged, heartbeat)
     ]
     refuse_same_file(
-        ((path, _key_of(split)) for path, split in found),
+        ((path, key_of(split)) for path, split in found),
         "Name it once, in one spelling and without links to it.",
         heartbeat,
     )
@@ -137,16 +147,11 @@ def find_files(
     for path, split in found:
         if (other := first.setdefault(path, split)) != split:
             raise RequestError(
-                f"{_key_of(split)}: expected each file in one split, got {path}, which "
-                f"is also in {_key_of(other)}. Change the patterns."
+                f"{key_of(split)}: expected each file in one split, got {path}, which "
+                f"is also in {key_of(other)}. Change the patterns."
             )
     names = _names_of(first)
     return [InputFile(path, names[path], split) for path, split in found]
-
-
-def _key_of(split: str | None) -> str:
-    """Returns the key of the config that has the patterns of a split, for messages."""
-    return "source.files" if split is None else f"output.split.{split}"
 
 
 def _matching_files(

@@ -147,11 +147,11 @@ class Listing:
         """Returns the index of the file, or section, that holds a record; None if there is none.
 
         Args:
-          name: Name of the file; where each image is a file of its own, any name.
+          name: Name of the file; where each image is a file of its own, its group will do.
           number: Number of the record in the file.
         """
-        one_text = self.text is not None
-        indices = range(len(self.files)) if one_text else self._indices.get(name, ())
+        everywhere = range(len(self.files)) if self.text is not None else ()
+        indices = self._indices.get(name, everywhere)
         return next((index for index in indices if number in self.files[index].numbers), None)
 
     def file_of(self, unit: Unit) -> ListedFile | None:

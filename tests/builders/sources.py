@@ -4,6 +4,7 @@ A new source adds one entry to SOURCES; the contracts of test_sources.py and
 test_image_cases.py are then tested for it too.
 """
 
+import csv
 import dataclasses
 import math
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from pipeline.sources import SourceConfig
 from pipeline.sources.image_folder import ImageFolderConfig
+from pipeline.sources.manifest import ManifestConfig
 from pipeline.sources.parquet import ParquetConfig
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
@@ -164,8 +166,21 @@ def tfds_keys(names: list[str]) -> list[str]:
     return [f"{TFDS_FILE.format(n // size)}__{n % size}" for n in range(len(names))]
 
 
+def build_manifest(folder: Path, images: Images) -> ManifestConfig:
+    import pandas as pd
+
+    build_image_folder(folder, images)
+    table = pd.DataFrame({"file_name": list(images), "class": list(map(class_of, images))})
+    # pandas leaves a carriage return without quotes, which ends the row.
+    table.to_csv(
+        folder / "images.csv", index=False, errors="surrogateescape", quoting=csv.QUOTE_ALL
+    )
+    return ManifestConfig(kind="manifest", file=f"{folder}/images.csv", labels="class")
+
+
 SOURCES = {
     "image_folder": SourceBuilder(build_image_folder),
+    "manifest": SourceBuilder(build_manifest),
     "tfrecord": SourceBuilder(build_tfrecord),
     "parquet": SourceBuilder(build_parquet),
     "tfds_directory": SourceBuilder(build_tfds_directory, tfds_keys, keeps_names=False),

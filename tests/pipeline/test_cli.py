@@ -57,6 +57,10 @@ def stand_ins(checkout: Path, root: Path, image_folder: Path, small_images: list
             shutil.copytree(image_folder, folder)
             shutil.copytree(image_folder, folder, dirs_exist_ok=True, copy_function=copy_beside)
     shutil.copytree(image_folder, checkout / "my_images")
+    names = [path.relative_to(image_folder).as_posix() for path in image_folder.rglob("*.png")]
+    rows = [f"{name},{name.split('/')[0]}" for name in names]
+    manifest = checkout / "data" / "cifar10_jpeg" / "test.csv"
+    manifest.write_text("\n".join(["file_name,species", *rows]))
     small = (small_images * 5, [0] * len(small_images) * 5)
     write_dataset(
         checkout / "data" / "fashion_mnist" / VERSION,

@@ -120,7 +120,7 @@ def test_given_classes_number_every_split_alike(tmp_path: Path, kind: str):
         ([], "source.classes: expected names of classes, got none. Add them."),
         (["a", "b "], "source.classes: expected the name of a class, on one line and without"),
         ("nowhere", "source.classes: expected a list, a text file with a class per line, or the"),
-        ([0, 1], "source.classes: expected the names of folders, got 0. Put it in quotes."),
+        ([0, 1], "source.classes: expected the names of classes, got 0. Put it in quotes."),
         (True, "source.classes: expected a list of names or a path, got True"),
     ],
 )
