@@ -23,6 +23,8 @@ from fsq.images.spec import ImageSpec
 from fsq.images.view import View
 from pipeline.views import ViewPolicy, ViewPolicyConfig
 
+__all__ = ["Recut"]
+
 _POLICIES = pydantic.TypeAdapter(tuple[ViewPolicyConfig, ...])
 
 

@@ -42,6 +42,7 @@ PUBLIC = {
     "fsq.tokenizer": ["Tokenizer", "load_codes"],
     "fsq.yaml_config": ["dump_config", "load_config"],
     "pipeline.job.config": ["OutputConfig", "TokenizeConfig"],
+    "pipeline.recut": ["Recut"],
     "pipeline.run": ["Summary", "retry_rejects", "tokenize"],
 }
 
