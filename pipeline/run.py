@@ -173,7 +173,7 @@ def retry_rejects(
             output = read_output(directory)
     # From here on it is an unfinished job like any other.
     summary = run(match_output(retry.plan, output), beam_options=beam_options, progress=progress)
-    return dataclasses.replace(summary, images_retried=len(retry.rejects))
+    return dataclasses.replace(summary, images_retried=len(retry.rejects) if retry.is_needed else 0)
 
 
 def load_encoder(plan: Plan) -> Plan:

@@ -109,6 +109,7 @@ class Fingerprint(FrozenModel):
       runtime: How the encoder was run.
       views: View policies that have parameters; the contract has only the names of views.
       decode: Which image files were decoded.
+      filter: Which images were tokenized, by their size; None for all.
       versions: Versions of the packages that decide pixels, latents or bytes.
     """
 
@@ -123,6 +124,7 @@ class Fingerprint(FrozenModel):
     runtime: RuntimeChoice
     views: list[Any] | None = None
     decode: DecodeRules
+    filter: dict[str, float | None] | None = None
     versions: dict[str, str]
 
     @property

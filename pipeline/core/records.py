@@ -124,10 +124,15 @@ class Reject:
     """
 
     key: str
-    stage: Literal["read", "decode", "encode"]
+    stage: Literal["read", "decode", "filter", "encode"]
     reason: str
     file: str
     record: int
+
+    @property
+    def is_wished(self) -> bool:
+        """Whether the config asks for it, so that `max_reject_fraction` does not limit it."""
+        return self.stage == "filter"
 
     def to_dict(self) -> dict[str, str | int]:
         """Returns the fields, for JSON."""

@@ -10,6 +10,7 @@ from fsq.runtimes.base import Precision
 from fsq.runtimes.registry import RuntimeName
 from fsq.validation import FrozenModel
 from fsq.yaml_config import Name, PathStr
+from pipeline.core.size_filter import SizeFilter
 from pipeline.job.splits import NumShards, Splits, check_num_shards, check_splits
 from pipeline.sources import Source, SourceConfig
 from pipeline.views import DEFAULT_VIEWS, ViewPolicy, ViewPolicyConfig
@@ -106,11 +107,14 @@ class TokenizeConfig(FrozenModel):
       crop: Another crop policy than the tokenizer's own, see `image.crop` of `fsq train`. It
         changes a sixth of the tokens or more; plan and summary say so.
       decode: Which image files are decoded.
+      filter: Which images are tokenized, by their size. The others are rejects of the stage
+        `filter`, which `max_reject_fraction` does not limit.
       batch_size: Images per batch of the encoder; the last batch is padded.
       runtime: What runs the encoder. `auto` takes the fastest on this machine that gives the
         tokens of the reference, for small jobs the reference itself.
       precision: Of the encoder; bfloat16 changes a few per cent of the tokens.
       max_reject_fraction: Share of the images that may be rejected; a job with more fails.
+        Images that `filter` leaves out do not count.
       read_timeout_seconds: Time limit for reading one record.
       read_tries: How often a record whose read stalled is read again before it is rejected.
     """
@@ -121,6 +125,7 @@ class TokenizeConfig(FrozenModel):
     views: Annotated[tuple[ViewPolicyConfig, ...], pydantic.Field(min_length=1)] = DEFAULT_VIEWS
     crop: CropName | None = None
     decode: DecodeRules = DecodeRules()
+    filter: SizeFilter | None = None
     # At least 8: with one image per batch the result can depend on the number of threads.
     batch_size: Annotated[int, pydantic.Field(ge=8, le=65_536)] = 256
     runtime: Literal["auto", RuntimeName] = "auto"

@@ -117,6 +117,7 @@ def make_plan(
         runtime=request_runtime(config, tokenizer.contract, num_written),
         views=None if policies == list(config.view_names) else policies,
         decode=config.decode,
+        filter=None if config.filter is None else config.filter.model_dump(),
         versions=_versions(),
     )
     job = Job(

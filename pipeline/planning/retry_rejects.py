@@ -64,9 +64,12 @@ class Retry:
         """Whether there is anything to redo.
 
         Also true if an unfinished job without rejects stopped before an image that changed since.
+        Images that a filter leaves out are looked at again only if the input changed.
         """
         changed = self.output.fingerprint != self.plan.fingerprint
-        return bool(self.rejects) or (changed and self.output.manifest is None)
+        if changed:
+            return bool(self.rejects) or self.output.manifest is None
+        return any(not reject.is_wished for reject in self.rejects)
 
 
 def plan_retry(directory: str, config: TokenizeConfig | None = None) -> Retry:

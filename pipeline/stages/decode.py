@@ -11,6 +11,7 @@ from fsq.images.resampling import fit_views
 from fsq.images.spec import DecodeRules, ImageSpec
 from fsq.images.view import View
 from pipeline.core.records import BadRecord, ImageRecord
+from pipeline.core.size_filter import SizeFilter
 from pipeline.views import ViewPolicy
 
 
@@ -31,7 +32,7 @@ class DecodedImage(NamedTuple):
 class Refusal(NamedTuple):
     """The stage at which a record is rejected, and the reason."""
 
-    stage: Literal["read", "decode"]
+    stage: Literal["read", "decode", "filter"]
     reason: str
 
 
@@ -40,8 +41,10 @@ def decode_record(
     spec: ImageSpec,
     policies: tuple[ViewPolicy, ...],
     rules: DecodeRules,
+    *,
+    size_filter: SizeFilter | None = None,
 ) -> DecodedImage | Refusal:
-    """Decodes a record and crops its views; returns a refusal if it cannot be decoded."""
+    """Decodes a record and crops its views; returns a refusal if that cannot, or shall not, be."""
     if isinstance(record, BadRecord):
         return Refusal("read", record.reason)
     try:
@@ -49,6 +52,8 @@ def decode_record(
     except BadImageError as error:
         return Refusal("decode", str(error))
     height, width, _ = image.shape
+    if size_filter is not None and (reason := size_filter.refuse(width, height)) is not None:
+        return Refusal("filter", reason)
     views = tuple(
         view._replace(source_size=(height, width))
         for policy in policies

@@ -60,7 +60,7 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
         return UnitResult(unit.name, error=NOT_STARTED)
     try:
         if (done := read_done(job, unit.name)) is not None:
-            count_rejects(job, unit.name, len(done.rejects))
+            count_rejects(job, unit.name, done.num_unwished)
             return UnitResult(unit.name)
         if not unit.spans:
             raise DataError(
@@ -78,7 +78,7 @@ def tokenize_unit(unit: Unit, job: Job) -> UnitResult:
         message = describe_error(error, job.output)
         stop(job, message)
         return UnitResult(unit.name, error=message)
-    count_rejects(job, unit.name, len(status.rejects))
+    count_rejects(job, unit.name, status.num_unwished)
     return UnitResult(unit.name)
 
 
@@ -179,7 +179,10 @@ def _decode(
     tally: "UnitTally",
 ) -> None:
     """Decodes an image: adds its views to the batches, or rejects it."""
-    decoded = decode_record(record, job.contract.fitted, job.config.views, job.config.decode)
+    config = job.config
+    decoded = decode_record(
+        record, job.contract.fitted, config.views, config.decode, size_filter=config.filter
+    )
     if isinstance(decoded, Refusal):
         tally.reject([Reject(record.key, decoded.stage, decoded.reason, group, number)])
         return

@@ -65,7 +65,7 @@ def finalize_dataset(results: Iterable[ShardResult], job: Job) -> None:
 def _check_units(errors: dict[str, str], job: Job) -> None:
     accounts = Accounting()
     write_rejects(job, accounts.adding(read_statuses(job, skip=errors)))
-    if (rejected := accounts.num_rejected) > job.max_rejects:
+    if (rejected := accounts.num_unwished) > job.max_rejects:
         left = job.num_records - accounts.num_listed
         early = f" among the first {accounts.num_listed:,}, then stopped" if left else ""
         raise DataError(

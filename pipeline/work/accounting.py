@@ -21,7 +21,8 @@ class Accounting:
       token_counts: How often each token occurs.
       seconds: Worker seconds by stage.
       machines: Hardware kinds of the workers.
-      first_rejects: The first rejects, for a message.
+      num_unwished: Number of rejects that `max_reject_fraction` limits.
+      first_rejects: The first of these, for a message.
     """
 
     def __init__(self, num_first_rejects: int = 5) -> None:
@@ -32,6 +33,7 @@ class Accounting:
         self.token_counts: Counter[int] = Counter()
         self.seconds: Counter[str] = Counter()
         self.machines: set[str] = set()
+        self.num_unwished = 0
         self.first_rejects: list[str] = []
         self._num_first_rejects = num_first_rejects
 
@@ -41,8 +43,9 @@ class Accounting:
         self.written.update(status.written)
         for reject in status.rejects:
             self.rejected[reject.file][f"{reject.stage}: {reject.reason}"] += 1
-            if len(self.first_rejects) < self._num_first_rejects:
+            if not reject.is_wished and len(self.first_rejects) < self._num_first_rejects:
                 self.first_rejects.append(f"{reject.key}: {reject.stage}: {reject.reason}")
+        self.num_unwished += status.num_unwished
         self.content.update({name: int(total, 16) for name, total in status.content.items()})
         self.token_counts.update(status.token_counts)
         self.seconds.update(status.seconds)

@@ -80,6 +80,11 @@ class UnitStatus(FrozenModel):
         return sum(self.listed.values())
 
     @property
+    def num_unwished(self) -> int:
+        """Number of rejects that `max_reject_fraction` limits."""
+        return sum(not reject.is_wished for reject in self.rejects)
+
+    @property
     def num_written(self) -> int:
         """Number of token records written."""
         return sum(self.written.values())
