@@ -32,6 +32,15 @@ def load_config(path: str, model: type[Config]) -> Config:
     Raises:
       RequestError: The file is missing, is not YAML, or does not fit the model.
     """
+    return parse(model, parse_yaml(path), path)
+
+
+def parse_yaml(path: str) -> Any:
+    """Reads a YAML file whose mappings have every key once.
+
+    Raises:
+      RequestError: The file is missing, or is not YAML.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
         data: Any = yaml.safe_load(text)
@@ -50,7 +59,7 @@ def load_config(path: str, model: type[Config]) -> Config:
         line = f":{mark.line + 1}" if mark else ""
         problem = (getattr(error, "problem", None) or "unreadable")[:100]
         raise RequestError(f"{path}{line}: expected YAML, got: {problem}.") from error
-    return parse(model, data, path)
+    return data
 
 
 def _check_keys(path: str, root: Any) -> None:

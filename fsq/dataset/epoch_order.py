@@ -71,9 +71,17 @@ class EpochOrder:
       block_sizes: Selected records in each block.
       seed: None for the stored order.
       epoch: Index of the epoch; each has another order.
+      window_blocks: Number of blocks in a window.
     """
 
-    def __init__(self, block_sizes: Sequence[int] | np.ndarray, seed: int | None, epoch: int):
+    def __init__(
+        self,
+        block_sizes: Sequence[int] | np.ndarray,
+        seed: int | None,
+        epoch: int,
+        window_blocks: int = WINDOW_BLOCKS,
+    ):
+        self._window_blocks = window_blocks
         sizes = np.asarray(block_sizes, np.int64)
         self._key = None if seed is None else (seed, epoch)
         count = len(sizes)
@@ -82,7 +90,7 @@ class EpochOrder:
         )
         sizes = sizes[self._blocks]
         # First position of each window; at the end, the number of records.
-        ends = np.append(np.arange(0, count, WINDOW_BLOCKS), count)
+        ends = np.append(np.arange(0, count, window_blocks), count)
         self.starts = np.append(0, np.cumsum(sizes))[ends]
 
     def __len__(self) -> int:
@@ -95,8 +103,8 @@ class EpochOrder:
 
     def window(self, number: int) -> Window:
         """Returns the blocks of a window and the order of its records."""
-        first = number * WINDOW_BLOCKS
-        blocks = tuple(self._blocks[first : first + WINDOW_BLOCKS].tolist())
+        first = number * self._window_blocks
+        blocks = tuple(self._blocks[first : first + self._window_blocks].tolist())
         if self._key is None:
             return Window(blocks, None)
         size = int(self.starts[number + 1] - self.starts[number])

@@ -49,8 +49,25 @@ def choose_records(
     index = _read_index(dataset)
     if views == "first":
         return index.view == 0
-    chosen = hash_numbers(index.image, mix(seed or 0, epoch, -2)) % np.uint64(len(dataset.views))
-    return index.view == chosen
+    return index.view == choose_views(index.image, len(dataset.views), seed=seed, epoch=epoch)
+
+
+def choose_views(images: np.ndarray, count: int, *, seed: int | None, epoch: int) -> np.ndarray:
+    """Chooses one of `count` views of each image, uint64 of any shape.
+
+    Args:
+      images: Hashes of the images' keys; see `hash_key`.
+      count: Number of views of an image.
+      seed: Of the choice, with the epoch.
+      epoch: Index of the epoch.
+    """
+    return hash_numbers(images, mix(seed or 0, epoch, -2)) % np.uint64(count)
+
+
+def hash_key(key: bytes) -> int:
+    """Hashes a key to 32 bits."""
+    hashed: int = google_crc32c.value(key)
+    return hashed
 
 
 @functools.lru_cache(maxsize=4)
@@ -68,6 +85,6 @@ def _read_index(dataset: OpenedDataset) -> ViewIndex:
                 f"{dataset.directory}: expected views {', '.join(dataset.views)}, "
                 f"got {error.args[0]!a}. {DAMAGED}"
             ) from error
-        hashes = [google_crc32c.value(key) for key in columns["key"].tolist()]
+        hashes = [hash_key(key) for key in columns["key"].tolist()]
         images.append(np.array(hashes, np.uint32))
     return ViewIndex(np.concatenate(views), np.concatenate(images))

@@ -1,5 +1,6 @@
 """Decoding: turns an image record into the pixels of its views."""
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -43,8 +44,18 @@ def decode_record(
     rules: DecodeRules,
     *,
     size_filter: SizeFilter | None = None,
+    choose: Callable[[str, tuple[View, ...]], tuple[View, ...]] = lambda key, views: views,
 ) -> DecodedImage | Refusal:
-    """Decodes a record and crops its views; returns a refusal if that cannot, or shall not, be."""
+    """Decodes a record and crops its views; returns a refusal if that cannot, or shall not, be.
+
+    Args:
+      record: The record.
+      spec: How images are fitted.
+      policies: What makes the views.
+      rules: Which image files are decoded.
+      size_filter: Which sizes of images are refused.
+      choose: Chooses those of an image's views that are made, by its key; all of them by default.
+    """
     if isinstance(record, BadRecord):
         return Refusal("read", record.reason)
     try:
@@ -59,4 +70,5 @@ def decode_record(
         for policy in policies
         for view in policy.views(record.key, width, height, spec)
     )
+    views = choose(record.key, views)
     return DecodedImage(record.carried, views, fit_views(image, spec, views))
