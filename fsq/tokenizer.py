@@ -255,6 +255,32 @@ class Tokenizer:
             )
         return tokens
 
+    def encode_images(self, images: Any) -> Any:
+        """Encodes images inside a graph, as in `dataset.map(tokenizer.encode_images)`.
+
+        The tokens are those of a job with the same batch size and runtime, whatever batches
+        the images come in: the encoder gets batches of `batch_size`, the last of them padded.
+        A runtime other than TensorFlow's runs in this process alone.
+
+        Args:
+          images: uint8 [B, H, W, C], any B, which may be unknown.
+
+        Returns:
+          Tokens in [0, vocab_size), int32 or int64 [B, rows, columns]. A latent that is NaN or
+          infinite is a tf.errors.InvalidArgumentError when the graph runs.
+
+        Raises:
+          ValueError: Shape or type of the images is wrong.
+        """
+        import tensorflow as tf
+
+        from fsq.runtimes.in_graph import encode_in_graph
+
+        # The runtime outlives the graph that is being traced.
+        with tf.init_scope():
+            encoder = self.encoder
+        return encode_in_graph(encoder, images)
+
     def _encode(self, images: np.ndarray) -> np.ndarray:
         return np.concatenate(
             [

@@ -10,9 +10,9 @@ from fsq.dataset.argument_checks import check_flag, check_shard, check_whole
 from fsq.dataset.split_by_key import split_of
 from fsq.dataset.view_selection import Views, check_views
 from fsq.errors import RequestError
-from fsq.images.spec import CropName, DecodeRules, ImageSpec
+from fsq.images.spec import DecodeRules, ImageSpec
 from fsq.validation import FrozenModel, parse
-from fsq.yaml_config import PathStr, parse_yaml
+from fsq.yaml_config import parse_yaml
 from pipeline.job.config import TokenizeConfig
 from pipeline.loading.image_epoch import ImageEpoch
 from pipeline.loading.open_images import Fitting, OpenedImages
@@ -72,7 +72,9 @@ def open_images(
         case TrainConfig() as training:
             division = Division.of(training)
             keep = None if division.share is None else division.is_trained_on
-            return OpenedImages(training.source.open(), Fitting(training.tokenizer.image), keep=keep)
+            return OpenedImages(
+                training.source.open(), Fitting(training.tokenizer.image), keep=keep
+            )
         case other:
             return OpenedImages(
                 other.source.open(),
@@ -173,7 +175,9 @@ def _as_config(config: Any) -> Config:
     keys = config.keys() if isinstance(config, dict) else ()
     if "training" in keys:
         return parse(TrainConfig, config, where)
-    return parse(TokenizeConfig if "output" in keys else ImagesConfig, config, where)
+    if "output" in keys:
+        return parse(TokenizeConfig, config, where)
+    return parse(ImagesConfig, config, where)
 
 
 def _open_job(config: TokenizeConfig, split: str | None) -> OpenedImages:

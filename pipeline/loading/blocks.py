@@ -51,8 +51,8 @@ class Blocks:
         number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         self._begin = number * self.records
         totals = np.array([f.num_records for f in self._files], np.int64)
-        self.sizes = np.minimum(self.records, totals[self._file] - self._begin)
-        self.firsts = np.cumsum(self.sizes) - self.sizes
+        self.sizes: np.ndarray = np.minimum(self.records, totals[self._file] - self._begin)
+        self.firsts: np.ndarray = np.cumsum(self.sizes) - self.sizes
 
     def read(self, source: Source, listing: Listing, blocks: Iterable[int]) -> list[list[Record]]:
         """Reads whole blocks; those of one file that follow each other are one read.
@@ -85,11 +85,11 @@ class Blocks:
 
     def group_of(self, source: Source, block: int, key: str) -> str:
         """Returns the source file that a record is counted in."""
-        return source.group_of(self._files[self._file[block]].unit("", ()), key)
+        return source.group_of(self._files[int(self._file[block])].unit("", ()), key)
 
     def number_of(self, place: Place) -> int:
         """Returns the number of a record in its file."""
-        file = self._files[self._file[place.block]]
+        file = self._files[int(self._file[place.block])]
         return file.first + int(self._begin[place.block]) + place.row
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fsq.dataset.epoch_order import EpochOrder, share_of
-from fsq.dataset.records import encode_key
+from fsq.dataset.records import FeatureKind, encode_key
 from fsq.dataset.view_selection import Views, choose_views, hash_key
 from fsq.images.view import View
 from pipeline.core.records import Reject
@@ -19,6 +19,9 @@ from pipeline.stages.gil_limiter import GilLimiter
 from pipeline.stages.stage_timer import StageTimer
 
 Columns = dict[str, np.ndarray]
+
+
+_TYPES: dict[FeatureKind, type] = {"int64": np.int64, "float32": np.float32, "bytes": object}
 
 
 class Field(NamedTuple):
@@ -85,9 +88,8 @@ class ImageEpoch:
 
     def fields(self) -> dict[str, Field]:
         """Returns type and shape of the columns, without the first dimension."""
-        names = {"int64": np.dtype(np.int64), "float32": np.dtype(np.float32)}
         carried = {
-            feature.name: Field(names.get(feature.kind, np.dtype(object)), ())
+            feature.name: Field(np.dtype(_TYPES[feature.kind]), ())
             for feature in self.images.listing.features
         }
         return {

@@ -45,7 +45,6 @@ class OpenedImages:
       max_reject_fraction: Share of the images that may be rejected.
       splits: The splits of the listing to read; all by default.
       keep: Which images to read, by key; all by default.
-      kept: Which images to read, if that is known before, bool [records].
 
     Attributes:
       listing: The listing.
@@ -84,4 +83,5 @@ class OpenedImages:
         """Returns the number of records of each block, or of those that are kept."""
         if kept is None:
             return self.blocks.sizes
-        return np.add.reduceat(kept.astype(np.int64), self.blocks.firsts)
+        sizes: np.ndarray = np.add.reduceat(kept.astype(np.int64), self.blocks.firsts)
+        return sizes

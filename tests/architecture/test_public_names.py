@@ -26,10 +26,13 @@ PUBLIC = {
     "fsq.images": [
         "CropBox",
         "DecodeRules",
+        "DecodedFile",
         "ImageSpec",
         "center_crop",
+        "decode_file",
         "decode_image",
         "fit_image",
+        "try_decode_file",
     ],
     "fsq.quantizer.codebook_usage": [
         "Usage",
@@ -41,6 +44,7 @@ PUBLIC = {
     "fsq.quantizer.vq_layer": ["VQ"],
     "fsq.tokenizer": ["Tokenizer", "load_codes"],
     "fsq.yaml_config": ["dump_config", "load_config"],
+    "pipeline.image_dataset": ["ImagesConfig", "image_dataset", "open_images"],
     "pipeline.job.config": ["OutputConfig", "TokenizeConfig"],
     "pipeline.recut": ["Recut"],
     "pipeline.run": ["Summary", "retry_rejects", "tokenize"],

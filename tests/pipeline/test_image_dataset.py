@@ -85,14 +85,14 @@ def test_every_source_gives_the_pixels_keys_and_labels_that_a_job_decodes(
 
 
 @pytest.mark.parametrize("views", ["all", "first", "one_per_epoch"])
-def test_its_images_have_the_tokens_of_the_job(
-    job: Path, tokenizer_directory: Path, views: Any
-):
+def test_its_images_have_the_tokens_of_the_job(job: Path, tokenizer_directory: Path, views: Any):
     order = {"shuffle_seed": 5, "epoch": 2, "views": views, "batch_size": 8}
     tokenizer = Tokenizer.load(tokenizer_directory, batch_size=8)
     rows = rows_of(image_dataset(job / "config.yaml", **order))
     tokens = tokenizer.encode(np.stack(rows["image"])).reshape(len(rows["key"]), -1)
-    online = dict(zip(views_of(rows), zip(tokens.tolist(), rows["label"], strict=True), strict=True))
+    online = dict(
+        zip(views_of(rows), zip(tokens.tolist(), rows["label"], strict=True), strict=True)
+    )
     offline = {
         (key, view): (row.tolist(), label)
         for batch in TokenBatches(job / "out", **order)
@@ -156,10 +156,11 @@ def test_shares_are_disjoint_and_cover_the_epoch(opened: OpenedImages, seed: int
     arguments = {"batch_size": 8, "shuffle_seed": seed, "epoch": 1}
     whole = views_of(rows_of(image_dataset(opened, **arguments)))
     shares = [
-        views_of(rows_of(image_dataset(opened, **arguments, shard=(index, 3)))) for index in range(3)
+        views_of(rows_of(image_dataset(opened, **arguments, shard=(index, 3))))
+        for index in range(3)
     ]
     assert [len(share) for share in shares] == [66, 66, 68]
-    assert sum(shares, []) == whole
+    assert [view for share in shares for view in share] == whole
     assert len(set(whole)) == 200
 
 
@@ -213,9 +214,7 @@ def test_rejects_are_left_out_and_reported_once_with_the_reasons_of_the_job(
     assert "1 images were rejected, at most 0 may be" in str(caught.value)
 
 
-def test_an_image_that_vanishes_is_a_reject(
-    small_images: list[bytes], tmp_path: Path
-):
+def test_an_image_that_vanishes_is_a_reject(small_images: list[bytes], tmp_path: Path):
     folder = tmp_path / "in" / "a"
     folder.mkdir(parents=True)
     for number in range(4):
@@ -312,9 +311,7 @@ BAD: list[tuple[Callable[[Any], Any], str]] = [
 
 
 @pytest.mark.parametrize(("call", "message"), BAD)
-def test_a_bad_request_is_one_line(
-    image_folder: Path, call: Callable[[Any], Any], message: str
-):
+def test_a_bad_request_is_one_line(image_folder: Path, call: Callable[[Any], Any], message: str):
     with pytest.raises(RequestError) as caught:
         call(images_config(image_folder))
     assert str(caught.value).startswith(message)

@@ -17,17 +17,20 @@ class TensorFlowGraph:
       autoencoder: Encoder and quantizer.
       batch_size: Images per call.
       compiled: Compile with XLA, which takes seconds and changes rounding errors.
+
+    Attributes:
+      trace: The same as a concrete function of tensors.
     """
 
     def __init__(self, autoencoder: Autoencoder, batch_size: int, *, compiled: bool = False):
         self.batch_size = batch_size
         self._shape = (batch_size, *autoencoder.spec.image.shape)
-        self._run = trace_tokens(autoencoder, batch_size, compiled=compiled)
+        self.trace = trace_tokens(autoencoder, batch_size, compiled=compiled)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Encodes one full batch; see `Runtime`."""
         assert images.shape == self._shape, (images.shape, self._shape)
-        tokens: np.ndarray = self._run(tf.constant(images)).numpy()
+        tokens: np.ndarray = self.trace(tf.constant(images)).numpy()
         return tokens
 
 
