@@ -8,7 +8,7 @@ import pydantic
 
 from fsq.dataset.argument_checks import check_flag, check_shard, check_whole
 from fsq.dataset.split_by_key import split_of
-from fsq.dataset.view_selection import Views, check_views
+from fsq.dataset.view_selection import Views
 from fsq.errors import RequestError
 from fsq.images.spec import DecodeRules, ImageSpec
 from fsq.validation import FrozenModel, parse
@@ -46,11 +46,10 @@ class ImagesConfig(FrozenModel):
 
 
 Config = TokenizeConfig | TrainConfig | ImagesConfig
+ConfigOrPath = Config | dict[str, Any] | str | os.PathLike[str]
 
 
-def open_images(
-    config: Config | dict[str, Any] | str | os.PathLike[str], split: str | None = None
-) -> OpenedImages:
+def open_images(config: ConfigOrPath, split: str | None = None) -> OpenedImages:
     """Lists the images of a config once, for `image_dataset` over many epochs.
 
     Args:
@@ -84,7 +83,7 @@ def open_images(
 
 
 def image_dataset(
-    config: OpenedImages | Config | dict[str, Any] | str | os.PathLike[str],
+    config: OpenedImages | ConfigOrPath,
     split: str | None = None,
     *,
     batch_size: int,
@@ -99,23 +98,20 @@ def image_dataset(
 ) -> Any:
     """Reads one epoch of a source's images, or one host's share of it, as batches.
 
-    The pixels are those that `fsq tokenize` encodes, decoded by all cores. The order depends
-    on (seed, epoch, shard) alone. To resume within an epoch, pass the last `position` that
-    was taken, plus one, as `start`, or save the iterator in a tf.train.Checkpoint.
-
-    An image that a job would reject is left out, and counted: `dataset.rejects` has the rejects
-    so far, each with its key and reason.
+    The pixels are those that `fsq tokenize` encodes. The order depends on (seed, epoch, shard)
+    alone. To resume within an epoch, pass the last `position` that was taken, plus one, as
+    `start`, or save the iterator in a tf.train.Checkpoint. An image that a job would reject is
+    left out and counted: `dataset.rejects` has the rejects so far, with key and reason.
 
     Args:
-      config: What `open_images` returned, or takes.
+      config: What `open_images` takes, or what it returned.
       split: Which split of `output.split` to read; None for all images.
       batch_size: Views per batch.
       views: Views of each image: 'all'; the 'first' of the config; or 'one_per_epoch', drawn
-        again in each epoch, the same as `token_dataset` reads.
+        again in each epoch, as `token_dataset` draws them.
       shuffle_seed: Seed of the order; None for the order of the source.
       epoch: Index of the epoch; each has another order.
-      shard: (index, count) of the share to read, for training on several hosts. The
-        shares are disjoint, cover the epoch, and differ in size by one image at most.
+      shard: (index, count) of the share to read; shares are disjoint and cover the epoch.
       start: Position to start at; None for the begin of the share.
       drop_remainder: Drop the last partial batch.
       prefetch: Number of batches to prefetch; -1 (tf.data.AUTOTUNE) lets tf.data decide.
@@ -127,42 +123,34 @@ def image_dataset(
       'position' int64 [B], rising; and the carried features, such as 'label', [B].
 
     Raises:
-      RequestError: An argument is invalid; and see `open_images`.
-      DataError: See `open_images`. A damaged file and too many rejects, found while
-        iterating, are a tf.errors.OpError that contains the DataError's message.
+      RequestError, DataError: An argument is invalid; see `open_images`. A damaged file or too
+        many rejects, found while iterating, are a tf.errors.OpError with the DataError's message.
     """
-    batch_size = check_whole("batch_size", batch_size, least=1)
-    epoch = check_whole("epoch", epoch, least=0)
-    prefetch = check_whole("prefetch", prefetch, least=-1)
-    if shuffle_seed is not None:
-        shuffle_seed = check_whole("shuffle_seed", shuffle_seed)
-    shard = check_shard(shard)
-    check_views(views)
-    drop_remainder = check_flag("drop_remainder", drop_remainder)
-    if isinstance(config, OpenedImages):
-        if split is not None:
-            raise RequestError(
-                f"split: expected None with opened images, got {split!r}. Pass it to open_images."
-            )
-        images = config
-    else:
-        images = open_images(config, split)
     order = ImageEpoch(
-        images,
-        shuffle_seed=shuffle_seed,
-        epoch=epoch,
-        shard=shard,
+        _opened(config, split),
+        shuffle_seed=None if shuffle_seed is None else check_whole("shuffle_seed", shuffle_seed),
+        epoch=check_whole("epoch", epoch, least=0),
+        shard=check_shard(shard),
         views=views,
         on_reject=on_reject,
     )
-    start = order.begin * order.views_per_image if start is None else check_whole("start", start)
     return batches_of(
         order,
-        batch_size=batch_size,
-        start=start,
-        drop_remainder=drop_remainder,
-        prefetch=prefetch,
+        batch_size=check_whole("batch_size", batch_size, least=1),
+        start=None if start is None else check_whole("start", start),
+        drop_remainder=check_flag("drop_remainder", drop_remainder),
+        prefetch=check_whole("prefetch", prefetch, least=-1),
     )
+
+
+def _opened(config: OpenedImages | ConfigOrPath, split: str | None) -> OpenedImages:
+    if not isinstance(config, OpenedImages):
+        return open_images(config, split)
+    if split is not None:
+        raise RequestError(
+            f"split: expected None with opened images, got {split!r}. Pass it to open_images."
+        )
+    return config
 
 
 def _as_config(config: Any) -> Config:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fsq.dataset.epoch_order import EpochOrder, share_of
 from fsq.dataset.records import FeatureKind, encode_key
-from fsq.dataset.view_selection import Views, choose_views, hash_key
+from fsq.dataset.view_selection import Views, check_views, choose_views, hash_key
 from fsq.images.view import View
 from pipeline.core.records import Reject
 from pipeline.loading.blocks import WINDOW_RECORDS, BlockCache, Place
@@ -63,6 +63,7 @@ class ImageEpoch:
         kept: np.ndarray | None = None,
         on_reject: OnReject = ignore_reject,
     ):
+        check_views(views)
         self.images = images
         self._seed, self._epoch, self._views, self._kept = shuffle_seed, epoch, views, kept
         window_blocks = WINDOW_RECORDS // images.blocks.records

@@ -20,7 +20,7 @@ def batches_of(
     epoch: ImageEpoch,
     *,
     batch_size: int,
-    start: int = 0,
+    start: int | None = None,
     drop_remainder: bool = False,
     prefetch: int = 2,
 ) -> Any:
@@ -29,7 +29,7 @@ def batches_of(
     Args:
       epoch: The epoch.
       batch_size: Views per batch.
-      start: Position of the first view, counted over the share from its begin.
+      start: Position of the first view; None for the begin of the share.
       drop_remainder: Drop the last partial batch.
       prefetch: Batches to prefetch.
 
@@ -44,6 +44,7 @@ def batches_of(
     load_opencv()
     views = epoch.views_per_image
     first, last = epoch.begin * views, epoch.end * views
+    start = first if start is None else start
     if not first <= start <= last:
         raise RequestError(
             f"start: expected a position from {first:,} to {last:,}, those of the share, got "

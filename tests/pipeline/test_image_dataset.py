@@ -306,6 +306,10 @@ BAD: list[tuple[Callable[[Any], Any], str]] = [
         lambda c: image_dataset({"source": c.source.model_dump()}, batch_size=8),
         "config.image: expected a value, got none. Add the key 'image'.",
     ),
+    (
+        lambda c: image_dataset(open_images(c), "val", batch_size=8),
+        "split: expected None with opened images, got 'val'. Pass it to open_images.",
+    ),
     (lambda c: image_dataset("no.yaml", batch_size=8), "no.yaml: expected a config file"),
 ]
 
