@@ -13,6 +13,7 @@ from fsq.errors import RequestError
 from fsq.images.spec import DecodeRules, ImageSpec
 from fsq.validation import FrozenModel, parse
 from fsq.yaml_config import parse_yaml
+from pipeline.core.size_filter import SizeFilter
 from pipeline.job.config import TokenizeConfig
 from pipeline.loading.image_epoch import ImageEpoch
 from pipeline.loading.open_images import Fitting, OpenedImages
@@ -35,6 +36,7 @@ class ImagesConfig(FrozenModel):
       image: Size, channels and crop of the images.
       views: Crops and flips of every image.
       decode: Which image files are decoded.
+      filter: Which images are read, by their size.
       max_reject_fraction: Share of the images that may be rejected.
     """
 
@@ -42,6 +44,7 @@ class ImagesConfig(FrozenModel):
     image: ImageSpec
     views: Annotated[tuple[ViewPolicyConfig, ...], pydantic.Field(min_length=1)] = DEFAULT_VIEWS
     decode: DecodeRules = DecodeRules()
+    filter: SizeFilter | None = None
     max_reject_fraction: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
 
 
@@ -77,7 +80,7 @@ def open_images(config: ConfigOrPath, split: str | None = None) -> OpenedImages:
         case other:
             return OpenedImages(
                 other.source.open(),
-                Fitting(other.image, other.views, other.decode),
+                Fitting(other.image, other.views, other.decode, other.filter),
                 max_reject_fraction=other.max_reject_fraction,
             )
 
@@ -120,11 +123,12 @@ def image_dataset(
     Returns:
       A tf.data.Dataset of dicts: 'image' uint8 [B, H, W, C]; 'key' and 'view' tf.string [B];
       'crop' int64 [B, 4], left, top, right and bottom in source pixels; 'flip' int64 [B];
-      'position' int64 [B], rising; and the carried features, such as 'label', [B].
+      'source_size' int64 [B, 2], height and width; 'position' int64 [B], rising; and the
+      carried features, such as 'label', [B].
 
     Raises:
-      RequestError, DataError: An argument is invalid; see `open_images`. A damaged file or too
-        many rejects, found while iterating, are a tf.errors.OpError with the DataError's message.
+      RequestError, DataError: An argument is invalid; see `open_images`. Damage or too many
+        rejects, found while iterating, are a tf.errors.OpError with the DataError's message.
     """
     order = ImageEpoch(
         _opened(config, split),
@@ -180,7 +184,7 @@ def _open_job(config: TokenizeConfig, split: str | None) -> OpenedImages:
         keep = functools.partial(_is_in_split, split, shares)
     return OpenedImages(
         config.open_source(),
-        Fitting(read_tokenizer(config).contract.fitted, config.views, config.decode),
+        Fitting(read_tokenizer(config).contract.fitted, config.views, config.decode, config.filter),
         max_reject_fraction=config.max_reject_fraction,
         splits=None if split is None or parts is None else (split,),
         keep=keep,

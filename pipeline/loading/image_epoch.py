@@ -83,7 +83,7 @@ class ImageEpoch:
     def count(self) -> int | None:
         """Number of views in the share; None if it depends on what is in the source."""
         images = self.images
-        if images.keep is not None or images.max_rejects(self.end - self.begin):
+        if not images.are_counted or images.max_rejects(self.end - self.begin):
             return None
         return (self.end - self.begin) * self.views_per_image
 
@@ -99,6 +99,7 @@ class ImageEpoch:
             "view": Field(np.dtype(object), ()),
             "crop": Field(np.dtype(np.int64), (4,)),
             "flip": Field(np.dtype(np.int64), ()),
+            "source_size": Field(np.dtype(np.int64), (2,)),
             "position": Field(np.dtype(np.int64), ()),
             **carried,
         }
@@ -124,7 +125,12 @@ class ImageEpoch:
                 if keep is not None and not keep(record.key):
                     continue
                 decoded = decode_record(
-                    record, fitting.spec, fitting.policies, fitting.rules, self._choose
+                    record,
+                    fitting.spec,
+                    fitting.policies,
+                    fitting.rules,
+                    size_filter=fitting.size_filter,
+                    choose=self._choose,
                 )
                 if isinstance(decoded, Refusal):
                     blocks, source = self.images.blocks, self.images.source
@@ -138,8 +144,8 @@ class ImageEpoch:
                     zip(decoded.views, decoded.pixels, strict=True)
                 ):
                     view_position = position * self.views_per_image + number
-                    named = pixels, key, view.name.encode(), view.crop, view.flip, view_position
-                    rows.append((*named, *decoded.carried))
+                    of_view = view.name.encode(), view.crop, view.flip, view.source_size
+                    rows.append((pixels, key, *of_view, view_position, *decoded.carried))
             columns = self._columns(rows)
             limiter.observe(timer.lap("decode") / max(1, end - first))
         return columns

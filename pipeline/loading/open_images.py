@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fsq.images.spec import DEFAULT_RULES, DecodeRules, ImageSpec
+from pipeline.core.size_filter import SizeFilter
 from pipeline.loading.blocks import Blocks
 from pipeline.sources import Source
 from pipeline.views import DEFAULT_VIEWS, ViewPolicy
@@ -22,11 +23,13 @@ class Fitting:
       spec: How images are fitted.
       policies: Which views are made of them.
       rules: Which image files are decoded.
+      size_filter: Which images are left out on purpose, by their size.
     """
 
     spec: ImageSpec
     policies: tuple[ViewPolicy, ...] = DEFAULT_VIEWS
     rules: DecodeRules = DEFAULT_RULES
+    size_filter: SizeFilter | None = None
 
     @property
     def view_names(self) -> tuple[str, ...]:
@@ -73,6 +76,11 @@ class OpenedImages:
     def __len__(self) -> int:
         """Number of records, those that `keep` leaves out too."""
         return int(self.blocks.sizes.sum())
+
+    @property
+    def are_counted(self) -> bool:
+        """Whether the number of images is known before they are read, unless one is bad."""
+        return self.keep is None and self.fitting.size_filter is None
 
     def max_rejects(self, count: int) -> int:
         """Returns how many of some images may be rejected."""

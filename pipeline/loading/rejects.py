@@ -17,13 +17,14 @@ class Rejects:
     """The images that were left out so far, in the order of the epoch.
 
     Args:
-      most: How many there may be.
+      most: How many there may be, without those that a filter leaves out.
       on_reject: Called once for each, by the thread that found it.
     """
 
     def __init__(self, most: int, on_reject: OnReject = ignore_reject):
         self._most, self._on_reject = most, on_reject
         self._found: dict[int, Reject] = {}
+        self._count = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -43,7 +44,9 @@ class Rejects:
         with self._lock:
             is_new = position not in self._found
             self._found[position] = reject
-            count = len(self._found)
+            # What a filter leaves out is left out on purpose.
+            self._count += is_new and reject.stage != "filter"
+            count = self._count
         if is_new:
             self._on_reject(reject)
         if count > self._most:

@@ -227,6 +227,17 @@ def test_an_image_that_vanishes_is_a_reject(small_images: list[bytes], tmp_path:
     assert len(dataset.rejects) == 1
 
 
+def test_a_filter_leaves_out_what_it_leaves_out_of_a_job(image_folder: Path):
+    config = images_config(image_folder, filter={"max_aspect_ratio": 1.2})
+    dataset = image_dataset(config, batch_size=8, shuffle_seed=1)
+    rows = rows_of(dataset)
+    assert {tuple(size) for size in rows["source_size"]} == {(16, 16)}
+    assert {(one.stage, one.reason) for one in dataset.rejects} == {
+        ("filter", "aspect ratio above 1.2")
+    }
+    assert len(dataset.rejects) == 100 - len(rows["key"]) == 66
+
+
 @pytest.mark.parametrize("share", [{"train": 0.8, "val": 0.2}, None])
 def test_a_split_has_the_images_that_the_job_writes_into_it(
     make_config: MakeConfig, image_folder: Path, share: dict[str, float] | None
