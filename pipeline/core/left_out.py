@@ -7,8 +7,9 @@ SHOWN = 8
 HIDDEN = "hidden"
 LINKED_FOLDERS = "links to folders that are read at their own place"
 BESIDE_PARTS = "files and folders beside the folders of the splits"
+ROWS_ALONE = "rows of metadata files without an image"
 # These say themselves what was left out; all others are endings.
-_OTHER_THAN_ENDINGS = (HIDDEN, LINKED_FOLDERS, BESIDE_PARTS)
+_OTHER_THAN_ENDINGS = (HIDDEN, LINKED_FOLDERS, BESIDE_PARTS, ROWS_ALONE)
 
 
 def is_hidden(name: str) -> bool:

@@ -188,6 +188,7 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
     return [
         ("source", f"{config.open_source().describe()}, {job.num_records:,} images"),
         *([("left out", left_out)] if left_out else []),
+        *([("metadata", plan.listing.metadata)] if plan.listing.metadata else []),
         *([("empty", empty)] if empty else []),
         *(("classes", line) for line in plan.fingerprint.input.describe_classes()),
         ("units", f"{job.num_units}, batches of {config.batch_size}"),

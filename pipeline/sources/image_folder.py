@@ -2,8 +2,8 @@
 
 import functools
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import BinaryIO, Literal
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Annotated, Any, BinaryIO, Literal
 
 import pydantic
 
@@ -16,6 +16,7 @@ from fsq.yaml_config import PathStr
 from pipeline.core.left_out import describe_left_out
 from pipeline.core.records import BadRecord, ImageRecord, Unit, hex_of_hashes, record_numbers
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
+from pipeline.sources.carry import Carry
 from pipeline.sources.class_folders import (
     Classes,
     check_known,
@@ -51,13 +52,21 @@ class ImageFolderConfig(BaseSourceConfig):
     one outside. A link to a folder that is read at its own place is counted, and so is what lies
     beside the folders of `output.split`; a link from one of these into another is refused.
 
+    Files `metadata.csv`, `metadata.jsonl` or `metadata.parquet` in the folder and below have a row
+    for each image there: a column `file_name` (or one that ends so) with the path relative to the
+    file, and others. They are found by themselves, and read if `carry` names columns of them. An
+    image without a row gets the defaults, or is a reject; rows without an image are counted as left
+    out.
+
     Attributes:
       directory: The folder, local or in an object store.
-      labels: Whether the folder of an image is its class; false for images without classes.
+      labels: Whether the folder of an image is its class; false for images without classes. By
+        default true, with `carry` false.
       classes: Names of the classes in the order of their labels: a list, a text file with a name
         per line, or the directory of a dataset whose labels are to be shared. A folder may lack
         some. By default they are the folders, sorted by name.
       follow_links: Whether symbolic links that lead out of the folder are followed.
+      carry: Columns of metadata files to carry along, by their names in the token records.
     """
 
     kind: Literal["image_folder"]
@@ -65,6 +74,15 @@ class ImageFolderConfig(BaseSourceConfig):
     labels: bool = True
     classes: Classes | None = None
     follow_links: bool = False
+    # Not empty by default: the fingerprints of jobs without it stay what they were.
+    carry: Annotated[Carry, pydantic.Field(min_length=1)] | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _metadata_instead_of_labels(cls, settings: Any) -> Any:
+        if isinstance(settings, dict) and settings.get("carry") is not None:
+            return {"labels": False, **settings}
+        return settings
 
     @pydantic.model_validator(mode="after")
     def _classes_are_labels(self) -> "ImageFolderConfig":
@@ -74,11 +92,19 @@ class ImageFolderConfig(BaseSourceConfig):
 
     def open(self) -> "ImageFolderSource":
         """Returns the source that this config describes; reads nothing yet."""
-        return ImageFolderSource(self, {None: ""})
+        return self._source({None: ""})
 
     def open_parts(self, parts: Mapping[str, str]) -> "ImageFolderSource":
         """Returns the source of some parts, which are folders in the directory."""
-        return ImageFolderSource(self, folders_of(parts))
+        return self._source(folders_of(parts))
+
+    def _source(self, folders: Folders) -> "ImageFolderSource":
+        if self.carry is None:
+            return ImageFolderSource(self, folders)
+        # It is an image folder itself.
+        from pipeline.sources.annotated_folder import AnnotatedFolderSource
+
+        return AnnotatedFolderSource(self, folders)
 
 
 class ImageFolderSource(Source):
@@ -116,11 +142,11 @@ class ImageFolderSource(Source):
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         with open_temporary() as draft:
-            tally = self._walk_into(draft, heartbeat)
-            classes = self._classes(tally) if self.config.labels else ()
+            tally = self.walk_into(draft, heartbeat)
+            classes = self.classes_of(tally) if self.config.labels else ()
             # The walk numbers folders in its order; class labels are numbered by name.
             ranks = {name: rank for rank, name in enumerate(classes)}
-            numbers = [ranks.get(self._class_of(name), -1) for name in tally.records]
+            numbers = [ranks.get(self.class_of(name), -1) for name in tally.records]
             draft.seek(0)
             counts = list(tally.sections.values())
             text = finish_listing(draft, numbers, stride, counts)
@@ -152,6 +178,7 @@ class ImageFolderSource(Source):
                 for name, total in zip(tally.records, text.hashes, strict=True)
             },
             left_out=dict(sorted(tally.left_out.items())),
+            metadata=_describe_metadata(tally.metadata),
         )
 
     def read(
@@ -200,7 +227,7 @@ class ImageFolderSource(Source):
             return data
         return ImageRecord(image.key, data, (image.label,) if labelled else ())
 
-    def _walk_into(self, target: BinaryIO, heartbeat: Callable[[], None]) -> Tally:
+    def walk_into(self, target: BinaryIO, heartbeat: Callable[[], None]) -> Tally:
         """Writes a line for every image, with the number of its folder as the label."""
         config = self.config
         images = ImageWalk(config.directory, config.follow_links, target, heartbeat)
@@ -221,17 +248,27 @@ class ImageFolderSource(Source):
         images.tally.left_out.update(count_beside(config.directory, self._folders))
         return images.tally
 
-    def _classes(self, tally: Tally) -> tuple[str, ...]:
+    def classes_of(self, tally: Tally) -> tuple[str, ...]:
+        """Returns the names of the classes, in the order of their labels.
+
+        Raises:
+          RequestError: Folders and classes do not fit together.
+        """
         folder, given = self.config.directory, self.config.classes
         for name, count in tally.records.items():
-            if self._class_of(name) == ".":
+            if self.class_of(name) == ".":
+                or_carry = (
+                    f"; or carry columns of {tally.metadata[0]} with source.carry"
+                    if tally.metadata
+                    else ""
+                )
                 raise RequestError(
                     f"{filesystem.join(folder, tally.first[name])}: expected each image in the "
                     f"folder of its class, found {count:,} outside. Move them, or set "
-                    "source.labels to false."
+                    f"source.labels to false{or_carry}."
                 )
         images, folders, others = (
-            dict.fromkeys(map(self._class_of, names))
+            dict.fromkeys(map(self.class_of, names))
             for names in (tally.records, tally.folders, tally.others)
         )
         if given is None:
@@ -240,12 +277,20 @@ class ImageFolderSource(Source):
         check_known(folder, images, classes)
         return classes
 
-    def _class_of(self, folder: str) -> str:
+    def class_of(self, folder: str) -> str:
         """Returns the class of the images in a folder: its path below that of its part."""
         for part in self._folders.values():
             if f"{folder}/".startswith(part):
                 return f"{folder}/".removeprefix(part).rstrip("/") or "."
         return folder
+
+
+def _describe_metadata(names: Sequence[str]) -> str:
+    """Says that there are metadata files, which the config does not ask for."""
+    if not names:
+        return ""
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}: found, not read; name columns to carry in source.carry"
 
 
 def _key_of(line: bytes) -> str:

@@ -21,6 +21,8 @@ EXTENSIONS = (
 )
 # Documents and icons, which lie beside images; formats that are not decoded become rejects.
 NO_PICTURES = ("PDF", "PostScript", "DjVu", "SVG", "ICO", "ICNS")
+# Tables with columns for the images beside and below them, as `datasets` reads them.
+METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
 class Tally(NamedTuple):
@@ -34,6 +36,7 @@ class Tally(NamedTuple):
       others: The folders with files that are no images.
       left_out: Number of these files, by ending.
       sections: Number of images by split, in the order of the walk.
+      metadata: The files with the name of a metadata file; they are left out too.
     """
 
     records: dict[str, int]
@@ -43,6 +46,7 @@ class Tally(NamedTuple):
     others: set[str]
     left_out: Counter[str]
     sections: dict[str | None, int]
+    metadata: list[str]
 
 
 class ImageWalk:
@@ -60,7 +64,7 @@ class ImageWalk:
     def __init__(
         self, root: str, follow_links: bool, target: BinaryIO, heartbeat: Callable[[], None]
     ):
-        self.tally = Tally({}, {}, Counter(), set(), set(), Counter(), {})
+        self.tally = Tally({}, {}, Counter(), set(), set(), Counter(), {}, [])
         self._root, self._follow_links = root, follow_links
         self._target, self._heartbeat = target, heartbeat
         self._numbers: dict[str, int] = {}
@@ -94,6 +98,8 @@ class ImageWalk:
             return
         if hidden or not self._is_image(found):
             tally.left_out[ending_of(found.name)] += 1
+            if not hidden and found.name.rpartition("/")[2] in METADATA_NAMES:
+                tally.metadata.append(found.name)
             if not hidden and "/" in found.name:
                 tally.others.add(folder_of(found.name))
             return

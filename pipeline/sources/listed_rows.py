@@ -130,6 +130,7 @@ class RowListing:
         features: tuple[CarriedFeature, ...],
         remedy: str,
         left_out: Mapping[str, int] | None = None,
+        metadata: str = "",
     ) -> Listing:
         """Returns the listing.
 
@@ -137,6 +138,7 @@ class RowListing:
           features: The features that the rows have values of.
           remedy: What to do about a key that comes twice.
           left_out: See `Listing.left_out`.
+          metadata: See `Listing.metadata`.
 
         Raises:
           DataError: A key comes twice.
@@ -150,6 +152,7 @@ class RowListing:
             text_sha256=self._digest.hexdigest(),
             images={name: hex_of_hashes(total) for name, total in sorted(self._hashes.items())},
             left_out=left_out or {},
+            metadata=metadata,
         )
 
     def _check_keys(self, remedy: str) -> None:

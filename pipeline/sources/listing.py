@@ -95,6 +95,7 @@ class Listing:
       text_sha256: sha256 of the text without modification times.
       images: Hash over names and sizes of image files, by folder.
       left_out: Number of files that are not images, by ending.
+      metadata: What is read of the metadata files beside images, for the plan.
     """
 
     files: tuple[ListedFile, ...]
@@ -104,6 +105,7 @@ class Listing:
     text_sha256: str = ""
     images: Mapping[str, str] = dataclasses.field(default_factory=dict)
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    metadata: str = ""
 
     @property
     def num_records(self) -> int:

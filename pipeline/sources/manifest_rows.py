@@ -107,7 +107,7 @@ class RowLister:
             return ListedRow(key, refused=row.damage)
         written, *values = row.values
         try:
-            place = self._places.find(_path_text(written))
+            place = self._places.find(path_text(written))
             if self._key is not None:
                 key = _key_text(self._key, values.pop(0))
             elif place.key:
@@ -120,7 +120,12 @@ class RowLister:
             return ListedRow(key, refused="expected a path in UTF-8, got lone surrogates")
 
 
-def _path_text(written: Value) -> str:
+def path_text(written: Value) -> str:
+    """Returns the text in a column of paths; none is empty text.
+
+    Raises:
+      OtherValueError: It is a number or the like.
+    """
     if isinstance(written, bytes):
         written = written.decode("utf-8", "surrogateescape")
     if written is None:
