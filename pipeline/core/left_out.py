@@ -8,8 +8,9 @@ HIDDEN = "hidden"
 LINKED_FOLDERS = "links to folders that are read at their own place"
 BESIDE_PARTS = "files and folders beside the folders of the splits"
 ROWS_ALONE = "rows of metadata files without an image"
+NO_SAMPLE = "members of archives that belong to no sample"
 # These say themselves what was left out; all others are endings.
-_OTHER_THAN_ENDINGS = (HIDDEN, LINKED_FOLDERS, BESIDE_PARTS, ROWS_ALONE)
+_OTHER_THAN_ENDINGS = (HIDDEN, LINKED_FOLDERS, BESIDE_PARTS, ROWS_ALONE, NO_SAMPLE)
 
 
 def is_hidden(name: str) -> bool:

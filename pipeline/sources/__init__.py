@@ -11,9 +11,15 @@ from pipeline.sources.manifest import ManifestConfig
 from pipeline.sources.parquet import ParquetConfig
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
+from pipeline.sources.webdataset import WebdatasetConfig
 
 Configs = (  # fmt: skip
-    TfdsConfig | TfrecordConfig | ImageFolderConfig | ManifestConfig | ParquetConfig
+    TfdsConfig
+    | TfrecordConfig
+    | ImageFolderConfig
+    | ParquetConfig
+    | ManifestConfig
+    | WebdatasetConfig
 )
 SourceConfig = Annotated[Configs, pydantic.Field(discriminator="kind")]
 KINDS = tuple(

@@ -93,7 +93,8 @@ class Listing:
       text: Where each image is a file of its own: a temporary file with a line
         per image, which `files` are sections of.
       text_sha256: sha256 of the text without modification times.
-      images: Hash over names and sizes of image files, by folder.
+      images: Hash over names and sizes of image files, by folder; of the members of archives, by
+        archive.
       left_out: Number of files that are not images, by ending.
       metadata: What is read of the metadata files beside images, for the plan.
     """
@@ -123,7 +124,10 @@ class Listing:
     def digest(self) -> str:
         """Returns the sha256 of the names, sizes and counts of the files."""
         content = [(f.name, f.size_bytes, f.num_records, f.first, f.split) for f in self.files]
-        return hashlib.sha256(json.dumps([content, self.text_sha256]).encode()).hexdigest()
+        # The text says what is in it.
+        images = dict(self.images) if self.text is None else None
+        facts = [content, self.text_sha256, *([images] if images else [])]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def describe(self) -> dict[str, object]:
         """Returns the input as it stands in a job's fingerprint."""
@@ -199,7 +203,13 @@ def file_name(path: str, *, parts: int = 1) -> str:
     return to_utf8(name) if filesystem.is_local(path) else name
 
 
-def listing_of(files: tuple[ListedFile, ...], features: tuple[CarriedFeature, ...]) -> Listing:
+def listing_of(
+    files: tuple[ListedFile, ...],
+    features: tuple[CarriedFeature, ...],
+    left_out: Mapping[str, int] | None = None,
+    images: Mapping[str, str] | None = None,
+) -> Listing:
     """Returns the listing of record files; each file is a group."""
     groups = {file.name: (file.num_records, file.size_bytes) for file in files}
-    return Listing(files, features, groups)
+    left_out = dict(sorted((left_out or {}).items()))
+    return Listing(files, features, groups, images=images or {}, left_out=left_out)

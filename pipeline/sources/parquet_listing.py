@@ -28,7 +28,7 @@ from pipeline.sources.parquet_columns import (
     show_type,
 )
 from pipeline.sources.parquet_reader import Columns, keys_of
-from pipeline.sources.table_cursors import borrowed_cursor
+from pipeline.sources.table_cursors import borrowed_table
 
 if TYPE_CHECKING:
     from pipeline.sources.parquet import ParquetConfig
@@ -186,7 +186,7 @@ def _first_keys(
 
 
 def _keys_of(file: ListedFile, column: tuple[str, ...], most: int) -> Iterator[bytes | None]:
-    with borrowed_cursor(file.path, [".".join(column)], 0) as cursor:
+    with borrowed_table(file.path, [".".join(column)], 0) as cursor:
         for first, count in cursor.groups(0, min(most, file.num_readable)):
             for batch in cursor.read(first, count):
                 with arrow_errors(file.path):

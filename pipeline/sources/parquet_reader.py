@@ -15,7 +15,7 @@ from pipeline.sources.arrow_files import arrow_errors
 from pipeline.sources.input_files import Damaged
 from pipeline.sources.parquet_columns import ImageColumn
 from pipeline.sources.referenced_image import BadReferenceError, read_referenced
-from pipeline.sources.table_cursors import borrowed_cursor
+from pipeline.sources.table_cursors import borrowed_table
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -53,7 +53,7 @@ def read_rows(
     group is read.
     """
     # Where the groups lie is known once the file is open.
-    with borrowed_cursor(unit.path, columns.names, span.first) as cursor:
+    with borrowed_table(unit.path, columns.names, span.first) as cursor:
         places = list(cursor.groups(span.first, span.num_records))
     if sum(count for _, count in places) != span.num_records:
         raise DataError(
@@ -63,7 +63,7 @@ def read_rows(
     for first, count in places:
         done = 0
         try:
-            with borrowed_cursor(unit.path, columns.names, first) as cursor:
+            with borrowed_table(unit.path, columns.names, first) as cursor:
                 for batch in cursor.read(first, count):
                     records = _records(unit, batch, first + done, columns)
                     for _ in range(batch.num_rows):

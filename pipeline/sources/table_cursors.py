@@ -1,23 +1,18 @@
-"""Cursors over tables: a unit goes on where an earlier one of the same file ended.
+"""Cursors over tables: rows are read forward, whatever the units that they lie in.
 
-A row group is read from its begin only. So that a large one is not read again for every unit that
-lies in it, the process keeps some files open, each at the row where the last unit ended.
+A row group is read from its begin only; a cursor is kept where the last unit ended, so that a
+large one is not read again for every unit that lies in it.
 """
 
-import contextlib
-import os
-import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pyarrow as pa
 
 from fsq.errors import DataError
 from fsq.storage import filesystem
 from pipeline.sources.arrow_files import TableFile, arrow_errors, open_table
-
-MOST_OPEN = 16
-
-_Key = tuple[int, str, int, tuple[str, ...]]
+from pipeline.sources.cursor_pool import borrowed_cursor
 
 
 class TableCursor:
@@ -39,6 +34,10 @@ class TableCursor:
         """Returns how many rows have to be read to get to a row."""
         start = self._group_of(row)[1]
         return row - (self.row if start <= self.row <= row and self._batches else start)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.table.close()
 
     def read(self, first: int, count: int) -> Iterator[pa.RecordBatch]:
         """Yields some rows, which lie in one group.
@@ -90,46 +89,11 @@ class TableCursor:
         )
 
 
-_lock = threading.Lock()
-_idle: list[tuple[_Key, TableCursor]] = []
-
-
-@contextlib.contextmanager
-def borrowed_cursor(path: str, columns: list[str], row: int) -> Iterator[TableCursor]:
-    """Yields a cursor of a file that is as near before a row as any; it is kept for others.
+def borrowed_table(path: str, columns: list[str], row: int) -> AbstractContextManager[TableCursor]:
+    """Borrows the cursor of a table that is nearest before a row.
 
     Raises:
       OSError, DataError: See `open_table`.
     """
-    # Not one of the parent process, whose position in the file it would share.
-    key: _Key = (os.getpid(), path, filesystem.modified_ns(path), tuple(columns))
-    cursor = _take(key, row) or TableCursor(open_table(path), columns)
-    whole = False
-    try:
-        yield cursor
-        whole = True
-    finally:
-        if whole:
-            _keep(key, cursor)
-        else:
-            cursor.table.close()
-
-
-def _take(key: _Key, row: int) -> TableCursor | None:
-    with _lock:
-        fitting = [entry for entry in _idle if entry[0] == key]
-        if not fitting:
-            return None
-        best = min(fitting, key=lambda entry: entry[1].distance(row))
-        _idle.remove(best)
-        return best[1]
-
-
-def _keep(key: _Key, cursor: TableCursor) -> None:
-    with _lock:
-        _idle.append((key, cursor))
-        old = _idle[:-MOST_OPEN]
-        del _idle[:-MOST_OPEN]
-    for (process, *_), other in old:
-        if process == os.getpid():
-            other.table.close()
+    key = (path, filesystem.modified_ns(path), tuple(columns))
+    return borrowed_cursor(key, row, lambda: TableCursor(open_table(path), columns))

@@ -16,6 +16,7 @@ from pipeline.sources.manifest import ManifestConfig
 from pipeline.sources.parquet import ParquetConfig
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
+from pipeline.sources.webdataset import WebdatasetConfig
 
 Images = dict[str, bytes]  # by name: 'class/file.png', which may hold any byte but NUL
 
@@ -112,6 +113,28 @@ def build_parquet(folder: Path, images: Images) -> ParquetConfig:
     )
 
 
+def build_webdataset(folder: Path, images: Images) -> WebdatasetConfig:
+    """Writes tars with the `webdataset` library."""
+    import webdataset  # here, because every test run loads this file
+
+    names, classes = list(images), classes_of(images)
+    folder.mkdir(parents=True, exist_ok=True)
+    size = math.ceil(len(names) / 2)
+    for shard in range(2):
+        with webdataset.TarWriter(str(folder / f"train-{shard:05d}.tar"), encoder=True) as tar:
+            for number, name in enumerate(names[shard * size : (shard + 1) * size]):
+                label = classes.index(class_of(name))
+                key = f"{class_of(name)}/{shard * size + number:05d}"
+                tar.write({"__key__": key, "cls": label, "png": images[name]})
+    return WebdatasetConfig(
+        kind="webdataset", files=f"{folder}/train-{{00000..00001}}.tar", carry={"label": "cls"}
+    )
+
+
+def webdataset_keys(names: list[str]) -> list[str]:
+    return [f"{class_of(name)}/{number:05d}" for number, name in enumerate(names)]
+
+
 def build_tfrecord(folder: Path, images: Images) -> TfrecordConfig:
     write_images(folder, images, shards=3, name="images-{:05d}.tfrecord")
     return TfrecordConfig(
@@ -183,5 +206,6 @@ SOURCES = {
     "manifest": SourceBuilder(build_manifest),
     "tfrecord": SourceBuilder(build_tfrecord),
     "parquet": SourceBuilder(build_parquet),
+    "webdataset": SourceBuilder(build_webdataset, webdataset_keys, keeps_names=False),
     "tfds_directory": SourceBuilder(build_tfds_directory, tfds_keys, keeps_names=False),
 }

@@ -43,6 +43,8 @@ VIEWS = [
     {"kind": "ten_crop", "range": 1.1},
     {"kind": "random", "count": 3},
 ]
+WEBDATASET = {"kind": "webdataset", "files": "x-{0..9}.tar", "image": ["jpg"]}
+BY_MANIFEST = {"kind": "manifest", "file": "x.csv"}
 TOKENIZE = {
     "source": FOLDER,
     "tokenizer": "tokenizers/x",
@@ -146,7 +148,9 @@ DOCUMENTS: list[tuple[type[pydantic.BaseModel], dict[str, Any]]] = [
     (TokenizeConfig, {**TOKENIZE, "source": TFDS}),
     (TokenizeConfig, {**TOKENIZE, "source": TFRECORD}),
     (TokenizeConfig, {**TOKENIZE, "source": PARQUET}),
-    (TokenizeConfig, {**TOKENIZE, "views": VIEWS}),
+    (TokenizeConfig, {**TOKENIZE, "views": VIEWS, "filter": {"min_side": 8}}),
+    (TokenizeConfig, {**TOKENIZE, "source": WEBDATASET}),
+    (TokenizeConfig, {**TOKENIZE, "source": BY_MANIFEST}),
     (TrainConfig, TRAIN),
     (TrainConfig, {**TRAIN, "tokenizer": {**TRAIN["tokenizer"], "network": RESIDUAL}}),
     (ImportConfig, IMPORT),
