@@ -85,7 +85,7 @@ def check_text(path: str) -> None:
 def with_heartbeat(rows: Iterator[Row], heartbeat: Callable[[], None]) -> Iterator[Row]:
     """Yields rows, and tells now and then that they come."""
     for number, row in enumerate(rows):
-        if number % 256 == 0:
+        if number % 16 == 0:
             heartbeat()
         yield row
 

@@ -14,8 +14,8 @@ from pipeline.sources.manifest_values import Value
 from pipeline.sources.parquet_columns import kind_of, path_of_column, show_type
 
 _BATCH_ROWS = 4096
-# Reading damaged pages ends in an OSError too, one without a number.
-_ARROW_ERRORS = (pa.ArrowException, OSError)
+# Reading damaged pages ends in an OSError too, one without a number; names of columns are decoded.
+_ARROW_ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 class ParquetFile(ManifestFile):
@@ -69,6 +69,7 @@ class ParquetFile(ManifestFile):
         with filesystem.open_read(self.path) as file:
             try:
                 opened = parquet.ParquetFile(pa.PythonFile(file, mode="r"))
+                _ = opened.schema_arrow
             except _ARROW_ERRORS as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
@@ -79,7 +80,9 @@ class ParquetFile(ManifestFile):
 
 
 def _line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    """Returns an error of Arrow as one line, without the bytes that it may quote."""
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return "".join(mark if mark.isprintable() else "?" for mark in line).rstrip(".")
 
 
 def _rows_of(batch: pa.RecordBatch, paths: Sequence[tuple[str, ...] | None]) -> Iterator[Row]:
