@@ -51,11 +51,13 @@ _END_OF_JPEG = b"\xff\xd9"
 _ENDS_EARLY = re.compile("truncated|requires a buffer|not enough image data|out of range", re.I)
 
 
-def decode_image(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES) -> np.ndarray:
+def decode_image(
+    data: bytes | np.ndarray, channels: int, rules: DecodeRules = DEFAULT_RULES
+) -> np.ndarray:
     """Decodes an image file to upright 8-bit pixels, grey or RGB.
 
     Args:
-      data: The bytes of one image file.
+      data: The bytes of one image file; or pixels, uint8 [H, W], [H, W, 1] or [H, W, 3].
       channels: 1 or 3.
       rules: Which files are decoded.
 
@@ -65,6 +67,8 @@ def decode_image(data: bytes, channels: int, rules: DecodeRules = DEFAULT_RULES)
     Raises:
       BadImageError: The bytes are not a complete still image of a supported format.
     """
+    if not isinstance(data, bytes):
+        return _convert_pixels(data, channels, rules)
     if not data:
         raise BadImageError("expected an image, got 0 bytes")
     if decode_plain := _DECODE_PLAIN.get(data[:2]):
@@ -115,6 +119,19 @@ def _decode(data: bytes, format_name: str, channels: int, rules: DecodeRules) ->
         if _ENDS_EARLY.search(str(error)):
             raise EndsEarlyError(format_name) from error
         raise BadImageError(f"expected a whole {format_name}, got: {_reason(error)}") from error
+
+
+def _convert_pixels(pixels: np.ndarray, channels: int, rules: DecodeRules) -> np.ndarray:
+    """Converts pixels to grey or RGB, as those of a PNG file with them would be."""
+    height, width = pixels.shape[:2]
+    if height * width > rules.max_pixels:
+        raise BadImageError(f"expected at most {rules.max_pixels:,} pixels, got {width} x {height}")
+    pixels = pixels.reshape(height, width, -1)
+    if pixels.shape[2] == channels:
+        return pixels
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    converted = image.convert("L" if channels == 1 else "RGB")
+    return np.asarray(converted).reshape(height, width, channels)
 
 
 def _reason(error: Exception) -> str:

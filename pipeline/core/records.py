@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from fsq.dataset.records import Carried, encode_key
 
 
@@ -78,10 +80,16 @@ def unit_name(number: int) -> str:
 
 
 class ImageRecord(NamedTuple):
-    """One image as stored in the source: encoded bytes and carried features."""
+    """One image as stored in the source, and carried features.
+
+    Attributes:
+      key: Its key.
+      data: The bytes of an image file; or pixels, uint8 [H, W] or [H, W, C].
+      carried: Values of the carried features.
+    """
 
     key: str
-    data: bytes
+    data: bytes | np.ndarray
     carried: Carried
 
 
@@ -96,6 +104,8 @@ class BadRecord:
 def hash_record(record: ImageRecord | BadRecord) -> int:
     """Hashes key and encoded bytes to 128 bits; a sum of hashes identifies a set of records."""
     data = record.data if isinstance(record, ImageRecord) else record.reason.encode()
+    if not isinstance(data, bytes):
+        data = b"%s " % str(data.shape).encode() + data.tobytes()
     key = encode_key(record.key)
     content = b"%d %b%b" % (len(key), key, data)
     return int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "big")

@@ -142,7 +142,7 @@ def find_originals(
 
 
 def _fit_original(
-    data: bytes, record: DrawnRecord, spec: ImageSpec, config: TokenizeConfig
+    data: bytes | np.ndarray, record: DrawnRecord, spec: ImageSpec, config: TokenizeConfig
 ) -> np.ndarray:
     pixels = decode_image(data, spec.channels, config.decode)
     height, width, _ = pixels.shape
@@ -157,9 +157,9 @@ def _fit_original(
     return fit_image(pixels, spec, view.place(spec), flip=view.flip)
 
 
-def read_originals(source: Source, keys: set[str]) -> dict[str, bytes]:
+def read_originals(source: Source, keys: set[str]) -> dict[str, bytes | np.ndarray]:
     """Returns the image files of some keys, as far as the source has them; reads no further."""
-    found: dict[str, bytes] = {}
+    found: dict[str, bytes | np.ndarray] = {}
     with source.list().on_disk() as listing:
         units = source.units_with(listing, keys)
         images = itertools.chain.from_iterable(source.read(unit, ()) for unit in units)

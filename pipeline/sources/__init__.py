@@ -5,9 +5,11 @@ from typing import Annotated, get_args
 import pydantic
 
 from pipeline.sources.base import Source
+from pipeline.sources.idx import IdxConfig
 from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.sources.listing import Listing
 from pipeline.sources.manifest import ManifestConfig
+from pipeline.sources.npy import NpyConfig
 from pipeline.sources.parquet import ParquetConfig
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfrecord import TfrecordConfig
@@ -20,6 +22,8 @@ Configs = (  # fmt: skip
     | ParquetConfig
     | ManifestConfig
     | WebdatasetConfig
+    | NpyConfig
+    | IdxConfig
 )
 SourceConfig = Annotated[Configs, pydantic.Field(discriminator="kind")]
 KINDS = tuple(

@@ -44,6 +44,8 @@ VIEWS = [
     {"kind": "random", "count": 3},
 ]
 WEBDATASET = {"kind": "webdataset", "files": "x-{0..9}.tar", "image": ["jpg"]}
+NPY = {"kind": "npy", "files": "x.npy"}
+IDX = {"kind": "idx", "files": "x-idx3-ubyte"}
 BY_MANIFEST = {"kind": "manifest", "file": "x.csv"}
 TOKENIZE = {
     "source": FOLDER,
@@ -150,6 +152,8 @@ DOCUMENTS: list[tuple[type[pydantic.BaseModel], dict[str, Any]]] = [
     (TokenizeConfig, {**TOKENIZE, "source": PARQUET}),
     (TokenizeConfig, {**TOKENIZE, "views": VIEWS, "filter": {"min_side": 8}}),
     (TokenizeConfig, {**TOKENIZE, "source": WEBDATASET}),
+    (TokenizeConfig, {**TOKENIZE, "source": NPY}),
+    (TokenizeConfig, {**TOKENIZE, "source": IDX}),
     (TokenizeConfig, {**TOKENIZE, "source": BY_MANIFEST}),
     (TrainConfig, TRAIN),
     (TrainConfig, {**TRAIN, "tokenizer": {**TRAIN["tokenizer"], "network": RESIDUAL}}),
