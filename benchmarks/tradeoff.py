@@ -35,7 +35,7 @@ from fsq.training.data import ImagesInMemory, TrainingImages
 from fsq.training.devices import devices_of_training
 from fsq.training.loop import count_steps, train
 from pipeline.sources.image_folder import ImageFolderConfig
-from pipeline.tokenizers.training_images import read_batches
+from pipeline.tokenizers.training_images import read_in_order
 
 # The paper's levels for each number of bits; VQ has the same number of codes.
 LEVELS = {
@@ -67,8 +67,8 @@ class Images:
         def source(split: str) -> ImageFolderConfig:
             return ImageFolderConfig(kind="image_folder", directory=f"{directory}/{split}")
 
-        train_images = np.concatenate(list(read_batches(source("train"), IMAGE)))
-        return cls(ImagesInMemory(train_images), list(read_batches(source("test"), IMAGE)))
+        train_images = np.concatenate(list(read_in_order(source("train"), IMAGE)))
+        return cls(ImagesInMemory(train_images), list(read_in_order(source("test"), IMAGE)))
 
 
 def measure(quantizer: str, bits: int, training: TrainingSpec, images: Images) -> dict[str, Any]:

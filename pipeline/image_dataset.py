@@ -72,10 +72,10 @@ def open_images(config: ConfigOrPath, split: str | None = None) -> OpenedImages:
                 f"split: expected None, because the config has no output.split, got {split!r}."
             )
         case TrainConfig() as training:
-            division = Division.of(training)
-            keep = None if division.share is None else division.is_trained_on
             return OpenedImages(
-                training.source.open(), Fitting(training.tokenizer.image), keep=keep
+                training.source.open(),
+                Fitting(training.tokenizer.image),
+                keep=Division.of(training).keep,
             )
         case other:
             return OpenedImages(

@@ -1,7 +1,8 @@
-"""Training data: the interface of image sets, images in memory, batches by step. NumPy only."""
+"""Training data: the interface of image sets, images in memory, batches by step."""
 
 import functools
 import hashlib
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -9,11 +10,9 @@ import numpy as np
 from fsq.errors import RequestError
 from fsq.training.config import TrainingSpec
 
-DRAWS_PER_IMAGE = 4  # random numbers: the size of a crop, its place in both directions, the flip
-
 
 class TrainingImages(Protocol):
-    """An image set with random access.
+    """An image set in an order of its own.
 
     Attributes:
       digest: Identifies the images, so that a run is not resumed with others.
@@ -23,12 +22,20 @@ class TrainingImages(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Returns the images with these numbers, uint8 [B, H, W, C].
+    def batches(self, first: int, end: int, *, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+        """Yields the batches of the steps [first, end), a pure function of seed and step.
+
+        So a resumed run sees the batches of an uninterrupted one. The last, incomplete batch
+        of an epoch is left out.
 
         Args:
-          numbers: Integers in [0, len), shape [B].
-          random: Source of crops and flips; up to `DRAWS_PER_IMAGE` numbers per image.
+          first: The first step.
+          end: One more than the last step.
+          batch_size: Images per batch, at most as many as there are.
+          seed: Of order, crops and flips.
+
+        Yields:
+          uint8 [batch_size, H, W, C].
         """
         ...
 
@@ -48,8 +55,24 @@ class ImagesInMemory:
     def __len__(self) -> int:
         return len(self._images)
 
+    def batches(self, first: int, end: int, *, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+        """Yields the batches of some steps; see `TrainingImages.batches`."""
+        from fsq.training.loader import load_batches
+
+        return load_batches(
+            lambda step: batch_of_step(self, step, batch_size=batch_size, seed=seed), first, end
+        )
+
     def batch(self, numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Returns images by number; see `TrainingImages.batch`."""
+        """Returns images by number.
+
+        Args:
+          numbers: Integers in [0, len), shape [B].
+          random: Source of flips.
+
+        Returns:
+          uint8 [B, H, W, C].
+        """
         images = self._images[numbers]
         if self._flip:
             mirrored = random.random(len(numbers)) < 0.5
@@ -63,7 +86,7 @@ def order_of_epoch(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
-def batch_of_step(images: TrainingImages, step: int, *, batch_size: int, seed: int) -> np.ndarray:
+def batch_of_step(images: ImagesInMemory, step: int, *, batch_size: int, seed: int) -> np.ndarray:
     """Returns the batch of a step, a pure function of seed and step.
 
     So a resumed run sees the batches of an uninterrupted one.

@@ -1,6 +1,5 @@
 """The training loop, with checkpoints from which a run resumes bit for bit."""
 
-import functools
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -12,10 +11,9 @@ import tensorflow as tf
 from fsq.errors import DataError, RequestError
 from fsq.models.autoencoder import Autoencoder
 from fsq.training.config import TrainingSpec
-from fsq.training.data import TrainingImages, batch_of_step, count_steps
+from fsq.training.data import TrainingImages, count_steps
 from fsq.training.init_check import check_first_step
 from fsq.training.interruption import held_interrupts
-from fsq.training.loader import load_batches
 from fsq.training.run_guard import describe_run, find_checkpoints, guard_run
 from fsq.training.step import TrainStep
 from fsq.training.variance import estimate_variance
@@ -63,11 +61,9 @@ def train(
     _restore(state, Path(checkpoints))
 
     first = int(done.numpy())
-    make_batch = functools.partial(
-        batch_of_step, images, batch_size=training.batch_size, seed=training.seed
-    )
+    batches = images.batches(first, steps, batch_size=training.batch_size, seed=training.seed)
     with held_interrupts() as is_interrupted:
-        for step, batch in enumerate(load_batches(make_batch, first, steps), first):
+        for step, batch in enumerate(batches, first):
             losses = step_function(batch, step)
             if step == 0:
                 check_first_step(autoencoder, batch, float(losses["gradient"]))

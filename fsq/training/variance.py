@@ -1,16 +1,12 @@
 """Variance of the training images: what reconstruction losses are divided by."""
 
-import math
-
 import numpy as np
 
 from fsq.errors import RequestError
 from fsq.images.spec import ImageSpec
-from fsq.training.data import DRAWS_PER_IMAGE, TrainingImages, order_of_epoch
-from fsq.training.loader import load_batches
+from fsq.training.data import TrainingImages
 
 MAX_IMAGES = 4096
-BATCH_SIZE = 16  # few at a time: images may be large
 
 
 def estimate_variance(images: TrainingImages, spec: ImageSpec) -> float:
@@ -23,15 +19,8 @@ def estimate_variance(images: TrainingImages, spec: ImageSpec) -> float:
     Raises:
       RequestError: It is zero.
     """
-    numbers = order_of_epoch(len(images), 0, 0)[:MAX_IMAGES]
-
-    def make(batch: int) -> np.ndarray:
-        start = batch * BATCH_SIZE
-        # One stream of random numbers for all batches; each begins where the one before ended.
-        stream = np.random.PCG64(0).advance(start * DRAWS_PER_IMAGE)
-        return images.batch(numbers[start : start + BATCH_SIZE], np.random.Generator(stream))
-
-    batches = load_batches(make, 0, math.ceil(len(numbers) / BATCH_SIZE))
+    # One at a time, so that each counts, whatever their number.
+    batches = images.batches(0, min(len(images), MAX_IMAGES), batch_size=1, seed=0)
     counts = sum(np.bincount(batch.ravel(), minlength=256) for batch in batches)
     values, share = np.arange(256), counts / np.sum(counts)
     variance = float((share * values**2).sum() - (share * values).sum() ** 2)

@@ -9,10 +9,11 @@ import numpy as np
 from fsq.dataset.epoch_order import EpochOrder, share_of
 from fsq.dataset.records import FeatureKind, encode_key
 from fsq.dataset.view_selection import Views, check_views, choose_views, hash_key
+from fsq.errors import DataError
 from fsq.images.view import View
 from pipeline.core.records import Reject
 from pipeline.loading.blocks import WINDOW_RECORDS, BlockCache, Place
-from pipeline.loading.open_images import OpenedImages
+from pipeline.loading.open_images import Fitting, OpenedImages
 from pipeline.loading.rejects import OnReject, Rejects, ignore_reject
 from pipeline.stages.decode import Refusal, decode_record
 from pipeline.stages.gil_limiter import GilLimiter
@@ -44,9 +45,13 @@ class ImageEpoch:
       shard: (index, count) of the share to read.
       views: Views of an image to make: all, the first, or one that each epoch draws anew.
       kept: Which records to read, bool [records]; all by default.
+      fitting: How images are fitted, in this epoch; as the source was opened by default.
       on_reject: Called for each image that is left out.
 
     Attributes:
+      images: The images.
+      fitting: How they are fitted.
+      failure: Why a read failed, if one did.
       rejects: The images that were left out so far.
       begin: First position of the share.
       end: One more than its last position.
@@ -61,10 +66,12 @@ class ImageEpoch:
         shard: tuple[int, int] = (0, 1),
         views: Views = "all",
         kept: np.ndarray | None = None,
+        fitting: Fitting | None = None,
         on_reject: OnReject = ignore_reject,
     ):
         check_views(views)
-        self.images = images
+        self.images, self.fitting = images, fitting or images.fitting
+        self.failure: DataError | None = None
         self._seed, self._epoch, self._views, self._kept = shuffle_seed, epoch, views, kept
         window_blocks = WINDOW_RECORDS // images.blocks.records
         self._order = EpochOrder(images.sizes(kept), shuffle_seed, epoch, window_blocks)
@@ -77,7 +84,7 @@ class ImageEpoch:
     @property
     def views_per_image(self) -> int:
         """Number of views of each image."""
-        return len(self.images.fitting.view_names) if self._views == "all" else 1
+        return len(self.fitting.view_names) if self._views == "all" else 1
 
     @property
     def count(self) -> int | None:
@@ -94,7 +101,7 @@ class ImageEpoch:
             for feature in self.images.listing.features
         }
         return {
-            "image": Field(np.dtype(np.uint8), self.images.fitting.spec.shape),
+            "image": Field(np.dtype(np.uint8), self.fitting.spec.shape),
             "key": Field(np.dtype(object), ()),
             "view": Field(np.dtype(object), ()),
             "crop": Field(np.dtype(np.int64), (4,)),
@@ -113,8 +120,15 @@ class ImageEpoch:
         Raises:
           DataError: A file cannot be read, or there are too many rejects.
         """
+        try:
+            return self._read(first, end)
+        except DataError as error:
+            self.failure = error
+            raise
+
+    def _read(self, first: int, end: int) -> Columns:
         rows: list[tuple[Any, ...]] = []
-        fitting, keep = self.images.fitting, self.images.keep
+        fitting, keep = self.fitting, self.images.keep
         with GilLimiter() as limiter:
             timer = StageTimer()
             parts = list(self._by_window(first, end))

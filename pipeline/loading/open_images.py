@@ -45,7 +45,8 @@ class OpenedImages:
     Args:
       source: The source.
       fitting: How its images are fitted.
-      max_reject_fraction: Share of the images that may be rejected.
+      max_reject_fraction: Share of the images that may be rejected; None where none may be, and
+        no config says otherwise.
       splits: The splits of the listing to read; all by default.
       keep: Which images to read, by key; all by default.
 
@@ -62,7 +63,7 @@ class OpenedImages:
         source: Source,
         fitting: Fitting,
         *,
-        max_reject_fraction: float = 0.0,
+        max_reject_fraction: float | None = None,
         splits: Sequence[str | None] | None = None,
         keep: Callable[[str], bool] | None = None,
     ):
@@ -82,8 +83,10 @@ class OpenedImages:
         """Whether the number of images is known before they are read, unless one is bad."""
         return self.keep is None and self.fitting.size_filter is None
 
-    def max_rejects(self, count: int) -> int:
-        """Returns how many of some images may be rejected."""
+    def max_rejects(self, count: int) -> int | None:
+        """Returns how many of some images may be rejected; None where none ever may be."""
+        if self._max_reject_fraction is None:
+            return None
         # In binary, a fraction such as 0.29 is slightly smaller than written.
         return math.floor(self._max_reject_fraction * count + 1e-6)
 

@@ -17,11 +17,11 @@ class Rejects:
     """The images that were left out so far, in the order of the epoch.
 
     Args:
-      most: How many there may be, without those that a filter leaves out.
+      most: How many there may be, without those that a filter leaves out; None if none ever may.
       on_reject: Called once for each, by the thread that found it.
     """
 
-    def __init__(self, most: int, on_reject: OnReject = ignore_reject):
+    def __init__(self, most: int | None, on_reject: OnReject = ignore_reject):
         self._most, self._on_reject = most, on_reject
         self._found: dict[int, Reject] = {}
         self._count = 0
@@ -49,8 +49,11 @@ class Rejects:
             count = self._count
         if is_new:
             self._on_reject(reject)
-        if count > self._most:
-            raise DataError(
-                f"{reject.key}: {reject.reason}. {count:,} images were rejected, at most "
-                f"{self._most:,} may be: remove them, or raise max_reject_fraction."
-            )
+        if count <= (self._most or 0):
+            return
+        if self._most is None:
+            raise DataError(f"{reject.key}: {reject.reason}. Remove it from the source.")
+        raise DataError(
+            f"{reject.key}: {reject.reason}. It is number {count:,} of the rejects, of which "
+            f"{self._most:,} may be: remove them from the source, or raise max_reject_fraction."
+        )

@@ -1,7 +1,7 @@
 """An epoch of images as a tf.data.Dataset: decoded by all cores, in one order."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from fsq.cores import count_cores
 from fsq.errors import RequestError
 from fsq.forked import refuse_fork
 from fsq.images.png_fast_path import load_opencv
-from pipeline.loading.image_epoch import ImageEpoch
+from pipeline.loading.image_epoch import Columns, ImageEpoch
 
 # A Python call takes as long as decoding a few small images.
 RECORDS_PER_CALL = 32
@@ -74,6 +74,26 @@ def batches_of(
     dataset.image_epoch = epoch
     dataset.rejects = epoch.rejects
     return dataset
+
+
+def read_batches(epoch: ImageEpoch, **arguments: Any) -> Iterator[Columns]:
+    """Yields the same batches in NumPy.
+
+    Args:
+      epoch: The epoch.
+      arguments: Those of `batches_of`.
+
+    Raises:
+      RequestError, DataError: See `batches_of`, `ImageEpoch.read`.
+    """
+    import tensorflow as tf
+
+    try:
+        yield from batches_of(epoch, **arguments).as_numpy_iterator()
+    except tf.errors.OpError:
+        if epoch.failure is None:
+            raise
+        raise epoch.failure from None
 
 
 def _loader(epoch: ImageEpoch, start: int) -> Callable[[np.int64], list[np.ndarray]]:

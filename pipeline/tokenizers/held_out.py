@@ -16,7 +16,7 @@ from fsq.storage import filesystem
 from pipeline.core.left_out import describe_left_out
 from pipeline.sources import Listing, SourceConfig
 from pipeline.tokenizers.config import TrainConfig
-from pipeline.tokenizers.training_images import read_batches
+from pipeline.tokenizers.training_images import read_in_order
 
 REMEDY = "Give held_out other images, or a share of the source such as 0.1."
 
@@ -54,11 +54,16 @@ class Division:
         """Returns whether an image of `source` is trained on."""
         return self.share is None or not is_held_out(key, self.share)
 
+    @property
+    def keep(self) -> Callable[[str], bool] | None:
+        """Says which images of `source` are trained on; None for all."""
+        return None if self.share is None else self.is_trained_on
+
     def held_out_batches(self, config: TrainConfig) -> Iterator[np.ndarray]:
-        """Yields the held-out images; see `read_batches`."""
+        """Yields the held-out images; see `read_in_order`."""
         share = self.share
         keep = None if share is None else lambda key: is_held_out(key, share)
-        return read_batches(self.held_out, config.tokenizer.image, keep)
+        return read_in_order(self.held_out, config.tokenizer.image, keep)
 
     def sizes(self) -> "Sizes":
         """Returns how many images are trained on and held out, without reading them.

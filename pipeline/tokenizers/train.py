@@ -92,11 +92,10 @@ def train_tokenizer(
     spec, training = config.tokenizer, config.training
     # Read to the end now: an image that cannot be read is better found before training.
     first_held_out = overlap.add_held_out(division.held_out_batches(config))
-    with open_images(
-        config.source, spec.image, training, division.is_trained_on, overlap.see
-    ) as images:
-        shared = overlap.check(warn)
-        weights, num_images = _train(config, images, first_held_out), len(images)
+    images = open_images(config.source, spec.image, training, division.keep, overlap.see)
+    shared = overlap.check(warn)
+    weights, num_images = _train(config, images, first_held_out), len(images)
+    del images
     # A new autoencoder, on one device and in float32, whatever it was trained with.
     trained = build_autoencoder(spec)
     trained.set_weights(weights)

@@ -211,7 +211,7 @@ def test_rejects_are_left_out_and_reported_once_with_the_reasons_of_the_job(
     with pytest.raises(tf.errors.OpError) as caught:
         rows_of(image_dataset(strict, batch_size=8))
     assert "a/03.png: expected " in str(caught.value)
-    assert "1 images were rejected, at most 0 may be" in str(caught.value)
+    assert "It is number 1 of the rejects, of which 0 may be" in str(caught.value)
 
 
 def test_an_image_that_vanishes_is_a_reject(small_images: list[bytes], tmp_path: Path):

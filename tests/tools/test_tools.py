@@ -22,12 +22,12 @@ def data_file(folder: Path) -> bytes:
 def test_the_sample_is_the_first_2000_test_images(root: Path):
     from fsq.images.spec import ImageSpec
     from pipeline.sources.tfds import TfdsConfig
-    from pipeline.tokenizers.training_images import read_batches
+    from pipeline.tokenizers.training_images import read_in_order
 
     source = TfdsConfig(
         kind="tfds", directory=str(root / "samples" / "fashion_mnist"), split="test"
     )
-    images = np.concatenate(list(read_batches(source, ImageSpec(size_pixels=28, channels=1))))
+    images = np.concatenate(list(read_in_order(source, ImageSpec(size_pixels=28, channels=1))))
     assert (images[..., 0] == read_idx("t10k")[0][:2000]).all()
 
 

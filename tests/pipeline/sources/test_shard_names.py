@@ -14,7 +14,7 @@ from pipeline.core.records import ImageRecord
 from pipeline.sources.shard_names import missing_shards, pattern_of
 from pipeline.sources.tfrecord import TfrecordConfig
 from pipeline.sources.units import cut_units
-from pipeline.tokenizers.training_images import read_batches
+from pipeline.tokenizers.training_images import read_in_order
 
 
 def example_of(**fields: bytes | int) -> bytes:
@@ -88,7 +88,7 @@ def test_training_reads_only_the_images_that_are_named(tmp_path: Path, small_ima
     for name, image in zip(names_of(4), small_images, strict=False):
         write_records(tmp_path / name, example_of(image=image))
     spec = ImageSpec(size_pixels=8, channels=3)
-    count = lambda files: sum(map(len, read_batches(config_of(tmp_path / files), spec)))
+    count = lambda files: sum(map(len, read_in_order(config_of(tmp_path / files), spec)))
     assert [count("train-0000[0-2]-of-00004"), count("train-00003-of-00004")] == [3, 1]
 
 

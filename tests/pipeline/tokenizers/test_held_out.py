@@ -16,7 +16,7 @@ from pipeline.tokenizers import training_images
 from pipeline.tokenizers.config import TrainConfig
 from pipeline.tokenizers.held_out import Division, Overlap, is_held_out
 from pipeline.tokenizers.train import describe_training, train_tokenizer
-from pipeline.tokenizers.training_images import open_images, read_batches
+from pipeline.tokenizers.training_images import open_images, read_in_order
 
 
 def write_images(folder: Path, numbers: range, suffix: str = "png") -> Path:
@@ -53,14 +53,9 @@ def overlap_of(config: TrainConfig) -> tuple[int, list[str]]:
     """Returns how many held-out images are trained on, and the warnings."""
     division, overlap, warnings = Division.of(config), Overlap(), []
     overlap.add_held_out(division.held_out_batches(config))
-    with open_images(
-        config.source,
-        config.tokenizer.image,
-        config.training,
-        division.is_trained_on,
-        overlap.see,
-    ):
-        return overlap.check(warnings.append), warnings
+    spec = config.tokenizer.image
+    open_images(config.source, spec, config.training, division.keep, overlap.see)
+    return overlap.check(warnings.append), warnings
 
 
 @pytest.mark.parametrize("same", ["images", "./images", "link", "images/part"])
@@ -150,12 +145,12 @@ def test_a_share_divides_the_source_and_stays_when_images_are_added(tmp_path: Pa
         division = Division.of(config)
         held_out = np.concatenate(list(division.held_out_batches(config)))
         spec = config.tokenizer.image
-        with open_images(config.source, spec, config.training, division.is_trained_on) as images:
-            trained_on = images.batch(np.arange(len(images)), np.random.default_rng(0))
+        images = open_images(config.source, spec, config.training, division.keep)
+        trained_on = np.concatenate(list(images.batches(0, len(images), batch_size=1, seed=0)))
         return {one.tobytes() for one in trained_on}, {one.tobytes() for one in held_out}
 
     trained_on, held_out = sides()
-    every = np.concatenate(list(read_batches(config.source, config.tokenizer.image)))
+    every = np.concatenate(list(read_in_order(config.source, config.tokenizer.image)))
     assert trained_on | held_out == {image.tobytes() for image in every}
     assert not trained_on & held_out
     assert 4 <= len(held_out) <= 16
@@ -190,8 +185,8 @@ def test_other_images_to_train_on_are_another_run(tmp_path: Path, monkeypatch: p
     for share in (0.1, 0.2, 0.3):
         config = config_of(tmp_path, source, share)
         keep = Division.of(config).is_trained_on
-        with open_images(config.source, config.tokenizer.image, config.training, keep) as images:
-            digests.add(images.digest)
+        images = open_images(config.source, config.tokenizer.image, config.training, keep)
+        digests.add(images.digest)
     assert len(digests) == 3
 
 
@@ -206,7 +201,7 @@ def test_the_figures_are_those_of_the_held_out_images(tmp_path: Path):
     found = train_tokenizer(config, "train.yaml", warnings.append)
     tokenizer = Tokenizer.load(config.output, batch_size=8)
     for name, same in (("test", True), ("train", False)):
-        (images,) = read_batches(
+        (images,) = read_in_order(
             config.source.model_copy(update={"directory": str(tmp_path / name)}),
             config.tokenizer.image,
         )

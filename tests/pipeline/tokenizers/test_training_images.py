@@ -5,60 +5,61 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.sources import SOURCES
 
 from fsq.errors import DataError
 from fsq.images.crop import random_crop
 from fsq.images.spec import ImageSpec
 from fsq.runtimes.batch_encoder import BatchEncoder
 from fsq.training.config import TrainingSpec
-from fsq.training.data import batch_of_step
-from fsq.training.loader import load_batches
+from fsq.training.data import TrainingImages
 from pipeline.job.config import OutputConfig, TokenizeConfig
+from pipeline.loading import blocks
 from pipeline.run import tokenize
 from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.tokenizers import training_images
-from pipeline.tokenizers.training_images import open_images, read_batches
+from pipeline.tokenizers.training_images import open_images, read_in_order
 
 # sha256 of the batches of steps 0, 1, 11 (the last of the first epoch), 12 and 13.
 DIGESTS = {
     "plain": (
         {},
         [
-            "c1676360340b817c",
-            "9c82b9487daa273c",
-            "8eef8e9ced6f7210",
-            "f080eaaa62ebbb71",
-            "8045a1837db5e2cd",
+            "96ac15659af20dfe",
+            "437cb385547c6bba",
+            "02c7249106174d70",
+            "928cb32d72dcc2d9",
+            "3b87bccdb85bd966",
         ],
     ),
     "flips": (
         {"flip": True},
         [
-            "5e40617a7507abd6",
-            "1cbc96d83791fb41",
-            "46f2867ac5c98cf5",
-            "0c0311d4bca864df",
-            "27b5c16606b1bd4c",
+            "0f9f3e0f91ff2d99",
+            "9d10e52f1b138268",
+            "87c23d988bfd628e",
+            "ba09828c21c4313b",
+            "d24a88fce2accbd8",
         ],
     ),
     "crops": (
         {"random_crop": 0.5},
         [
-            "1fb0330c99f84609",
-            "3c4459bee28827df",
-            "6091b0f4581792e5",
-            "0fc4d910d0c7e65f",
-            "f552b4b41e35eb33",
+            "d111fa68d00cabfe",
+            "1f42ddb06617cc27",
+            "eacc1a137f4b2ca6",
+            "de702102304dd521",
+            "c6705c4f66dde006",
         ],
     ),
     "flips and crops": (
         {"flip": True, "random_crop": 0.5},
         [
-            "d089411ee5af4cd3",
-            "77e2cfeba0ce10a8",
-            "57f390a7500a8e26",
-            "393410335a75eafb",
-            "26417a73c57c70ab",
+            "22117a1b75c60cae",
+            "bbd44d64ccca402f",
+            "9726af9f8725f7b9",
+            "5d86c84272244ca8",
+            "76fd5acf4035ed5f",
         ],
     ),
 }
@@ -68,6 +69,11 @@ SPEC = ImageSpec(size_pixels=16, channels=3)
 
 def training(**changes: object) -> TrainingSpec:
     return TrainingSpec(epochs=1, batch_size=8, **changes)
+
+
+def all_of(images: TrainingImages) -> np.ndarray:
+    """Returns the images of an epoch, uint8 [N, H, W, C]; the same order for the same source."""
+    return np.concatenate(list(images.batches(0, len(images), batch_size=1, seed=0)))
 
 
 @pytest.fixture
@@ -96,33 +102,51 @@ def test_training_reads_the_pixels_that_tokenizing_encodes(
             output=OutputConfig(directory=str(tmp_path / "out"), name="images"),
         )
     )
-    with open_images(source, SPEC, training()) as images:
-        in_memory = images.batch(np.arange(len(images)), np.random.default_rng(0))
-    with open_images(source, SPEC, training(random_crop=1.0)) as images:
-        images._training = training()  # read anew each time, but not cropped
-        from_source = images.batch(np.arange(len(images)), np.random.default_rng(0))
-    held_out = np.concatenate(list(read_batches(source, SPEC)))
+    in_memory = all_of(open_images(source, SPEC, training()))
+    monkeypatch.setattr(training_images, "MAX_BYTES_IN_MEMORY", 0)
+    streamed = all_of(open_images(source, SPEC, training()))
+    held_out = np.concatenate(list(read_in_order(source, SPEC)))
 
     assert len(encoded) == 100
-    assert sorted(encoded) == sorted(image.tobytes() for image in in_memory)
-    np.testing.assert_array_equal(from_source, in_memory)
-    np.testing.assert_array_equal(held_out, in_memory)
+    for images in (in_memory, streamed, held_out):
+        assert sorted(encoded) == sorted(image.tobytes() for image in images)
+
+
+@pytest.mark.parametrize("name", ["tfrecord", "image_folder"])
+def test_a_stream_shows_each_kept_image_once_in_every_epoch_and_starts_at_any_step(
+    name: str, small_images: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(training_images, "MAX_BYTES_IN_MEMORY", 0)
+    monkeypatch.setattr(blocks, "RECORDS_PER_BLOCK", 4)
+    named = {f"a/{n:02d}.png": data for n, data in enumerate(small_images)}
+    source = SOURCES[name].build(tmp_path, named)
+    kept = set(sorted(named)[::3])
+    images = open_images(source, SPEC, training(flip=False), keep=lambda key: key in kept)
+    assert len(images) == 10
+    order = {"batch_size": 3, "seed": 3}
+    every = list(images.batches(0, 9, **order))  # three epochs of three steps; one image is left
+    for epoch in range(3):
+        shown = [image.tobytes() for batch in every[epoch * 3 : epoch * 3 + 3] for image in batch]
+        assert len(set(shown)) == 9
+        assert set(shown) < {image.tobytes() for image in all_of(images)}
+    for first in (1, 3, 5, 8):
+        np.testing.assert_array_equal(list(images.batches(first, 9, **order)), every[first:])
+    assert list(images.batches(9, 9, **order)) == []
 
 
 @pytest.mark.parametrize(("changes", "digests"), DIGESTS.values(), ids=DIGESTS.keys())
-def test_batches_from_a_source_are_those_of_every_version_before(
+def test_streamed_batches_stay_as_they_are(
     source: ImageFolderConfig,
     monkeypatch: pytest.MonkeyPatch,
     changes: dict,
     digests: list[str],
 ):
     monkeypatch.setattr(training_images, "MAX_BYTES_IN_MEMORY", 0)
-    with open_images(source, SPEC, training(**changes)) as images:
-
-        def batch(step: int) -> np.ndarray:
-            return batch_of_step(images, step, batch_size=8, seed=3)
-
-        batches = [*load_batches(batch, 0, 2), *load_batches(batch, 11, 14)]
+    images = open_images(source, SPEC, training(**changes))
+    batches = [
+        *images.batches(0, 2, batch_size=8, seed=3),
+        *images.batches(11, 14, batch_size=8, seed=3),
+    ]
     assert [hashlib.sha256(batch).hexdigest()[:16] for batch in batches] == digests
 
 
@@ -131,11 +155,9 @@ def test_crops_and_flips_follow_from_the_seed_and_the_step(
     source: ImageFolderConfig, changes: dict
 ):
     def batches(seed: int) -> list[bytes]:
-        with open_images(source, SPEC, training(**changes)) as images:
-            return [
-                batch_of_step(images, step, batch_size=8, seed=seed).tobytes()
-                for step in (0, 1, 12, 13)
-            ]
+        images = open_images(source, SPEC, training(**changes))
+        steps = images.batches(0, 14, batch_size=8, seed=seed)
+        return [batch.tobytes() for step, batch in enumerate(steps) if step in (0, 1, 12, 13)]
 
     assert batches(0) == batches(0)
     assert len({*batches(0), *batches(1)}) == 8
@@ -153,11 +175,13 @@ def test_a_random_crop_lies_inside_the_image_and_keeps_to_its_smallest_side():
             assert 0 <= box.top < box.bottom <= height
 
 
-def test_half_of_the_images_are_mirrored(source: ImageFolderConfig):
-    with open_images(source, SPEC, training()) as images:
-        plain = images.batch(np.arange(100), np.random.default_rng(0))
-    with open_images(source, SPEC, training(flip=True)) as images:
-        flipped = images.batch(np.arange(100), np.random.default_rng(0))
+@pytest.mark.parametrize("most_bytes", [2**30, 0], ids=["in memory", "streamed"])
+def test_half_of_the_images_are_mirrored(
+    source: ImageFolderConfig, most_bytes: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(training_images, "MAX_BYTES_IN_MEMORY", most_bytes)
+    plain = all_of(open_images(source, SPEC, training()))
+    flipped = all_of(open_images(source, SPEC, training(flip=True)))
     mirrored = (flipped == plain[:, :, ::-1]).all(axis=(1, 2, 3))
     kept = (flipped == plain).all(axis=(1, 2, 3))
     assert (mirrored | kept).all()
@@ -165,11 +189,9 @@ def test_half_of_the_images_are_mirrored(source: ImageFolderConfig):
 
 
 def test_an_epoch_shows_each_image_once(source: ImageFolderConfig):
-    with open_images(source, SPEC, training()) as images:
-        seen = np.concatenate(
-            [batch_of_step(images, step, batch_size=10, seed=3) for step in range(10)]
-        )
-        every = images.batch(np.arange(100), np.random.default_rng(0))
+    images = open_images(source, SPEC, training())
+    seen = np.concatenate(list(images.batches(0, 10, batch_size=10, seed=3)))
+    every = all_of(images)
     assert sorted(image.tobytes() for image in seen) == sorted(image.tobytes() for image in every)
 
 
@@ -177,4 +199,4 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path):
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     source = ImageFolderConfig(kind="image_folder", directory=str(tmp_path), labels=False)
     with pytest.raises(DataError, match=r"broken\.png: expected one of PNG.* Remove it from"):
-        list(read_batches(source, SPEC))
+        list(read_in_order(source, SPEC))
