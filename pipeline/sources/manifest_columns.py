@@ -98,6 +98,7 @@ class ColumnScan:
         self._nested: set[str] = set()
         self._classes: set[str] = set()
         self._present: set[str] = set()
+        self._names: dict[str, tuple[str, ...]] = {}
 
     def add(
         self, file: ManifestFile, columns: Sequence[str], heartbeat: Callable[[], None]
@@ -111,6 +112,13 @@ class ColumnScan:
         fields = [field.field for field in self._carry.values()]
         self._present |= {name for name in fields if name.partition(".")[0] in columns}
         self._present |= {name for name in fields if name in columns}
+        for name, classes in file.class_names().items():
+            if name in fields and self._names.setdefault(name, classes) != classes:
+                raise RequestError(
+                    f"{file.path}: expected the classes of column {name!r} in all files, got "
+                    f"{len(classes):,} others, from {classes[:1]} on. Read them in jobs of their "
+                    "own, or leave the column out."
+                )
         known = file.kinds(fields)
         untyped = []
         if known is None:
@@ -161,7 +169,8 @@ class ColumnScan:
             for name, one in self._carry.items()
             if (kind := one.type if one.type and one.field in self._present else self._kind(name))
         }
-        found = carried_features(self._carry, kinds)
+        names = {name: some for name, some in self._names.items() if kinds.get(name) == "int64"}
+        found = carried_features(self._carry, kinds, names)
         if self._labels is None:
             return found
         if "label" in self._carry:

@@ -55,6 +55,14 @@ class ManifestFile(abc.ABC):
         """
         return None
 
+    def class_names(self) -> Mapping[str, tuple[str, ...]]:
+        """Returns the names of classes, by column, that the schema of the file holds.
+
+        Raises:
+          OSError, DataError: The file cannot be read.
+        """
+        return {}
+
     @abc.abstractmethod
     def rows(self, wanted: Sequence[str]) -> Iterator[Row]:
         """Yields the rows, with the values of some columns; a column that is not there is None.

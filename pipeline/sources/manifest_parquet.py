@@ -11,7 +11,12 @@ from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from pipeline.sources.manifest_files import ManifestFile, Row
 from pipeline.sources.manifest_values import Value
-from pipeline.sources.parquet_columns import kind_of, path_of_column, show_type
+from pipeline.sources.parquet_columns import (
+    kind_of,
+    names_of_classes,
+    path_of_column,
+    show_type,
+)
 
 _BATCH_ROWS = 4096
 # Reading damaged pages ends in an OSError too, one without a number; names of columns are decoded.
@@ -45,6 +50,11 @@ class ParquetFile(ManifestFile):
                 )
             found[name] = kind
         return found
+
+    def class_names(self) -> Mapping[str, tuple[str, ...]]:
+        """Returns the names of classes, as `datasets` writes them; see `ManifestFile`."""
+        with self._open() as file:
+            return names_of_classes(file.schema_arrow)
 
     def rows(self, wanted: Sequence[str]) -> Iterator[Row]:
         """Yields the rows; see `ManifestFile`."""

@@ -363,6 +363,28 @@ def test_classes_are_sorted_names_or_those_given(folder: Path):
         manifest(path, classes=["cat"])
 
 
+def test_the_classes_of_a_parquet_column_are_those_that_datasets_wrote(folder: Path):
+    import datasets
+
+    def write_parquet(name: str, classes: list[str]) -> None:
+        features = {"path": datasets.Value("string"), "n": datasets.ClassLabel(names=classes)}
+        table = {"path": [f"{name}/1.png", f"{name}/2.png"], "n": [1, 0]}
+        rows = datasets.Dataset.from_dict(table, features=datasets.Features(features))
+        rows.to_parquet(str(folder / f"{name}.parquet"))
+
+    write_parquet("cats", ["wild", "tame"])
+    write_parquet("dogs", ["wild", "tame"])
+    config = manifest(folder / "*.parquet", carry={"label": "n"})
+    (feature,) = config.open().list().features
+    assert (feature.kind, feature.class_names) == ("int64", ("wild", "tame"))
+    assert [one.carried for one in read_all(config) if isinstance(one, ImageRecord)] == [
+        *((1,), (0,), (1,), (0,)),
+    ]
+    write_parquet("dogs", ["tame", "wild"])
+    with pytest.raises(RequestError, match=r"dogs\.parquet: expected the classes of column 'n' in"):
+        config.open().list()
+
+
 def test_manifests_of_one_name_have_keys_below_their_folders(folder: Path):
     for name in ("cats", "dogs"):
         write(folder / name / "metadata.csv", "file_name\n1.png\n2.png\n")
