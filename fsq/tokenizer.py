@@ -108,6 +108,26 @@ class Tokenizer:
         except DataError as error:
             raise RequestError(f"{weights_path}: {error}") from error
 
+    def at_size(self, height: int, width: int) -> "Tokenizer":
+        """Returns a tokenizer of the same networks for images of another size.
+
+        An imported one has no reference batch of this size, so it cannot be saved.
+
+        Raises:
+          RequestError: The networks do not take this size.
+        """
+        refuse_fork("tokenizer")
+        try:
+            contract = self.contract.at_size(height, width)
+        except ValueError as error:
+            raise RequestError(f"tokenizer: {error}.") from error
+        autoencoder = self._autoencoder
+        if (height, width) != self.contract.image.shape[:2]:
+            autoencoder = autoencoder.at_size(height, width)
+        other = Tokenizer(contract, autoencoder, self.batch_size)
+        other._runtime_name, other._precision = self._runtime_name, self._precision
+        return other
+
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the two files, the contract last, without which there is no tokenizer."""
         folder = Path(directory)
@@ -118,6 +138,11 @@ class Tokenizer:
 
     def _to_bytes(self) -> tuple[bytes, bytes]:
         """Returns the content of the two files; the inverse of `from_bytes`."""
+        if self.contract.imported and self.reference is None:
+            raise RequestError(
+                "tokenizer: expected the size that it was imported with, got another, for which "
+                "there is no reference batch. Save or copy the tokenizer itself."
+            )
         weights = pack_weights(self._autoencoder)
         weights_sha256 = hashlib.sha256(weights).hexdigest()
         contract = self.contract.model_copy(update={"weights_sha256": weights_sha256})
@@ -135,8 +160,14 @@ class Tokenizer:
 
     @property
     def reference(self) -> Reference | None:
-        """The reference batch of an imported tokenizer; None if it was trained here."""
-        return self._autoencoder.reference if self.contract.imported else None
+        """The reference batch of an imported tokenizer; None if it was trained here.
+
+        None too if its images have another size; see `at_size`.
+        """
+        if not self.contract.imported:
+            return None
+        reference: Reference = self._autoencoder.reference
+        return reference if reference.images.shape[1:] == self.contract.image.shape else None
 
     def check_reference(self) -> Agreement | None:
         """Encodes the reference batch and compares the tokens; None if there is none."""

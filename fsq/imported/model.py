@@ -7,8 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from fsq.errors import RequestError
-from fsq.imported import Graph
-from fsq.imported.layouts import images_to_last, latents_to_last, place_images, place_latents
+from fsq.imported import Graph, shorten
+from fsq.imported.layouts import (
+    image_layouts,
+    images_to_last,
+    latents_to_last,
+    place_images,
+    place_latents,
+)
 from fsq.imported.reference_batch import REFERENCE_IMAGES, REFERENCE_TOKENS, Reference
 from fsq.quantizer.fsq_layer import FSQ
 from fsq.spec.contract import ImportedSpec
@@ -46,6 +52,27 @@ class ImportedAutoencoder:
         assert graph is not None
         images = graph(place_latents(np.asarray(codes), network.latents, np))
         return images_to_last(images, network.images, graph.arrays)
+
+    def at_size(self, height: int, width: int) -> "ImportedAutoencoder":
+        """Returns the same graphs for images of another size.
+
+        Raises:
+          RequestError: The encoder does not take them.
+        """
+        spec = self.spec
+        rows, columns = spec.network.grid
+        grid = height * rows // spec.image.height, width * columns // spec.image.width
+        other = dataclasses.replace(
+            self,
+            spec=spec.model_copy(
+                update={
+                    "image": spec.image.resized(height, width),
+                    "network": spec.network.model_copy(update={"grid": grid}),
+                }
+            ),
+        )
+        _check_size(other, grid, (height, width))
+        return other
 
     @property
     def reference(self) -> Reference:
@@ -95,6 +122,31 @@ def build_imported(
     quantizer = FSQ(spec.levels, preset=spec.preset, eps=spec.eps, dtype="float32", name="fsq")
     quantizer.build((None, *spec.grid, len(spec.levels)))
     return ImportedAutoencoder(spec, quantizer, arrays, graphs[ENCODER], graphs.get(DECODER))
+
+
+def _check_size(other: ImportedAutoencoder, grid: tuple[int, int], size: tuple[int, int]) -> None:
+    """Raises a RequestError unless the encoder gives a grid of latents for images of a size."""
+    network, graph = other.spec.network, other._encoder
+    images = np.zeros((1, *other.spec.image.shape), np.float32)
+    found: tuple[int, ...] = ()
+    try:
+        if network.images not in image_layouts(graph.input_shape, other.spec.image):
+            # TensorFlow would run it all the same, with sizes of the other inside the graph.
+            raise ValueError(f"one of the input shape {list(graph.input_shape or ())}")
+        found = tuple(np.shape(graph(place_images(images, network.images, graph.arrays))))
+        reason = f"latents {list(found)}"
+    except Exception as error:  # ONNX Runtime and TensorFlow raise errors of many types
+        reason = shorten(" ".join(str(error).split()))
+    depth = len(other.spec.levels)
+    first = network.latents == "channels_first"
+    expected = (1, depth, *grid) if first else (1, *grid, depth)
+    if found != expected:
+        raise RequestError(
+            f"tokenizer: expected an encoder of images of any size, which gives latents "
+            f"{list(expected)} for one of {size[0]} x {size[1]}, got: {reason}. Export it with "
+            "open height and width (None in Keras, dynamic axes in ONNX) and import it again; "
+            "networks that 'fsq train' makes take any size."
+        )
 
 
 def load_graph(kind: str, data: bytes, where: str) -> Graph:

@@ -65,6 +65,13 @@ class Autoencoder:
         """Returns a copy of every weight by name."""
         return {name: ops.convert_to_numpy(variable) for name, variable in self.variables()}
 
+    def at_size(self, height: int, width: int) -> "Autoencoder":
+        """Builds the same networks, with copies of the weights, for images of another size."""
+        image = self.spec.image.resized(height, width)
+        other = build_autoencoder(self.spec.model_copy(update={"image": image}))
+        other.set_weights(self.weights())
+        return other
+
     def set_weights(self, weights: dict[str, np.ndarray]) -> None:
         """Sets every weight.
 

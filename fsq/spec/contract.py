@@ -6,8 +6,9 @@ from typing import Annotated, Literal, Self
 
 import pydantic
 
+from fsq.images.buckets import spec_of_image
 from fsq.images.crops import CROPS
-from fsq.images.spec import CropName, ImageSpec
+from fsq.images.spec import CropName, ImageSpec, Side
 from fsq.quantizer import lattice
 from fsq.quantizer.presets import Preset, check_preset
 from fsq.spec.network_spec import ConvNetwork, ImportedNetwork, NetworkSpec, ResidualNetwork
@@ -90,7 +91,8 @@ class ImportedSpec(QuantizerSpec):
 class TokenContract(pydantic.BaseModel):
     """The content of tokenizer.json. In a dataset, `views` and `dtype` are filled in too.
 
-    So is `crop`, if its images were not fitted as the tokenizer's own crop policy says.
+    So are `crop`, if its images were not fitted as the tokenizer's own crop policy says, and
+    `buckets`, height and width of each, if its images have several sizes.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -110,6 +112,7 @@ class TokenContract(pydantic.BaseModel):
     weights_sha256: str
     views: tuple[str, ...] | None = None
     crop: CropName | None = None
+    buckets: tuple[tuple[Side, Side], ...] | None = None
     dtype: Literal["uint8", "uint16", "int32", "int64", "int64_list"] | None = None
 
     @classmethod
@@ -149,7 +152,7 @@ class TokenContract(pydantic.BaseModel):
     @property
     def meaning_sha256(self) -> str:
         """sha256 of all fields but the weights' and a dataset's; stored in the weights file."""
-        others = {"weights_sha256", "views", "crop", "dtype"}
+        others = {"weights_sha256", "views", "crop", "buckets", "dtype"}
         content = self.model_dump(mode="json", exclude_none=True, exclude=others)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -160,6 +163,73 @@ class TokenContract(pydantic.BaseModel):
             return self.image
         resize = CROPS[self.crop].resize or self.image.resize
         return self.image.model_copy(update={"crop": self.crop, "resize": resize})
+
+    def fitted_to(self, height: int, width: int) -> ImageSpec:
+        """Returns how an image of a dataset is fitted, by its own height and width in pixels."""
+        return spec_of_image(self.fitted, self.buckets or (), height, width)
+
+    @property
+    def stride(self) -> tuple[int, int] | None:
+        """Pixels per token along height and width; None if tokens have no such place.
+
+        So it is if latents are a flat sequence, or the grid does not divide the image.
+        """
+        network = self.network
+        if isinstance(network, ImportedNetwork) and network.latents == "flat":
+            return None
+        (height, width, _), (rows, columns) = self.image.shape, self.grid
+        if height % rows or width % columns:
+            return None
+        return height // rows, width // columns
+
+    def at_size(self, height: int, width: int) -> "TokenContract":
+        """Returns the contract of the same networks for images of another size.
+
+        Raises:
+          ValueError: The size is not a multiple of the stride, or the networks have none.
+        """
+        if (height, width) == self.image.shape[:2]:
+            return self.model_copy(update={"buckets": None})
+        if self.stride is None:
+            raise ValueError(
+                "expected a tokenizer of one token for each block of pixels, got one whose tokens "
+                f"are a sequence of {self.tokens_per_image}. It takes images of its own size only"
+            )
+        if height % self.stride[0] or width % self.stride[1]:
+            raise ValueError(
+                f"expected multiples of the encoder's stride, {self.stride[0]} x "
+                f"{self.stride[1]} pixels per token, got {height} x {width}"
+            )
+        grid = height // self.stride[0], width // self.stride[1]
+        network = self.network
+        if isinstance(network, ImportedNetwork):
+            network = network.model_copy(update={"grid": grid})
+        image = self.image.resized(height, width)
+        update = {"image": image, "grid": grid, "network": network, "buckets": None}
+        return self.model_copy(update=update)
+
+    @property
+    def grids(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of each bucket, in the order of the buckets; or of all images."""
+        if self.buckets is None:
+            return (self.grid,)
+        return tuple(self.at_size(*bucket).grid for bucket in self.buckets)
+
+    @property
+    def of_first_bucket(self) -> "TokenContract":
+        """The contract for images of the first bucket; itself without buckets."""
+        return self if self.buckets is None else self.at_size(*self.buckets[0])
+
+    @property
+    def show_sizes(self) -> str:
+        """Describes height and width of each bucket, or of all images, in words."""
+        sizes = self.buckets or [self.image.shape[:2]]
+        return " or ".join(f"{height} x {width}" for height, width in sizes)
+
+    @property
+    def show_grid(self) -> str:
+        """Describes rows and columns of an image in words."""
+        return " or ".join(f"{rows} x {columns}" for rows, columns in self.grids)
 
     @property
     def crop_note(self) -> str | None:
