@@ -178,6 +178,11 @@ def _open_job(config: TokenizeConfig, split: str | None) -> OpenedImages:
         raise RequestError(
             f"split: expected one of {', '.join(output.split_names)}, got {split!r}."
         )
+    if config.buckets is not None:
+        raise RequestError(
+            "buckets: expected images of one size, got a job with buckets, whose batches differ in "
+            "shape. Leave them out here; fsq tokenize and the readers of tokens know them."
+        )
     shares, parts = output.shares, output.parts
     keep = None
     if split is not None and shares is not None:

@@ -41,7 +41,7 @@ class Recut:
 
     def __init__(self, directory: str):
         fingerprint = read_manifest(directory).fingerprint.fields
-        self.spec: ImageSpec = fingerprint.tokenizer.fitted
+        self._contract = fingerprint.tokenizer
         names = fingerprint.tokenizer.views or ()
         self._policies: tuple[ViewPolicy, ...] = _POLICIES.validate_python(
             tuple(fingerprint.views or names)
@@ -75,20 +75,21 @@ class Recut:
                 f"recut: expected pixels [{height}, {width}] or [{height}, {width}, C], as the "
                 f"image of the record has, got {list(pixels.shape)}. Resize them to it."
             )
-        view = self._view(_text(record["key"]), _text(record["view"]), width, height)
-        placement = view.place(self.spec)
+        spec = self._contract.fitted_to(height, width)
+        view = self._view(_text(record["key"]), _text(record["view"]), (width, height), spec)
+        placement = view.place(spec)
         channels = pixels[..., None] if pixels.ndim == 2 else pixels
         if resize == "nearest":
-            cut = _nearest(channels, placement, self.spec)
+            cut = _nearest(channels, placement, spec)
         else:
-            cut = _resampled(channels, placement, self.spec)
+            cut = _resampled(channels, placement, spec)
         cut = cut[:, ::-1] if view.flip else cut
         return cut[..., 0] if pixels.ndim == 2 else cut
 
-    def _view(self, key: str, name: str, width: int, height: int) -> View:
+    def _view(self, key: str, name: str, size: tuple[int, int], spec: ImageSpec) -> View:
         for policy in self._policies:
             if name in policy.names:
-                views = policy.views(key, width, height, self.spec)
+                views = policy.views(key, *size, spec)
                 return views[policy.names.index(name)]
         known = ", ".join(name for policy in self._policies for name in policy.names)
         raise RequestError(f"recut: expected a view of the dataset ({known}), got {name!r}.")

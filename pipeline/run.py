@@ -194,6 +194,11 @@ def load_encoder(plan: Plan) -> Plan:
             where=plan.tokenizer.where,
             batch_size=plan.job.config.batch_size,
         )
+        contract = plan.job.contract
+        if contract.buckets is not None:
+            for bucket in contract.buckets if contract.imported else ():
+                tokenizer.at_size(*bucket)  # refuses graphs of one size before anything is written
+            tokenizer = tokenizer.at_size(*contract.buckets[0])
         plan = select_runtime(plan, tokenizer)
         encoder = tokenizer.encoder
     share_encoder(plan.job, encoder)

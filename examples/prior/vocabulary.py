@@ -42,6 +42,11 @@ class Vocabulary:
             than two tokens.
         """
         where = dataset.directory
+        if dataset.contract.buckets:
+            raise RequestError(
+                f"{where}: expected images of one grid, found {dataset.contract.show_grid} tokens. "
+                "Tokenize without buckets."
+            )
         length = dataset.contract.tokens_per_image
         if length < FEWEST_TOKENS:
             raise RequestError(

@@ -59,8 +59,9 @@ class RecordReader:
         """Reads blocks, given by their indices, and concatenates them.
 
         Returns:
-          A column per field, one row per record: 'tokens' integers [R, N]; text as
-          an array of bytes objects [R]; numbers int64 or float32, [R] or [R, length].
+          A column per field, one row per record: 'tokens' integers [R, N], in datasets with
+          buckets their bytes as objects [R]; text as an array of bytes objects [R]; numbers
+          int64 or float32, [R] or [R, length].
 
         Raises:
           DataError: A shard cannot be read, or is damaged.
@@ -80,7 +81,7 @@ class RecordReader:
         except OtherRecordError as error:
             paths = sorted({self.dataset.paths[self.blocks[number].shard] for number in blocks})
             raise DataError(f"{' or '.join(paths)}: {error}. {DAMAGED}") from error
-        if "tokens" in found:
+        if "tokens" in found and not self.dataset.contract.buckets:
             found["tokens"] = self.dataset.tokens_of(found["tokens"], self.dataset.directory)
         return {name: as_array(values) for name, values in found.items()}
 

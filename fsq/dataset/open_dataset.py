@@ -12,6 +12,7 @@ from fsq.dataset.argument_checks import check_directory
 from fsq.dataset.example.decoder import Field
 from fsq.dataset.formats import FORMATS, PRIMARY, ShardFormat
 from fsq.dataset.manifest import FileEntry, Manifest, ShardEntry, read_listed, read_manifest
+from fsq.dataset.records import GRID
 from fsq.errors import DataError, RequestError
 from fsq.quantizer import lattice
 from fsq.spec.contract import CONTRACT_FILE, TokenContract
@@ -80,6 +81,21 @@ class OpenedDataset:
             )
         return tokens.astype(lattice.storage_dtype(self.vocab_size), copy=False)
 
+    def grid_tokens(self, stored: np.ndarray, grid: tuple[int, int], where: str) -> np.ndarray:
+        """Converts the stored tokens of records of one grid, bytes [R], to [R, rows * columns].
+
+        Raises:
+          DataError: A record has another number of tokens, or one is outside the vocabulary.
+        """
+        tokens = self.tokens_of(b"".join(stored), where).reshape(-1)
+        size = tokens.itemsize * grid[0] * grid[1]
+        if any(len(each) != size for each in stored):
+            raise DataError(
+                f"{where}: expected {grid[0] * grid[1]} tokens for a grid of {grid[0]} x "
+                f"{grid[1]}, got another number. {DAMAGED}"
+            )
+        return tokens.reshape(len(stored), -1)
+
     @property
     def vocab_size(self) -> int:
         """Number of tokens: the product of the levels."""
@@ -146,6 +162,11 @@ def tokens_of(feature: Any, contract: TokenContract) -> np.ndarray:
         return np.array(feature["tokens"].int64_list.value, np.int64)
     (data,) = feature["tokens"].bytes_list.value
     return np.frombuffer(data, np.dtype(str(contract.dtype)).newbyteorder("<")).astype(np.int64)
+
+
+def grid_of(feature: Any, contract: TokenContract) -> tuple[int, ...]:
+    """Returns rows and columns of one parsed tf.train.Example's feature map."""
+    return tuple(feature[GRID].int64_list.value) if contract.buckets else contract.grid
 
 
 def _check_contract(data: bytes, manifest: Manifest, path: str) -> TokenContract:
@@ -244,6 +265,8 @@ def _read_fields(
 def _token_field(contract: TokenContract) -> Field:
     if contract.dtype == "int64_list":
         return Field("tokens", "int64", contract.tokens_per_image)
+    if contract.buckets:
+        return Field("tokens", "bytes", None)
     return Field("tokens", "bytes", contract.tokens_per_image * np.dtype(contract.dtype).itemsize)
 
 

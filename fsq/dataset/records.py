@@ -4,7 +4,8 @@ import dataclasses
 import hashlib
 from typing import Literal, NamedTuple
 
-RESERVED_FEATURES = ("tokens", "key", "view", "crop", "flip", "source_size")
+GRID = "grid"  # rows and columns of the tokens; only in datasets with buckets
+RESERVED_FEATURES = ("tokens", "key", "view", "crop", "flip", "source_size", GRID)
 
 
 FeatureKind = Literal["int64", "float32", "bytes"]

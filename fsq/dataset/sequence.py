@@ -6,6 +6,7 @@
 
 import dataclasses
 import itertools
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, SupportsIndex
@@ -99,6 +100,8 @@ class SequenceSpec:
 class Layout:
     """The layout of a dataset's sequences: a `SequenceSpec` checked against the dataset.
 
+    With buckets, of the images of one grid.
+
     Attributes:
       image_length: Tokens of one image with its BOS, class, caption and end.
       images: Images per sequence.
@@ -111,7 +114,14 @@ class Layout:
       RequestError: The spec does not fit the dataset, or token ranges overlap.
     """
 
-    def __init__(self, spec: SequenceSpec, dataset: OpenedDataset, *, with_labels: bool):
+    def __init__(
+        self,
+        spec: SequenceSpec,
+        dataset: OpenedDataset,
+        *,
+        with_labels: bool,
+        grid: tuple[int, int] | None = None,
+    ):
         if not isinstance(spec, SequenceSpec):
             raise RequestError(
                 f"sequence: expected a SequenceSpec or None, got {spec!r}. Pass a SequenceSpec."
@@ -136,7 +146,7 @@ class Layout:
             "BOS": int(spec.bos is not None),
             "class": int(spec.class_offset is not None),
             "caption": spec.caption.length if spec.caption else 0,
-            "image": dataset.contract.tokens_per_image,
+            "image": math.prod(grid or dataset.contract.grid),
             "end": int(spec.end is not None),
         }
         self.image_length = sum(parts.values())
@@ -275,6 +285,20 @@ class Layout:
                 f"{size - 1:,}. Lower the offsets."
             )
         return size
+
+
+def layouts_of(
+    spec: SequenceSpec | None, dataset: OpenedDataset, *, with_labels: bool
+) -> dict[tuple[int, int], Layout]:
+    """Returns the layout for images of each grid; none without a spec.
+
+    Raises:
+      RequestError: The spec does not fit the dataset.
+    """
+    if spec is None:
+        return {}
+    grids = dataset.contract.grids
+    return {grid: Layout(spec, dataset, with_labels=with_labels, grid=grid) for grid in grids}
 
 
 class _Range(NamedTuple):

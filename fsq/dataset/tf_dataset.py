@@ -44,7 +44,8 @@ def token_dataset(
       prefetch: Number of batches to prefetch; -1 (tf.data.AUTOTUNE) lets tf.data decide.
 
     Returns:
-      A tf.data.Dataset of the dicts that `TokenBatches` returns, text as tf.string.
+      A tf.data.Dataset of the dicts that `TokenBatches` returns, text as tf.string. In a
+      dataset with buckets, the number of tokens is known of each batch, not of all.
 
     Raises: what `TokenBatches` raises. Damage found while iterating is a tf.errors.OpError
       that contains the DataError's message.
@@ -91,7 +92,10 @@ def _loader(
 
     def load(first: np.int64) -> list[np.ndarray]:
         current = reader() or open_batches()
-        joined = current.joined(int(first), min(int(first) + batches_per_call, count))
+        if current.has_buckets:
+            joined = current[int(first)]
+        else:
+            joined = current.joined(int(first), min(int(first) + batches_per_call, count))
         return [joined[name] for name in names]
 
     return load
@@ -111,7 +115,7 @@ def _read(
     spec = batches.element_spec()
     types = [tf.string if dtype == np.dtype(object) else dtype for dtype, _ in spec.values()]
     # A Python call takes as long as some hundred records, so each loads several batches.
-    batches_per_call = max(1, RECORDS_PER_CALL // batch_size)
+    batches_per_call = 1 if batches.has_buckets else max(1, RECORDS_PER_CALL // batch_size)
     load = _loader(open_batches, batches, batches_per_call)
 
     def fetch(number: Any) -> dict[str, Any]:
@@ -122,5 +126,7 @@ def _read(
         }
 
     joined = tf.data.Dataset.range(start, len(batches), batches_per_call).map(fetch).prefetch(1)
-    dataset = joined.rebatch(batch_size, drop_remainder=drop_remainder)
+    dataset = joined
+    if not batches.has_buckets:
+        dataset = joined.rebatch(batch_size, drop_remainder=drop_remainder)
     return dataset.apply(tf.data.experimental.assert_cardinality(len(batches) - start))

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 
 from fsq.dataset.class_names import names_file_of, render_names
 from fsq.dataset.formats import FORMATS
-from fsq.dataset.records import CarriedFeature
+from fsq.dataset.records import GRID, CarriedFeature
 from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
 from fsq.storage.temporary import temporary_folder
@@ -69,7 +69,7 @@ def write_metadata(
             version="1.0.0",
             check_data=False,
             description=f"Tokens of {contract.vocab_size} codes, "
-            f"{contract.grid[0]} x {contract.grid[1]} per image, row by row.",
+            f"{contract.show_grid} per image, row by row.",
         )
         if others := [name for name in formats[1:] if FORMATS[name].known_to_tfds]:
             info = tfds.builder_from_directory(staging).info
@@ -104,7 +104,7 @@ def _write_class_names(directory: str, features: Sequence[CarriedFeature]) -> No
 
 
 def _features(contract: TokenContract, features: Sequence[CarriedFeature]) -> dict[str, Any]:
-    count = contract.tokens_per_image
+    count = None if contract.buckets else contract.tokens_per_image
     if contract.dtype == "int64_list":
         tokens = tfds.features.Tensor(shape=(count,), dtype=np.int64)
     else:
@@ -121,6 +121,8 @@ def _features(contract: TokenContract, features: Sequence[CarriedFeature]) -> di
         "flip": tfds.features.Scalar(dtype=np.bool_),
         "source_size": tfds.features.Tensor(shape=(2,), dtype=np.int64),
     }
+    if contract.buckets:
+        found[GRID] = tfds.features.Tensor(shape=(2,), dtype=np.int64)
     for carried in features:
         match carried.kind:
             case _ if carried.class_names:

@@ -15,15 +15,19 @@ from fsq.dataset.argument_checks import (
     check_whole,
 )
 from fsq.dataset.block_reader import Columns, RecordReader
-from fsq.dataset.epoch_order import EpochOrder, share_of
+from fsq.dataset.bucket_order import BucketOrder, read_buckets
+from fsq.dataset.epoch_order import EpochOrder, Window, share_of
 from fsq.dataset.open_dataset import open_dataset
-from fsq.dataset.sequence import Layout, SequenceSpec
+from fsq.dataset.records import GRID
+from fsq.dataset.sequence import SequenceSpec, layouts_of
 from fsq.dataset.view_selection import Views, check_views, choose_records
 from fsq.errors import RequestError
 from fsq.quantizer import lattice
 
 Batch = dict[str, np.ndarray]
+ElementSpec = dict[str, tuple[np.dtype, tuple[int | None, ...]]]
 _WINDOWS = 2  # kept in memory, because a batch may span two
+_BUCKET_WINDOWS = 4  # because one of a rare bucket may span more
 
 
 class TokenBatches:
@@ -33,9 +37,12 @@ class TokenBatches:
     batches taken is the whole position in an epoch: resume with `range(taken,
     len(batches))`, on any machine. See `fsq.dataset.epoch_order`.
 
+    In a dataset with buckets, all records of a batch have one grid, which the batch says; see
+    `fsq.dataset.bucket_order`. A host then takes its share of each bucket.
+
     Also a Grain data source and a PyTorch dataset, with batches as elements.
     Imports neither TensorFlow nor Beam. At most two windows of 16,384 records each
-    are in memory.
+    are in memory, with buckets four.
 
     Args:
       directory: Path of the dataset.
@@ -84,29 +91,31 @@ class TokenBatches:
         drop_remainder = check_flag("drop_remainder", drop_remainder)
         self._dataset = open_dataset(directory, split)
         self.contract = self._dataset.contract
-        self._layout = (
-            None if sequence is None else Layout(sequence, self._dataset, with_labels=with_labels)
-        )
+        self._layouts = layouts_of(sequence, self._dataset, with_labels=with_labels)
+        self._layout = next(iter(self._layouts.values()), None)
         self.vocab_size = self._layout.vocab_size if self._layout else self.contract.vocab_size
         self._reader = RecordReader(self._dataset)
         self._chosen = choose_records(self._dataset, views, seed=shuffle_seed, epoch=epoch)
         self._order = EpochOrder(self._block_sizes(), shuffle_seed, epoch)
         self._begin, self._end = share_of(len(self._order), index, share_count)
         self._batch_records = batch_size * (self._layout.images if self._layout else 1)
-        count = self._end - self._begin
-        if drop_remainder:
-            count = len(self._order) // share_count
-            self._count = count // self._batch_records
-        else:
-            self._count = -(-count // self._batch_records)
-        if not self._count:
-            what = f"{self._batch_records:,} records" if drop_remainder else "one record"
-            each = f" for each of {share_count:,} shares" if share_count > 1 else ""
-            hosts = "with fewer hosts, or " if share_count > 1 else ""
-            raise RequestError(
-                f"{directory}: expected at least {what}{each}, found {len(self._order):,} in all. "
-                f"Read it {hosts}in smaller batches."
+        self._windows: dict[int, Columns] = {}
+        self._lock = threading.Lock()
+        self._buckets: BucketOrder | None = None
+        if self.contract.buckets:
+            self._buckets = self._order_buckets(
+                batch_size,
+                shard=(index, share_count),
+                key=None if shuffle_seed is None else (shuffle_seed, epoch),
+                drop_remainder=drop_remainder,
             )
+            self._count = len(self._buckets)
+        elif drop_remainder:
+            self._count = len(self._order) // share_count // self._batch_records
+        else:
+            self._count = -(-(self._end - self._begin) // self._batch_records)
+        if not self._count:
+            raise self._too_few(share_count, drop_remainder=drop_remainder)
         self._arguments = {
             "batch_size": batch_size,
             "sequence": sequence,
@@ -117,8 +126,15 @@ class TokenBatches:
             "with_labels": with_labels,
             "drop_remainder": drop_remainder,
         }
-        self._windows: dict[int, Columns] = {}
-        self._lock = threading.Lock()
+
+    def _too_few(self, share_count: int, *, drop_remainder: bool) -> RequestError:
+        what = f"{self._batch_records:,} records" if drop_remainder else "one record"
+        each = f" for each of {share_count:,} shares" if share_count > 1 else ""
+        hosts = "with fewer hosts, or " if share_count > 1 else ""
+        return RequestError(
+            f"{self._dataset.directory}: expected at least {what}{each}, found "
+            f"{len(self._order):,} in all. Read it {hosts}in smaller batches."
+        )
 
     def __repr__(self) -> str:
         # Grain compares this when it restores a position: equal if the batches are equal.
@@ -140,7 +156,8 @@ class TokenBatches:
           With a sequence: see `Layout.lay_out`. Without: every field of the records;
           'tokens' int32 (int64 above 2**31 codes) [B, rows * columns], 'key' and 'view'
           bytes objects [B], 'crop' int64 [B, 4], 'flip' int64 [B], and the carried
-          features, [B].
+          features, [B]. In a dataset with buckets, 'grid' int64 [B, 2], rows and columns, comes
+          with either.
 
         Raises:
           IndexError: There is no such batch.
@@ -148,10 +165,15 @@ class TokenBatches:
           DataError: A shard is damaged.
         """
         number = check_index("TokenBatches", number, len(self))
-        return self.joined(number, number + 1)
+        return self.joined(number, number + 1) if self._buckets is None else self._of_bucket(number)
+
+    @property
+    def has_buckets(self) -> bool:
+        """Whether batches differ in shape, so that they cannot be joined."""
+        return self._buckets is not None
 
     def joined(self, first: int, end: int) -> Batch:
-        """Reads the batches [first, end), concatenated to one."""
+        """Reads the batches [first, end), concatenated to one; in no dataset with buckets."""
         begin, stop = (self._begin + number * self._batch_records for number in (first, end))
         columns = self._take(begin, min(stop, self._end))
         if self._layout is not None:
@@ -159,16 +181,29 @@ class TokenBatches:
         dtype = lattice.token_dtype(self.vocab_size)
         return {**columns, "tokens": columns["tokens"].astype(dtype)}
 
-    def element_spec(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-        """Returns dtype and shape of a batch's arrays, without the batch dimension."""
+    def element_spec(self) -> ElementSpec:
+        """Returns dtype and shape of a batch's arrays, without the batch dimension.
+
+        A size that differs by bucket is None.
+        """
         if self._layout is not None:
-            return self._layout.element_spec()
+            return self._sequence_spec()
         tokens = np.dtype(lattice.token_dtype(self.vocab_size))
-        found: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}
+        found: ElementSpec = {}
         for field in self._dataset.fields:
             dtype = np.dtype(object if field.kind == "bytes" else field.kind)
             found[field.name] = (dtype, () if field.length in (1, None) else (field.length,))
-        return {**found, "tokens": (tokens, (self.contract.tokens_per_image,))}
+        length = None if self.has_buckets else self.contract.tokens_per_image
+        return {**found, "tokens": (tokens, (length,))}
+
+    def _sequence_spec(self) -> ElementSpec:
+        """Returns what all grids have in common; a size that differs is None."""
+        first, *others = (layout.element_spec() for layout in self._layouts.values())
+        found: ElementSpec = dict(first)
+        for name, (dtype, shape) in first.items():
+            if any(other[name][1] != shape for other in others):
+                found[name] = (dtype, (None,))
+        return {**found, GRID: (np.dtype(np.int64), (2,))} if self.has_buckets else found
 
     def __getstate__(self) -> dict[str, Any]:
         # Each process of a data loader reads its own windows.
@@ -181,6 +216,48 @@ class TokenBatches:
         if self._chosen is None:
             return [block.records for block in self._reader.blocks]
         return [int(self._chosen[b.first : b.first + b.records].sum()) for b in self._reader.blocks]
+
+    def _order_buckets(self, batch_size: int, **arguments: Any) -> BucketOrder:
+        """Returns the batches of all buckets; see `BucketOrder` for the arguments."""
+        records = [
+            batch_size * (self._layouts[grid].images if self._layouts else 1)
+            for grid in self.contract.grids
+        ]
+        return BucketOrder(self._buckets_in_order(), records, **arguments)
+
+    def _buckets_in_order(self) -> np.ndarray:
+        """Returns the bucket of each record in the order of the epoch, uint8 [records]."""
+        buckets = read_buckets(self._dataset)
+        pieces = []
+        for number in range(len(self._order.starts) - 1):
+            window = self._order.window(number)
+            blocks = [self._reader.blocks[block] for block in window.blocks]
+            rows = np.concatenate([np.arange(b.first, b.first + b.records) for b in blocks])
+            order = self._order_in(window)
+            pieces.append(buckets[rows if order is None else rows[order]])
+        return np.concatenate(pieces)
+
+    def _of_bucket(self, number: int) -> Batch:
+        """Reads a batch of one bucket."""
+        assert self._buckets is not None
+        bucket, positions = self._buckets.batch(number)
+        grid = self.contract.grids[bucket]
+        columns = self._gather(positions)
+        tokens = self._dataset.grid_tokens(columns["tokens"], grid, self._dataset.directory)
+        columns["tokens"] = tokens.astype(lattice.token_dtype(self.vocab_size))
+        if not self._layouts:
+            return columns
+        batch = self._layouts[grid].lay_out(columns)
+        return {**batch, GRID: np.tile(np.array(grid, np.int64), (len(batch["tokens"]), 1))}
+
+    def _gather(self, positions: np.ndarray) -> Columns:
+        """Reads the records at some ascending positions of the epoch."""
+        windows = np.searchsorted(self._order.starts, positions, side="right") - 1
+        pieces = []
+        for number in np.unique(windows).tolist():
+            rows = positions[windows == number] - self._order.starts[number]
+            pieces.append({name: each[rows] for name, each in self._window(number).items()})
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def _take(self, first: int, end: int) -> Columns:
         """Reads the records at the positions [first, end) of the epoch."""
@@ -205,7 +282,8 @@ class TokenBatches:
         """Returns the records of a window, in the order of the epoch."""
         with self._lock:
             if number not in self._windows:
-                while len(self._windows) >= _WINDOWS:
+                kept = _BUCKET_WINDOWS if self.has_buckets else _WINDOWS
+                while len(self._windows) >= kept:
                     self._windows.pop(next(iter(self._windows)))
                 self._windows[number] = self._read_window(number)
             return self._windows[number]
@@ -214,10 +292,14 @@ class TokenBatches:
         window = self._order.window(number)
         wanted = self._layout.wanted if self._layout else self._dataset.names
         columns = self._reader.read(window.blocks, wanted)
-        order = window.order
-        if self._chosen is not None:
-            blocks = [self._reader.blocks[block] for block in window.blocks]
-            chosen = [self._chosen[block.first : block.first + block.records] for block in blocks]
-            kept = np.flatnonzero(np.concatenate(chosen))
-            order = kept if order is None else kept[order]
+        order = self._order_in(window)
         return columns if order is None else {name: rows[order] for name, rows in columns.items()}
+
+    def _order_in(self, window: Window) -> np.ndarray | None:
+        """Returns which records of a window's blocks to take, in which order; None for all."""
+        if self._chosen is None:
+            return window.order
+        blocks = [self._reader.blocks[block] for block in window.blocks]
+        chosen = [self._chosen[block.first : block.first + block.records] for block in blocks]
+        kept = np.flatnonzero(np.concatenate(chosen))
+        return kept if window.order is None else kept[window.order]

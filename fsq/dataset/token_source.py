@@ -13,7 +13,8 @@ from fsq.dataset.block_reader import as_array
 from fsq.dataset.example.decoder import OtherRecordError, parse_record, parse_records
 from fsq.dataset.formats import FORMATS, RecordReader
 from fsq.dataset.open_dataset import DAMAGED, open_dataset, unreadable
-from fsq.dataset.sequence import Layout, SequenceSpec
+from fsq.dataset.records import GRID
+from fsq.dataset.sequence import SequenceSpec, layouts_of
 from fsq.errors import DataError, RequestError
 from fsq.quantizer import lattice
 from fsq.storage import filesystem
@@ -60,12 +61,12 @@ class TokenSource:
             )
         self._dataset = open_dataset(directory, split, shard_format=FORMAT)
         self.contract = self._dataset.contract
-        self._layout = (
-            None if sequence is None else Layout(sequence, self._dataset, with_labels=with_labels)
-        )
+        self._layouts = layouts_of(sequence, self._dataset, with_labels=with_labels)
+        self._layout = next(iter(self._layouts.values()), None)
         self.vocab_size = self._layout.vocab_size if self._layout else self.contract.vocab_size
         self._dtype = lattice.token_dtype(self.vocab_size)
-        self._wanted = frozenset(self._layout.wanted if self._layout else self._dataset.names)
+        wanted = self._layout.wanted if self._layout else self._dataset.names
+        self._wanted = frozenset([*wanted, GRID] if self.contract.buckets else wanted)
         # Index of each shard's first record; at the end, the number of records.
         self._starts = [0, *itertools.accumulate(self._dataset.records)]
         self._arguments = f"sequence={sequence!r}, with_labels={with_labels!r}"
@@ -82,6 +83,7 @@ class TokenSource:
           Without a sequence: 'tokens' int32 (int64 above 2**31 codes) [rows * columns],
           'key' and 'view' bytes, 'crop' int64 [4], 'flip' int, and the carried features.
           With one: 'tokens' [length], and with labels 'label', an integer.
+          In a dataset with buckets, 'grid' int64 [2], rows and columns, comes with either.
 
         Raises:
           IndexError: There is no such record.
@@ -94,20 +96,25 @@ class TokenSource:
             found = parse_record(data, self._dataset.fields, self._wanted)
         except OtherRecordError as error:
             raise DataError(f"{where}: {error}. {DAMAGED}") from error
-        found["tokens"] = self._dataset.tokens_of(found["tokens"], where)
-        if self._layout is not None:
-            rows = {name: _column(value) for name, value in found.items()}
-            (record,) = _split(self._layout.lay_out(rows))
-            return record
+        grid = self._grid_of(found, where)
+        if self.contract.buckets:
+            stored = as_array([found["tokens"]])
+            found["tokens"] = self._dataset.grid_tokens(stored, grid, where)[0]
+        else:
+            found["tokens"] = self._dataset.tokens_of(found["tokens"], where)
+        if self._layouts:
+            rows = {name: _column(value) for name, value in found.items() if name != GRID}
+            (record,) = _split(self._layouts[grid].lay_out(rows))
+            return {**record, GRID: np.array(grid, np.int64)} if self.contract.buckets else record
         found["tokens"] = found["tokens"].astype(self._dtype)
-        for name in ("crop", "source_size"):
+        for name in ("crop", "source_size", GRID):
             if name in found:  # not in what older versions wrote
                 found[name] = np.array(found[name], np.int64)
         return found
 
     def __getitems__(self, numbers: Sequence[SupportsIndex]) -> list[dict[str, Any]]:
         """Reads several records, faster than one by one; PyTorch and Grain loaders call it."""
-        if len(numbers) < MIN_VECTORIZED_RECORDS:
+        if len(numbers) < MIN_VECTORIZED_RECORDS or self.contract.buckets:
             return [self[number] for number in numbers]
         pieces = [self._read(number)[-1] for number in numbers]
         lengths = np.array([len(piece) for piece in pieces])
@@ -136,6 +143,22 @@ class TokenSource:
     def __getstate__(self) -> dict[str, Any]:
         # Each process of a data loader opens its own files.
         return {**self.__dict__, "_readers": {}}
+
+    def _grid_of(self, record: dict[str, Any], where: str) -> tuple[int, int]:
+        """Returns rows and columns of a parsed record.
+
+        Raises:
+          DataError: They are those of no bucket.
+        """
+        if not self.contract.buckets:
+            return self.contract.grid
+        rows, columns = record[GRID]
+        if (rows, columns) not in self.contract.grids:
+            raise DataError(
+                f"{where}: expected a grid of {self.contract.show_grid} tokens, got {rows} x "
+                f"{columns}. {DAMAGED}"
+            )
+        return rows, columns
 
     def _read(self, number: SupportsIndex) -> tuple[str, int, bytes]:
         """Returns the file of a record, its index in it, and its bytes."""

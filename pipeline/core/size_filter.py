@@ -24,6 +24,19 @@ class SizeFilter(FrozenModel):
             raise ValueError("expected min_side or max_aspect_ratio, got neither. Leave filter out")
         return self
 
+    def describe(self) -> str:
+        """Describes the images that are tokenized.
+
+        >>> SizeFilter(min_side=256, max_aspect_ratio=3).describe()
+        'shorter side at least 256 pixels, aspect ratio at most 3; others are rejects, not limited'
+        """
+        wanted = []
+        if self.min_side is not None:
+            wanted.append(f"shorter side at least {self.min_side:,} pixels")
+        if self.max_aspect_ratio is not None:
+            wanted.append(f"aspect ratio at most {self.max_aspect_ratio:g}")
+        return f"{', '.join(wanted)}; others are rejects, not limited"
+
     def refuse(self, width: int, height: int) -> str | None:
         """Returns why an image is left out, the same text for all such images; None if it is not.
 

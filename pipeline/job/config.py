@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from fsq.dataset.formats import PRIMARY, check_formats
-from fsq.images.spec import CropName, DecodeRules
+from fsq.images.spec import CropName, DecodeRules, Side
 from fsq.runtimes.base import Precision
 from fsq.runtimes.registry import RuntimeName
 from fsq.validation import FrozenModel
@@ -16,6 +16,8 @@ from pipeline.sources import Source, SourceConfig
 from pipeline.views import DEFAULT_VIEWS, ViewPolicy, ViewPolicyConfig
 
 __all__ = ["OutputConfig", "TokenizeConfig"]
+
+Bucket = tuple[Side, Side]
 
 
 class OutputConfig(FrozenModel):
@@ -106,6 +108,9 @@ class TokenizeConfig(FrozenModel):
         keys of its own is written as its name.
       crop: Another crop policy than the tokenizer's own, see `image.crop` of `fsq train`. It
         changes a sixth of the tokens or more; plan and summary say so.
+      buckets: Height and width of each size that images are fitted to, for encoders that take
+        any size; an image goes to the one with the nearest aspect ratio. Without them, the size
+        of the tokenizer.
       decode: Which image files are decoded.
       filter: Which images are tokenized, by their size. The others are rejects of the stage
         `filter`, which `max_reject_fraction` does not limit.
@@ -124,6 +129,7 @@ class TokenizeConfig(FrozenModel):
     output: OutputConfig
     views: Annotated[tuple[ViewPolicyConfig, ...], pydantic.Field(min_length=1)] = DEFAULT_VIEWS
     crop: CropName | None = None
+    buckets: Annotated[tuple[Bucket, ...], pydantic.Field(min_length=1)] | None = None
     decode: DecodeRules = DecodeRules()
     filter: SizeFilter | None = None
     # At least 8: with one image per batch the result can depend on the number of threads.
@@ -141,6 +147,18 @@ class TokenizeConfig(FrozenModel):
         if len(set(names)) != len(names):
             raise ValueError(f"expected each view once, got {names}")
         return views
+
+    @pydantic.model_validator(mode="after")
+    def _buckets_differ(self) -> "TokenizeConfig":
+        buckets = self.buckets or ()
+        if len(set(buckets)) != len(buckets):
+            raise ValueError(f"expected each bucket once, got {[list(one) for one in buckets]}")
+        if buckets and self.output.tokens != "bytes":
+            raise ValueError(
+                "expected output.tokens 'bytes' with buckets, because the number of tokens of an "
+                f"image depends on its bucket, got {self.output.tokens!r}"
+            )
+        return self
 
     def open_source(self) -> Source:
         """Returns the source, of the parts that `output.split` names, if any.

@@ -114,7 +114,7 @@ def make_plan(
         splits=describe_splits(config.output, splits),
         formats=config.output.formats,
         batch_size=config.batch_size,
-        runtime=request_runtime(config, tokenizer.contract, num_written),
+        runtime=request_runtime(config, tokenizer.contract.of_first_bucket, num_written),
         views=None if policies == list(config.view_names) else policies,
         decode=config.decode,
         filter=None if config.filter is None else config.filter.model_dump(),
@@ -154,8 +154,25 @@ def read_tokenizer(config: TokenizeConfig) -> SavedTokenizer:
     if config.output.tokens == "int64_list":
         dtype = "int64_list"
     crop = None if config.crop == contract.image.crop else config.crop
-    update = {"views": config.view_names, "crop": crop, "dtype": dtype}
+    update = {
+        "views": config.view_names,
+        "crop": crop,
+        "buckets": _check_buckets(config, contract),
+        "dtype": dtype,
+    }
     return SavedTokenizer(where, contract.model_copy(update=update), weights)
+
+
+def _check_buckets(
+    config: TokenizeConfig, contract: TokenContract
+) -> tuple[tuple[int, int], ...] | None:
+    """Returns the buckets of a job, each of which the encoder divides into tokens."""
+    for number, bucket in enumerate(config.buckets or ()):
+        try:
+            contract.at_size(*bucket)
+        except ValueError as error:
+            raise RequestError(f"buckets.{number}: {error}.") from error
+    return config.buckets
 
 
 def list_source(config: TokenizeConfig, *, stride: int) -> Listing:

@@ -168,7 +168,9 @@ def _with_etag(unit: Unit, listing: Listing) -> Unit:
 def runtime_note(plan: Plan) -> str | None:
     """Returns `small_job_note` of a planned job."""
     job = plan.job
-    return small_job_note(job.config, job.contract, job.num_records * len(job.views))
+    return small_job_note(
+        job.config, job.contract.of_first_bucket, job.num_records * len(job.views)
+    )
 
 
 def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
@@ -194,9 +196,10 @@ def describe_job(prepared: PreparedJob) -> list[tuple[str, str]]:
         ("units", f"{job.num_units}, batches of {config.batch_size}"),
         (
             "tokens",
-            f"{contract.grid[0]} x {contract.grid[1]}, each in [0, {contract.vocab_size}), "
-            f"stored as {contract.dtype}",
+            f"{contract.show_grid}, each in [0, {contract.vocab_size}), stored as {contract.dtype}",
         ),
+        *([("buckets", contract.show_sizes)] if contract.buckets else []),
+        *([("filter", config.filter.describe())] if config.filter else []),
         ("runtime", runtime_note(plan) or show_runtime(plan.fingerprint.runtime)),
         *([("crop", note)] if (note := contract.crop_note) else []),
         ("views", ", ".join(job.views)),

@@ -56,7 +56,7 @@ def has_cached_encoder(plan: Plan) -> bool:
     """Returns whether `runtime_from_cache` has an encoder to load; imports nothing heavy."""
     plan = choice_from_cache(plan)
     name = plan.job.runtime
-    if plan.fingerprint.runtime.probe is None or name == "auto":
+    if plan.fingerprint.runtime.probe is None or name == "auto" or plan.job.contract.buckets:
         return False
     return cache_of(plan.job).has_encoder(name, plan.job.config.precision)
 
@@ -76,8 +76,12 @@ def runtime_from_cache(plan: Plan) -> tuple[Plan, BatchEncoder] | None:
 
 
 def cached_encoder(job: Job) -> BatchEncoder | None:
-    """Loads a job's encoder from the cache on disk, without TensorFlow; None if not cached."""
-    if job.runtime == "auto":
+    """Loads a job's encoder from the cache on disk, without TensorFlow; None if not cached.
+
+    None with buckets too: those after the first need TensorFlow, which is better imported before
+    there are threads.
+    """
+    if job.runtime == "auto" or job.contract.buckets is not None:
         return None
     runtime = cache_of(job).load_encoder(job.runtime, job.config.precision)
     return None if runtime is None else BatchEncoder(job.contract, runtime)
@@ -88,7 +92,7 @@ def select_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
 
     Args:
       plan: The plan; a runtime with a probe result stays as it is.
-      tokenizer: The job's tokenizer, whose runtime is set.
+      tokenizer: The job's tokenizer, at the size of the first bucket; its runtime is set.
 
     Returns:
       The plan with its runtime.
@@ -120,7 +124,7 @@ def select_runtime(plan: Plan, tokenizer: Tokenizer) -> Plan:
 
 def cache_of(job: Job) -> RuntimeCache:
     """Returns the cache of a job's encoder on this machine."""
-    return RuntimeCache(job.contract, job.config.batch_size, machine_kind())
+    return RuntimeCache(job.contract.of_first_bucket, job.config.batch_size, machine_kind())
 
 
 def _is_cacheable(name: RuntimeName) -> bool:

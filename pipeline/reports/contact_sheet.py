@@ -12,13 +12,12 @@ from fsq.dataset import read_contract, tokens_of
 from fsq.dataset.example.proto import Example
 from fsq.dataset.formats.tfrecord import read_records
 from fsq.dataset.manifest import CONFIG_FILE, read_listed, read_manifest
-from fsq.dataset.open_dataset import choose_split
+from fsq.dataset.open_dataset import choose_split, grid_of
 from fsq.errors import DataError, RequestError
 from fsq.images.contact_sheet import arrange
 from fsq.images.crop import CropBox
 from fsq.images.decode import decode_image
 from fsq.images.resampling import fit_image
-from fsq.images.spec import ImageSpec
 from fsq.spec.contract import TokenContract
 from fsq.storage import filesystem
 from fsq.tokenizer import Tokenizer
@@ -37,6 +36,11 @@ class DrawnRecord:
     crop: CropBox
     flip: bool
     tokens: np.ndarray
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Rows and columns of its tokens."""
+        return self.tokens.shape
 
 
 def draw_sheet(
@@ -69,12 +73,24 @@ def draw_sheet(
         raise RequestError(
             f"{directory}: expected at least one record, found none in split {split!r}."
         )
-    tokens = np.stack([record.tokens for record in records]).reshape(-1, *contract.grid)
-    tokenizer = Tokenizer.load(directory)
-    rows = [("decoded", list(tokenizer.decode(tokens)))]
+    rows = [("decoded", decode_records(Tokenizer.load(directory), records))]
     if originals:
         rows.insert(0, ("original", find_originals(directory, contract, records)))
     return arrange(rows)
+
+
+def decode_records(tokenizer: Tokenizer, records: list[DrawnRecord]) -> list[np.ndarray]:
+    """Decodes records to images, uint8 [H, W, C] each, those of one grid together."""
+    found: dict[int, np.ndarray] = {}
+    contract = tokenizer.contract
+    for bucket, grid in zip(
+        contract.buckets or [contract.image.shape[:2]], contract.grids, strict=True
+    ):
+        numbers = [number for number, record in enumerate(records) if record.grid == grid]
+        if numbers:
+            tokens = np.stack([records[number].tokens for number in numbers])
+            found |= zip(numbers, tokenizer.at_size(*bucket).decode(tokens), strict=True)
+    return [found[number] for number in range(len(records))]
 
 
 def read_contract_of_dataset(directory: str) -> TokenContract:
@@ -115,7 +131,7 @@ def _read_record(data: bytes, contract: TokenContract, where: str) -> DrawnRecor
             view=feature["view"].bytes_list.value[0].decode(),
             crop=CropBox(*feature["crop"].int64_list.value),
             flip=bool(feature["flip"].int64_list.value[0]),
-            tokens=tokens_of(feature, contract),
+            tokens=tokens_of(feature, contract).reshape(grid_of(feature, contract)),
         )
     except (DecodeError, IndexError, TypeError, ValueError) as error:
         raise DataError(
@@ -138,14 +154,15 @@ def find_originals(
             f"{directory}: expected the original {missing[0]!r} in the source, found none. "
             "The source changed; run again without --originals."
         )
-    return [_fit_original(found[record.key], record, contract.fitted, config) for record in records]
+    return [_fit_original(found[record.key], record, contract, config) for record in records]
 
 
 def _fit_original(
-    data: bytes | np.ndarray, record: DrawnRecord, spec: ImageSpec, config: TokenizeConfig
+    data: bytes | np.ndarray, record: DrawnRecord, contract: TokenContract, config: TokenizeConfig
 ) -> np.ndarray:
-    pixels = decode_image(data, spec.channels, config.decode)
+    pixels = decode_image(data, contract.image.channels, config.decode)
     height, width, _ = pixels.shape
+    spec = contract.fitted_to(height, width)
     views = (v for policy in config.views for v in policy.views(record.key, width, height, spec))
     view = next((view for view in views if view.name == record.view), None)
     if view is None or (view.crop, view.flip) != (record.crop, record.flip):

@@ -55,6 +55,7 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
         *([("left out", left_out)] if left_out else []),
         ("records", f"{manifest.records:,} in {len(manifest.shards)} shards{formats}"),
         *describe_contract(contract),
+        *_describe_grids(stats),
         ("stored as", str(contract.dtype)),
         (
             "codes used",
@@ -65,3 +66,10 @@ def inspect_directory(directory: str) -> list[tuple[str, str]]:
         ("fingerprint", manifest.fingerprint.sha256[:16]),
         *check_tokenizer(directory, contract),
     ]
+
+
+def _describe_grids(stats: dict[str, Any]) -> list[tuple[str, str]]:
+    """Describes how many records there are of each grid, in datasets with buckets."""
+    grids = stats.get("grids", {})
+    shown = "; ".join(f"{grid}: {count:,} records" for grid, count in grids.items())
+    return [("grids", shown)] if grids else []

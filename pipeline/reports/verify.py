@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from fsq.dataset.manifest import (
     ShardEntry,
     read_manifest,
 )
-from fsq.dataset.open_dataset import read_contract, tokens_of
+from fsq.dataset.open_dataset import grid_of, read_contract, tokens_of
 from fsq.dataset.records import Place, decode_key, place_of
 from fsq.dataset.split_by_key import split_of
 from fsq.errors import DataError, FsqError
@@ -81,15 +82,16 @@ def _verify(directory: str, manifest: Manifest, present: set[str]) -> Iterator[s
     contract = read_contract(directory)
     yield from _check_tokenizer(directory, manifest, contract)
     counts: Counter[int] = Counter()
+    grids: Counter[tuple[int, ...]] = Counter()
     for number, shard in enumerate(manifest.shards):
         if shard.file in present:
-            yield from _check_shard(directory, manifest, contract, number, counts)
+            yield from _check_shard(directory, manifest, contract, number, counts, grids)
         if not damaged & {file.file for file in manifest.shard_files(shard).values()}:
             yield from _check_other_formats(directory, manifest, shard)
     if not damaged:
         yield from _check_accounts(directory, manifest)
         yield from _check_rejects(directory, manifest)
-        yield from _check_stats(directory, counts)
+        yield from _check_stats(directory, contract, counts, grids)
 
 
 def _check_files(
@@ -133,8 +135,9 @@ def _check_shard(
     contract: TokenContract,
     number: int,
     counts: Counter[int],
+    grids: Counter[tuple[int, ...]],
 ) -> Iterator[str]:
-    """Checks the records of one shard and adds their tokens to the counts."""
+    """Checks the records of one shard and adds their tokens and grids to the counts."""
     shard = manifest.shards[number]
     path = filesystem.join(directory, shard.file)
     check_place = functools.partial(
@@ -155,6 +158,7 @@ def _check_shard(
                     "duplicate key."
                 )
             tokens.append(found)
+            grids[grid_of(feature, contract)] += 1
             last = place
             records += 1
     except (OSError, FsqError, ValueError) as error:
@@ -212,8 +216,14 @@ def _check_place(
 
 def _check_tokens(feature: Any, contract: TokenContract, where: str) -> np.ndarray:
     tokens = tokens_of(feature, contract)
-    if len(tokens) != contract.tokens_per_image:
-        raise DataError(f"{where}: expected {contract.tokens_per_image} tokens, got {len(tokens)}.")
+    grid = grid_of(feature, contract)
+    if grid not in contract.grids:
+        raise DataError(
+            f"{where}: expected a grid of {contract.show_grid} tokens, "
+            f"got {' x '.join(map(str, grid))}."
+        )
+    if len(tokens) != math.prod(grid):
+        raise DataError(f"{where}: expected {math.prod(grid)} tokens, got {len(tokens)}.")
     try:
         return lattice.check_tokens(tokens, contract.vocab_size)
     except ValueError as error:
@@ -261,9 +271,17 @@ def _check_rejects(directory: str, manifest: Manifest) -> Iterator[str]:
                 )
 
 
-def _check_stats(directory: str, counts: Counter[int]) -> Iterator[str]:
-    """Compares the token counts with those found in the shards."""
+def _check_stats(
+    directory: str,
+    contract: TokenContract,
+    counts: Counter[int],
+    grids: Counter[tuple[int, ...]],
+) -> Iterator[str]:
+    """Compares the counts of tokens, and of grids, with those found in the shards."""
     path = filesystem.join(directory, STATS_FILE)
     stats = json.loads(filesystem.read(path))
     if {int(token): count for token, count in stats["token_counts"].items()} != counts:
         yield f"{path}: expected the token counts of the shards, got others."
+    found = {f"{grid[0]} x {grid[1]}": grids[grid] for grid in contract.grids}
+    if contract.buckets and stats["grids"] != found:
+        yield f"{path}: expected the counts of grids {found}, got {stats['grids']}."

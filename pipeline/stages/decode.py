@@ -7,6 +7,7 @@ import numpy as np
 
 from fsq.dataset.records import Carried
 from fsq.errors import BadImageError
+from fsq.images.buckets import Size, spec_of_image
 from fsq.images.decode import decode_image
 from fsq.images.resampling import fit_views
 from fsq.images.spec import DecodeRules, ImageSpec
@@ -44,6 +45,7 @@ def decode_record(
     rules: DecodeRules,
     *,
     size_filter: SizeFilter | None = None,
+    buckets: tuple[Size, ...] = (),
     choose: Callable[[str, tuple[View, ...]], tuple[View, ...]] = lambda key, views: views,
 ) -> DecodedImage | Refusal:
     """Decodes a record and crops its views; returns a refusal if that cannot, or shall not, be.
@@ -54,6 +56,8 @@ def decode_record(
       policies: What makes the views.
       rules: Which image files are decoded.
       size_filter: Which sizes of images are refused.
+      buckets: Height and width of each size to fit images to, in place of the spec's; the views
+        of an image are in one bucket.
       choose: Chooses those of an image's views that are made, by its key; all of them by default.
     """
     if isinstance(record, BadRecord):
@@ -65,6 +69,7 @@ def decode_record(
     height, width, _ = image.shape
     if size_filter is not None and (reason := size_filter.refuse(width, height)) is not None:
         return Refusal("filter", reason)
+    spec = spec_of_image(spec, buckets, height, width)
     views = tuple(
         view._replace(source_size=(height, width))
         for policy in policies

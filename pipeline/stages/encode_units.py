@@ -181,7 +181,12 @@ def _decode(
     """Decodes an image: adds its views to the batches, or rejects it."""
     config = job.config
     decoded = decode_record(
-        record, job.contract.fitted, config.views, config.decode, size_filter=config.filter
+        record,
+        job.contract.fitted,
+        config.views,
+        config.decode,
+        size_filter=config.filter,
+        buckets=config.buckets or (),
     )
     if isinstance(decoded, Refusal):
         tally.reject([Reject(record.key, decoded.stage, decoded.reason, group, number)])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from fsq.dataset.formats import PRIMARY
@@ -107,7 +108,10 @@ def _finalize(shards: list[ShardResult], job: Job) -> None:
             filesystem.join(job.output, name), filesystem.read(filesystem.join(job.work, name))
         )
     for name, content in (
-        (STATS_FILE, collect_stats(job, accounts, count_splits(job, shards))),
+        (
+            STATS_FILE,
+            collect_stats(job, accounts, count_splits(job, shards), count_grids(job, shards)),
+        ),
         (TIMING_FILE, collect_timing(accounts)),
     ):
         filesystem.write(filesystem.join(job.output, name), json.dumps(content, indent=2).encode())
@@ -202,6 +206,12 @@ def count_splits(job: Job, shards: list[ShardResult]) -> dict[str, SplitEntry]:
         records = sum(shards[index].records for index in job.shards_of(number))
         found[split.name] = SplitEntry(images=records // len(job.views), records=records)
     return found
+
+
+def count_grids(job: Job, shards: list[ShardResult]) -> dict[str, int]:
+    """Returns the number of records by rows and columns, in the order of the buckets."""
+    total = sum((Counter(shard.grids) for shard in shards), Counter())
+    return {f"{grid[0]} x {grid[1]}": total[grid] for grid in job.contract.grids}
 
 
 def shard_entry(job: Job, shard: ShardResult) -> ShardEntry:

@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from fsq.dataset.example.proto import Example
 from fsq.dataset.formats import FORMATS, PRIMARY, WrittenFile
 from fsq.dataset.formats.base import describe_file
 from fsq.dataset.formats.tfrecord import unframe
+from fsq.dataset.open_dataset import grid_of
 from fsq.errors import DataError, FsqError
 from fsq.storage import filesystem
 from pipeline.job.job import Job
@@ -28,12 +31,14 @@ class ShardResult:
       index: Index of the shard.
       records: Number of records.
       files: Its files by format; all hold the same records.
+      grids: Number of records by rows and columns; only in datasets with buckets.
       error: Why it could not be written; None if it was.
     """
 
     index: int
     records: int = 0
     files: dict[str, WrittenFile] = dataclasses.field(default_factory=dict)
+    grids: dict[tuple[int, ...], int] = dataclasses.field(default_factory=dict)
     error: str | None = None
 
 
@@ -54,7 +59,7 @@ def write_shard(index: int, job: Job) -> ShardResult:
 def _write_shard(index: int, job: Job) -> ShardResult:
     names = {name: job.shard_name(index, name) for name in job.config.output.formats}
     staged = {name: filesystem.join(job.staging, file) for name, file in names.items()}
-    count = 0
+    count, grids = 0, Counter[tuple[int, ...]]()
     with contextlib.ExitStack() as stack:
         writers = [
             stack.enter_context(FORMATS[name].open_writer(path)) for name, path in staged.items()
@@ -65,10 +70,12 @@ def _write_shard(index: int, job: Job) -> ShardResult:
             for writer in writers:
                 writer.write(frames)
             count += len(frames)
+            if job.contract.buckets:
+                grids.update(grid_of(_features_of(frame), job.contract) for frame in frames)
     files = {name: describe_file(path) for name, path in staged.items()}
     for name, path in staged.items():
         filesystem.rename(path, filesystem.join(job.output, names[name]))
-    return ShardResult(index, count, files)
+    return ShardResult(index, count, files, dict(grids))
 
 
 def gather_shard(index: int, job: Job) -> Iterator[list[bytes]]:
@@ -117,6 +124,9 @@ def origin_of(job: Job, unit_name: str, record: int) -> str:
 
 def key_of(framed: bytes) -> str:
     """Reads the key of a framed record."""
-    example = Example.FromString(unframe(framed, "a part"))
-    key: bytes = example.features.feature["key"].bytes_list.value[0]
+    key: bytes = _features_of(framed)["key"].bytes_list.value[0]
     return key.decode("utf-8", "surrogateescape")
+
+
+def _features_of(framed: bytes) -> Any:
+    return Example.FromString(unframe(framed, "a part")).features.feature

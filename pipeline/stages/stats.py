@@ -15,9 +15,16 @@ STAGES = ("read", "decode", "encode", "write", "wait")
 
 
 def collect_stats(
-    job: Job, accounts: Accounting, splits: Mapping[str, SplitEntry]
+    job: Job, accounts: Accounting, splits: Mapping[str, SplitEntry], grids: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Returns codebook usage, counts by split and by source file; equal in every run of a job."""
+    """Returns codebook usage and counts; equal in every run of a job.
+
+    Args:
+      job: The job.
+      accounts: Counts by source file, and of the tokens.
+      splits: Counts by split.
+      grids: Number of records by rows and columns, in words; written if there are buckets.
+    """
     counts = accounts.token_counts
     usage = usage_of_counts(
         np.fromiter((counts[token] for token in sorted(counts)), np.int64, len(counts)),
@@ -27,6 +34,7 @@ def collect_stats(
         "usage": dataclasses.asdict(usage),
         "token_counts": {str(token): counts[token] for token in sorted(counts)},
         "splits": {name: split.model_dump() for name, split in splits.items()},
+        **({"grids": dict(grids)} if job.contract.buckets else {}),
         "by_file": {
             name: entry.model_dump() for name, entry in accounts.by_file(len(job.views)).items()
         },

@@ -54,9 +54,9 @@ def describe_contract(contract: TokenContract) -> list[tuple[str, str]]:
         *imported,
         (
             "images in",
-            f"{image.height} x {image.width} x {image.channels}, crop {image.crop}, {image.resize}",
+            f"{contract.show_sizes} x {image.channels}, crop {image.crop}, {image.resize}",
         ),
         ("levels", f"{list(contract.levels)}, preset {contract.preset}, eps {contract.eps:g}"),
-        ("tokens", f"{contract.grid[0]} x {contract.grid[1]}, each in [0, {contract.vocab_size})"),
+        ("tokens", f"{contract.show_grid}, each in [0, {contract.vocab_size})"),
         ("weights", f"sha256 {contract.weights_sha256[:16]}"),
     ]

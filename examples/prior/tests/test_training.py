@@ -364,6 +364,17 @@ def test_too_short_sequences_are_refused(demo: Path):
     )
 
 
+def test_a_dataset_of_several_grids_is_refused(demo: Path):
+    dataset = open_dataset(str(demo))
+    contract = dataset.contract.model_copy(update={"buckets": ((28, 28), (24, 32))})
+    with pytest.raises(RequestError) as error:
+        Vocabulary.of(dataclasses.replace(dataset, contract=contract), classes=True)
+    assert str(error.value) == (
+        f"{demo}: expected images of one grid, found 7 x 7 or 6 x 8 tokens. Tokenize without "
+        "buckets."
+    )
+
+
 def test_an_empty_split_and_an_empty_side_of_it_are_refused(demo: Path, tmp_path: Path):
     shutil.copytree(demo, tmp_path / "empty")
     manifest = tmp_path / "empty" / "manifest.json"

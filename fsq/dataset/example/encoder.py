@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from fsq.dataset.records import RESERVED_FEATURES, Carried, CarriedFeature, FeatureKind
+from fsq.dataset.records import GRID, RESERVED_FEATURES, Carried, CarriedFeature, FeatureKind
 from fsq.images.view import View
 from fsq.quantizer import lattice
 
@@ -31,6 +31,7 @@ class ExampleWriter:
       features: Carried features, in the order of the values given.
       token_format: 'bytes' for little-endian bytes of `lattice.storage_dtype`,
         'int64_list' for integers.
+      with_grid: Whether records say their rows and columns, because these differ.
     """
 
     def __init__(
@@ -38,16 +39,20 @@ class ExampleWriter:
         vocab_size: int,
         features: tuple[CarriedFeature, ...],
         token_format: Literal["bytes", "int64_list"],
+        *,
+        with_grid: bool = False,
     ):
         self._dtype = np.dtype(lattice.storage_dtype(vocab_size)).newbyteorder("<")
         self._token_format = token_format
         self._kinds = [feature.kind for feature in features]
-        names = [*RESERVED_FEATURES, *(f.name for f in features)]
+        self._with_grid = with_grid
+        reserved = [name for name in RESERVED_FEATURES if name != GRID or with_grid]
+        names = [*reserved, *(f.name for f in features)]
         # Fields are sorted by the UTF-8 bytes of their names.
         self._order = sorted(range(len(names)), key=lambda i: names[i].encode())
         self._heads = [delimited(b"\x0a", name.encode()) for name in names]
         tokens = _BYTES_LIST if token_format == "bytes" else _INT64_LIST
-        kinds = (_BYTES_LIST, _BYTES_LIST, _INT64_LIST, _INT64_LIST, _INT64_LIST)
+        kinds = [_BYTES_LIST, _BYTES_LIST] + [_INT64_LIST] * (len(reserved) - 3)
         self._tags = [tokens, *kinds, *(_TAGS[kind] for kind in self._kinds)]
         # Most records of a dataset differ in tokens, key and label alone.
         self._frame = functools.lru_cache(maxsize=4096)(self._make_frame)
@@ -60,18 +65,35 @@ class ExampleWriter:
         size = len(data) // max(1, len(tokens))
         return [data[i : i + size] for i in range(0, len(data), size)]
 
-    def serialize(self, tokens_value: bytes, key: bytes, view: View, carried: Carried) -> bytes:
-        """Serializes a record; `tokens_value` is an element of `tokens_to_values`."""
+    def serialize(
+        self,
+        tokens_value: bytes,
+        key: bytes,
+        view: View,
+        carried: Carried,
+        grid: tuple[int, ...] = (),
+    ) -> bytes:
+        """Serializes a record.
+
+        Args:
+          tokens_value: An element of `tokens_to_values`.
+          key: Key of the image.
+          view: The view.
+          carried: Values of the carried features.
+          grid: Rows and columns of its tokens; written `with_grid` only.
+        """
         # As bytes, because 0.0 == -0.0 would share an entry of the cache.
         values = tuple([_value(k, v) for k, v in zip(self._kinds, carried, strict=True)])
+        if self._with_grid:
+            values = (_packed(grid), *values)
         before, between, after = self._frame(len(key), len(tokens_value), view, values)
         return b"".join((before, key, between, tokens_value, after))
 
     def _make_frame(
-        self, key_length: int, tokens_length: int, view: View, carried: tuple[bytes, ...]
+        self, key_length: int, tokens_length: int, view: View, others: tuple[bytes, ...]
     ) -> tuple[bytes, bytes, bytes]:
         """Returns a record's bytes before, between and after its key and tokens."""
-        fixed = [b"", b"", *_view_values(view), *carried]
+        fixed = [b"", b"", *_view_values(view), *others]
         pieces = [b""]
         for index in self._order:
             size = {_TOKENS: tokens_length, _KEY: key_length}.get(index, len(fixed[index]))
