@@ -158,6 +158,7 @@ def example() -> Iterator[Target]:
     from fsq.dataset.records import CarriedFeature
     from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
     from pipeline.sources.example_reader import Fields, read_examples
+    from pipeline.sources.record_formats import TFRECORD
 
     message = example_pb2.Example()
     message.features.feature["image"].bytes_list.value.append(b"an image")
@@ -175,7 +176,7 @@ def example() -> Iterator[Target]:
 
         def attempt(changes: Changes) -> bool:
             path.write_bytes(frame(changes.bytes(seed)))
-            (record,) = read_examples(unit, Fields("image", "key", carried), "reject", {})
+            (record,) = read_examples(unit, TFRECORD, Fields("image", "key", carried), "reject", {})
             if isinstance(record, BadRecord):
                 raise DataError(record.reason)
             assert isinstance(record, ImageRecord)

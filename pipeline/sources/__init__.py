@@ -4,6 +4,7 @@ from typing import Annotated, get_args
 
 import pydantic
 
+from pipeline.sources.array_record import ArrayRecordConfig
 from pipeline.sources.base import Source
 from pipeline.sources.idx import IdxConfig
 from pipeline.sources.image_folder import ImageFolderConfig
@@ -24,6 +25,7 @@ Configs = (  # fmt: skip
     | WebdatasetConfig
     | NpyConfig
     | IdxConfig
+    | ArrayRecordConfig
 )
 SourceConfig = Annotated[Configs, pydantic.Field(discriminator="kind")]
 KINDS = tuple(

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError
 
 from fsq.dataset.example.proto import Example
-from fsq.dataset.formats.tfrecord import read_frames
 from fsq.dataset.records import FeatureKind
 from fsq.errors import RequestError
-from fsq.storage import filesystem
 from pipeline.sources.equal_keys import refuse_equal_keys
 from pipeline.sources.listing import ListedFile
+from pipeline.sources.record_formats import RecordFormat
 
 # Records and bytes are shared equally by the files; of each file at least one record is read.
 MAX_FILES = 1000
@@ -42,6 +41,7 @@ class _Record(NamedTuple):
 
 def field_kinds(
     files: Sequence[ListedFile],
+    record_format: RecordFormat,
     wanted: list[str],
     optional: list[str],
     heartbeat: Callable[[], None],
@@ -50,6 +50,7 @@ def field_kinds(
 
     Args:
       files: The files.
+      record_format: How they are read.
       wanted: Fields that there must be.
       optional: Fields that may be in no record that is looked at; these have no type then.
       heartbeat: See `Source.list`.
@@ -60,7 +61,7 @@ def field_kinds(
     kinds: dict[str, FeatureKind] = {}
     names: set[str] = set()
     count = 0
-    for record in _first_records(files, heartbeat):
+    for record in _first_records(files, record_format, heartbeat):
         count += 1
         names.update(record.feature)
         for name in (*wanted, *optional):
@@ -81,7 +82,12 @@ def field_kinds(
     return kinds
 
 
-def check_keys(files: Sequence[ListedFile], field: str, heartbeat: Callable[[], None]) -> None:
+def check_keys(
+    files: Sequence[ListedFile],
+    record_format: RecordFormat,
+    field: str,
+    heartbeat: Callable[[], None],
+) -> None:
     """Compares the keys of the records that are looked at, before anything is encoded.
 
     Raises:
@@ -89,7 +95,7 @@ def check_keys(files: Sequence[ListedFile], field: str, heartbeat: Callable[[], 
     """
     refuse_equal_keys(
         (values[0], record.path, record.number)
-        for record in _first_records(files, heartbeat)
+        for record in _first_records(files, record_format, heartbeat)
         if field in record.feature and len(values := record.feature[field].bytes_list.value) == 1
     )
 
@@ -104,22 +110,21 @@ def _describe_missing(name: str, path: str, names: list[str], count: int) -> str
     )
 
 
-def _first_records(files: Sequence[ListedFile], heartbeat: Callable[[], None]) -> Iterator[_Record]:
+def _first_records(
+    files: Sequence[ListedFile], record_format: RecordFormat, heartbeat: Callable[[], None]
+) -> Iterator[_Record]:
     """Yields the first records of every file that can be read, within the limits above."""
     readable = [file for file in files if file.num_readable][:MAX_FILES]
     for listed in readable:
         left_bytes = MAX_BYTES // len(readable)
         most = min(listed.num_readable, math.ceil(MAX_RECORDS / len(readable)))
-        with filesystem.open_read(listed.path) as file:
-            frames = read_frames(file, listed.path)
-            for number, data in enumerate(islice(frames, most)):
-                heartbeat()
-                # Damaged records are refused or rejected when their unit is read.
-                with contextlib.suppress(DecodeError):
-                    if data is not None:
-                        yield _Record(
-                            listed.path, number, Example.FromString(data).features.feature
-                        )
-                left_bytes -= len(data or b"")
-                if left_bytes <= 0:
-                    break
+        frames = record_format.read(listed.path, 0, 0)
+        for number, data in enumerate(islice(frames, most)):
+            heartbeat()
+            # Damaged records are refused or rejected when their unit is read.
+            with contextlib.suppress(DecodeError):
+                if data is not None:
+                    yield _Record(listed.path, number, Example.FromString(data).features.feature)
+            left_bytes -= len(data or b"")
+            if left_bytes <= 0:
+                break

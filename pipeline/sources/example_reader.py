@@ -1,4 +1,4 @@
-"""Reading images from tf.train.Example records in TFRecord files."""
+"""Reading images from records of tf.train.Example."""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError
 
 from fsq.dataset.example.proto import Example
-from fsq.dataset.formats.tfrecord import WRONG_DATA, read_frames
+from fsq.dataset.formats.tfrecord import WRONG_DATA
 from fsq.dataset.records import CarriedFeature, FeatureKind
 from fsq.errors import DataError
-from fsq.storage import filesystem
 from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
 from pipeline.sources.damage import read_spans
 from pipeline.sources.input_files import Damaged
+from pipeline.sources.record_formats import RecordFormat
 
 _LIST_OF: dict[FeatureKind, str] = {
     "int64": "int64_list",
@@ -31,9 +31,13 @@ class Fields(NamedTuple):
 
 
 def read_examples(
-    unit: Unit, fields: Fields, damaged: Damaged, timed_out: Mapping[int, str]
+    unit: Unit,
+    record_format: RecordFormat,
+    fields: Fields,
+    damaged: Damaged,
+    timed_out: Mapping[int, str],
 ) -> Iterator[ImageRecord | BadRecord]:
-    """Yields the records of a unit from a TFRecord file.
+    """Yields the records of a unit from a file of examples.
 
     A record that is no Example, or lacks a field, gives a BadRecord; so does a
     damaged one, unless `damaged` is 'refuse'.
@@ -42,45 +46,49 @@ def read_examples(
         unit,
         damaged,
         timed_out,
-        lambda span, numbers: _read_span(unit, span, fields, damaged, numbers),
+        lambda span, numbers: _read_span(unit, record_format, span, fields, damaged, numbers),
     )
 
 
 def _read_span(
-    unit: Unit, span: Span, fields: Fields, damaged: Damaged, numbers: Iterator[int]
+    unit: Unit,
+    record_format: RecordFormat,
+    span: Span,
+    fields: Fields,
+    damaged: Damaged,
+    numbers: Iterator[int],
 ) -> Iterator[ImageRecord | BadRecord]:
     path = unit.path
-    with filesystem.open_read(path) as file:
-        file.seek(span.offset)
-        left = span.num_records
-        prefix = f"{unit.file}__"
-        for data in islice(read_frames(file, path, span.first), span.num_records):
-            number = next(numbers)
-            left -= 1
-            key = f"{prefix}{number}"
-            if data is None:
-                if damaged == "refuse":
-                    raise DataError(
-                        f"{path}: record {number}: {WRONG_DATA}. Copy the file again, or set "
-                        "source.damaged to 'reject'."
-                    )
-                yield BadRecord(key, WRONG_DATA)
-                continue
-            try:
-                feature = Example.FromString(data).features.feature
-                if fields.key is not None:
-                    key = _scalar(feature, fields.key, "bytes").decode("utf-8", "surrogateescape")
-                yield ImageRecord(
-                    key=key,
-                    data=_scalar(feature, fields.image, "bytes"),
-                    carried=tuple(
-                        _scalar(feature, f.field, f.kind, f.default_value) for f in fields.carried
-                    ),
+    records = record_format.read(path, span.offset, span.first)
+    left = span.num_records
+    prefix = f"{unit.file}__"
+    for data in islice(records, span.num_records):
+        number = next(numbers)
+        left -= 1
+        key = f"{prefix}{number}"
+        if data is None:
+            if damaged == "refuse":
+                raise DataError(
+                    f"{path}: record {number}: {WRONG_DATA}. Copy the file again, or set "
+                    "source.damaged to 'reject'."
                 )
-            except DecodeError:
-                yield BadRecord(key, "expected a tf.train.Example, got other bytes")
-            except _BadFieldError as error:
-                yield BadRecord(key, str(error))
+            yield BadRecord(key, WRONG_DATA)
+            continue
+        try:
+            feature = Example.FromString(data).features.feature
+            if fields.key is not None:
+                key = _scalar(feature, fields.key, "bytes").decode("utf-8", "surrogateescape")
+            yield ImageRecord(
+                key=key,
+                data=_scalar(feature, fields.image, "bytes"),
+                carried=tuple(
+                    _scalar(feature, f.field, f.kind, f.default_value) for f in fields.carried
+                ),
+            )
+        except DecodeError:
+            yield BadRecord(key, "expected a tf.train.Example, got other bytes")
+        except _BadFieldError as error:
+            yield BadRecord(key, str(error))
     if left:
         raise DataError(
             f"{path}: expected {span.num_records:,} records from record {span.first} on, "

@@ -34,6 +34,7 @@ class ListedFile:
       damage: Why these cannot be read.
       first: Number in the file of its first record.
       split: The split of its records, if the source lists parts for the splits.
+      digest: Hash over sizes of its parts, where padding hides them from its own size.
     """
 
     path: str
@@ -47,6 +48,7 @@ class ListedFile:
     damage: str | None = None
     first: int = 0
     split: str | None = None
+    digest: str = ""
 
     @property
     def num_records(self) -> int:
@@ -93,8 +95,7 @@ class Listing:
       text: Where each image is a file of its own: a temporary file with a line
         per image, which `files` are sections of.
       text_sha256: sha256 of the text without modification times.
-      images: Hash over names and sizes of image files, by folder; of the members of archives, by
-        archive.
+      images: Hash over names and sizes of image files, by folder.
       left_out: Number of files that are not images, by ending.
       metadata: What is read of the metadata files beside images, for the plan.
     """
@@ -124,9 +125,8 @@ class Listing:
     def digest(self) -> str:
         """Returns the sha256 of the names, sizes and counts of the files."""
         content = [(f.name, f.size_bytes, f.num_records, f.first, f.split) for f in self.files]
-        # The text says what is in it.
-        images = dict(self.images) if self.text is None else None
-        facts = [content, self.text_sha256, *([images] if images else [])]
+        digests = [file.digest for file in self.files if file.digest]
+        facts = [content, self.text_sha256, *([digests] if digests else [])]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def describe(self) -> dict[str, object]:
@@ -207,9 +207,7 @@ def listing_of(
     files: tuple[ListedFile, ...],
     features: tuple[CarriedFeature, ...],
     left_out: Mapping[str, int] | None = None,
-    images: Mapping[str, str] | None = None,
 ) -> Listing:
     """Returns the listing of record files; each file is a group."""
     groups = {file.name: (file.num_records, file.size_bytes) for file in files}
-    left_out = dict(sorted((left_out or {}).items()))
-    return Listing(files, features, groups, images=images or {}, left_out=left_out)
+    return Listing(files, features, groups, left_out=dict(sorted((left_out or {}).items())))

@@ -10,14 +10,14 @@ from fsq.errors import RequestError
 from fsq.yaml_config import PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.base import NO_TIMEOUTS, BaseSourceConfig, Source, no_heartbeat
-from pipeline.sources.carry import check_carried_names
+from pipeline.sources.carry import Carry, carried_features, check_carried_names
 from pipeline.sources.example_reader import Fields, read_examples
 from pipeline.sources.input_files import Damaged
-from pipeline.sources.listing import Listing, listing_of
+from pipeline.sources.listing import Listing, file_name, listing_of
+from pipeline.sources.record_formats import TFRECORD, RecordFormat
 from pipeline.sources.tfds_builder import open_directory, open_name
 from pipeline.sources.tfds_features import carried_feature, check_image
 from pipeline.sources.tfds_splits import expected_files
-from pipeline.sources.tfrecord_files import list_record_files
 from pipeline.sources.units import units_of_numbered_keys
 
 
@@ -30,8 +30,9 @@ class TfdsConfig(BaseSourceConfig):
       data_dir: Where tensorflow-datasets keeps its datasets, with `name`.
       split: The split to read, or an expression such as 'train[:90%]+test'; required unless
         `output.split` has such expressions.
-      image: Feature with the image.
-      carry: Scalar features to carry along, such as the label.
+      image: Feature with the image; inside others by its path, such as `obs/image`.
+      carry: Scalar features to carry along, such as the label; or such features by their names in
+        the token records.
       damaged: Refuse a damaged or missing file, or reject each record that cannot be read.
     """
 
@@ -41,13 +42,13 @@ class TfdsConfig(BaseSourceConfig):
     data_dir: PathStr | None = None
     split: str | None = None
     image: str = "image"
-    carry: tuple[str, ...] = ()
+    carry: tuple[str, ...] | Carry = ()
     damaged: Damaged = "refuse"
 
     @pydantic.field_validator("carry")
     @classmethod
-    def _carry_differs(cls, carry: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(carry)) != len(carry):
+    def _carry_differs(cls, carry: tuple[str, ...] | Carry) -> tuple[str, ...] | Carry:
+        if not isinstance(carry, Mapping) and len(set(carry)) != len(carry):
             raise ValueError(f"expected each feature once, got {list(carry)}")
         return carry
 
@@ -101,17 +102,22 @@ class TfdsSource(Source):
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         builder = self._builder()
-        if builder.info.file_format.value != "tfrecord":
-            raise RequestError(
-                f"{builder.data_dir}: expected the file format tfrecord, "
-                f"got {builder.info.file_format.value}. Prepare it as tfrecord."
-            )
-        check_carried_names(self.config.carry)
         check_image(self.config.image, builder.info.features)
-        features = tuple(carried_feature(name, builder.info.features) for name in self.config.carry)
+        features = self._carried(builder.info.features)
         expected = expected_files(builder, self._expressions, heartbeat)
-        files = list_record_files(expected, self.config.damaged, stride, heartbeat)
+        record_format = _format_of(expected[0].path, builder)
+        files = record_format.list(expected, self.config.damaged, stride, heartbeat)
         return listing_of(files, features)
+
+    def _carried(self, features: Any) -> tuple[CarriedFeature, ...]:
+        carry = self.config.carry
+        if not isinstance(carry, Mapping):
+            check_carried_names(carry)
+            return tuple(carried_feature(name, features) for name in carry)
+        stored = {one.field: carried_feature(one.field, features) for one in carry.values()}
+        kinds = {field: feature.kind for field, feature in stored.items()}
+        classes = {field: one.class_names for field, one in stored.items() if one.class_names}
+        return carried_features(carry, kinds, classes)
 
     def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
         """Yields units of some keys; see `Source.units_with`."""
@@ -125,9 +131,25 @@ class TfdsSource(Source):
     ) -> Iterator[ImageRecord | BadRecord]:
         """Reads the records of a unit; see `Source`."""
         fields = Fields(self.config.image, None, features)
-        return read_examples(unit, fields, self.config.damaged, timed_out)
+        return read_examples(unit, _format_of(unit.path), fields, self.config.damaged, timed_out)
 
     def _builder(self) -> Any:
         if self.config.directory is not None:
             return open_directory(self.config.directory)
         return open_name(str(self.config.name), self.config.data_dir)
+
+
+def _format_of(path: str, builder: Any = None) -> RecordFormat:
+    """Returns the format of a dataset's files, which is in their names."""
+    name = file_name(path)
+    if ".array_record" in name:
+        from pipeline.sources.array_record import ARRAY_RECORD
+
+        return ARRAY_RECORD
+    if builder is not None and ".tfrecord" not in name:
+        raise RequestError(
+            f"{builder.data_dir}: expected the file format tfrecord or array_record, "
+            f"got {builder.info.file_format.value}. Prepare it as one of these"
+            f"{', or use source.kind parquet' if name.endswith('.parquet') else ''}."
+        )
+    return TFRECORD

@@ -68,11 +68,20 @@ def carried_feature(name: str, features: Any) -> CarriedFeature:
 
 
 def _fields(features: Any) -> dict[str, Any]:
-    """Returns the named features of a dataset; none if its records have no names for them."""
+    """Returns the named features of a dataset; none if its records have no names for them.
+
+    A feature inside another has the path by which records name it, such as 'obs/image'.
+    """
     import tensorflow_datasets as tfds
 
     # A Translation is a FeaturesDict too.
-    return dict(features.items()) if type(features) is tfds.features.FeaturesDict else {}
+    if type(features) is not tfds.features.FeaturesDict:
+        return {}
+    found: dict[str, Any] = {}
+    for name, feature in features.items():
+        found[name] = feature
+        found |= {f"{name}/{path}": one for path, one in _fields(feature).items()}
+    return found
 
 
 def _image_problem(feature: Any) -> str | None:

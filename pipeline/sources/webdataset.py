@@ -81,10 +81,10 @@ class WebdatasetSource(Source):
         config = self.config
         found = find_files(self._patterns, config.noun, config.damaged, heartbeat)
         left_out: Counter[str] = Counter()
-        files, images = list_tars(
+        files = list_tars(
             found, config.damaged, stride, left_out, heartbeat, named=config.key == "name"
         )
-        return listing_of(files, find_features(files, config.carry, heartbeat), left_out, images)
+        return listing_of(files, find_features(files, config.carry, heartbeat), left_out)
 
     def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
         """Yields units of some keys; see `Source.units_with`."""

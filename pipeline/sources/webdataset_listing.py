@@ -28,11 +28,8 @@ def list_tars(
     heartbeat: Callable[[], None],
     *,
     named: bool,
-) -> tuple[tuple[ListedFile, ...], dict[str, str]]:
+) -> tuple[ListedFile, ...]:
     """Scans tars for the offsets of their samples.
-
-    Returns the archives, and of each a hash over the names and sizes of its members: padding
-    hides from the size of an archive that a member was replaced.
 
     Args:
       found: The archives.
@@ -46,7 +43,6 @@ def list_tars(
       DataError: An archive is damaged, none has a sample, or two keys are equal.
     """
     files = []
-    images: dict[str, str] = {}
     keys: list[tuple[bytes, str, int]] = []
     for one in found:
         scan = _Scan(one, stride, left_out)
@@ -54,11 +50,10 @@ def list_tars(
         if scan.damage is not None and damaged == "refuse":
             raise DataError(f"{one.path}: {scan.damage}. {scan.advice}")
         files.append(scan.listed())
-        images[one.name] = scan.digest
     if not any(file.num_readable for file in files):
         raise DataError(f"{files[0].path}: expected samples, got none in {len(files)} file(s).")
     refuse_equal_keys(keys)
-    return tuple(files), images
+    return tuple(files)
 
 
 class _Scan:
@@ -73,14 +68,10 @@ class _Scan:
         self._one, self._stride, self._left_out = one, stride, left_out
         self._size_bytes = self._modified_ns = self._count = 0
         self._offsets: list[int] = []
+        # Over names and sizes of the members.
         self._hash = hashlib.blake2b(digest_size=16)
         self.damage: str | None = None
         self.advice = _ADVICE
-
-    @property
-    def digest(self) -> str:
-        """Hash over names and sizes of the members."""
-        return self._hash.hexdigest()
 
     def run(self, heartbeat: Callable[[], None], keys: list[tuple[bytes, str, int]] | None) -> None:
         """Scans the archive; adds the keys of its first samples."""
@@ -130,4 +121,5 @@ class _Scan:
             num_unreadable=0 if self.damage is None else 1,
             damage=self.damage,
             split=self._one.split,
+            digest=self._hash.hexdigest(),
         )

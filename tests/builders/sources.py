@@ -10,7 +10,9 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from fsq.dataset.formats.tfrecord import read_records
 from pipeline.sources import SourceConfig
+from pipeline.sources.array_record import ArrayRecordConfig
 from pipeline.sources.image_folder import ImageFolderConfig
 from pipeline.sources.manifest import ManifestConfig
 from pipeline.sources.parquet import ParquetConfig
@@ -150,6 +152,27 @@ TFDS_SHARDS = 2
 TFDS_FILE = "pets-train.tfrecord-{:05d}-of-00002"
 
 
+def build_array_record(folder: Path, images: Images) -> ArrayRecordConfig:
+    """Writes ArrayRecord files with the library's own writer, in groups of several records."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    write_images(folder, images, shards=2, name="images-{:05d}.tfrecord")
+    for path in sorted(folder.glob("*.tfrecord")):
+        writer = ArrayRecordWriter(str(path.with_suffix(".arrayrecord")), "group_size:4")
+        with path.open("rb") as file:
+            for data in read_records(file, str(path)):
+                writer.write(data)
+        writer.close()
+        path.unlink()
+    return ArrayRecordConfig(
+        kind="array_record",
+        files=f"{folder}/images-*.arrayrecord",
+        image="image/encoded",
+        key="image/name",
+        carry={"label": "image/label"},
+    )
+
+
 def build_tfds_directory(folder: Path, images: Images) -> TfdsConfig:
     import tensorflow_datasets as tfds
 
@@ -205,6 +228,7 @@ SOURCES = {
     "image_folder": SourceBuilder(build_image_folder),
     "manifest": SourceBuilder(build_manifest),
     "tfrecord": SourceBuilder(build_tfrecord),
+    "array_record": SourceBuilder(build_array_record),
     "parquet": SourceBuilder(build_parquet),
     "webdataset": SourceBuilder(build_webdataset, webdataset_keys, keeps_names=False),
     "tfds_directory": SourceBuilder(build_tfds_directory, tfds_keys, keeps_names=False),

@@ -69,7 +69,7 @@ def open_writer(path: str) -> Iterator[_Writer]:
 
 def read_file(path: str) -> Iterator[bytes]:
     """Yields the records of a file in order; see `ShardFormat`."""
-    with _local_file_to_read(path) as local_path:
+    with local_file_to_read(path) as local_path:
         yield from _read_local(local_path, path)
 
 
@@ -138,7 +138,8 @@ def _local_file_to_write(path: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _local_file_to_read(path: str) -> Iterator[str]:
+def local_file_to_read(path: str) -> Iterator[str]:
+    """Yields the path of a local file with the content: its own, or that of a copy."""
     if filesystem.is_local(path):
         yield path
         return

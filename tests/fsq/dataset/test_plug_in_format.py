@@ -92,6 +92,9 @@ def test_a_format_is_named_in_its_own_file_and_the_registry_alone(root: Path):
         "fsq/dataset/token_source.py",
         # The docstring of `output.formats`, which the page of all keys repeats.
         "pipeline/job/config.py",
-        # As input, it is named to whoever gives it for a TFRecord.
+        # As input: a source, a format of tensorflow-datasets, and what may be given for a TFRecord.
+        "pipeline/sources/__init__.py",
+        "pipeline/sources/array_record.py",
         "pipeline/sources/other_formats.py",
+        "pipeline/sources/tfds.py",
     }

@@ -46,6 +46,7 @@ VIEWS = [
 WEBDATASET = {"kind": "webdataset", "files": "x-{0..9}.tar", "image": ["jpg"]}
 NPY = {"kind": "npy", "files": "x.npy"}
 IDX = {"kind": "idx", "files": "x-idx3-ubyte"}
+ARRAY_RECORD = {"kind": "array_record", "files": "x-*", "image": "image"}
 BY_MANIFEST = {"kind": "manifest", "file": "x.csv"}
 TOKENIZE = {
     "source": FOLDER,
@@ -153,6 +154,7 @@ DOCUMENTS: list[tuple[type[pydantic.BaseModel], dict[str, Any]]] = [
     (TokenizeConfig, {**TOKENIZE, "views": VIEWS, "filter": {"min_side": 8}}),
     (TokenizeConfig, {**TOKENIZE, "source": WEBDATASET}),
     (TokenizeConfig, {**TOKENIZE, "source": NPY}),
+    (TokenizeConfig, {**TOKENIZE, "source": ARRAY_RECORD}),
     (TokenizeConfig, {**TOKENIZE, "source": IDX}),
     (TokenizeConfig, {**TOKENIZE, "source": BY_MANIFEST}),
     (TrainConfig, TRAIN),

@@ -12,9 +12,11 @@ import tensorflow_datasets as tfds
 from builders.fixtures import encode_image
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from fsq.dataset.formats import FORMATS
 from fsq.dataset.formats.tfrecord import frame
 from fsq.dataset.records import CarriedFeature
 from fsq.errors import RequestError
+from fsq.images.decode import decode_image
 from pipeline.core.records import ImageRecord
 from pipeline.sources.tfds import TfdsConfig
 from pipeline.sources.tfds_features import carried_feature, check_image
@@ -108,7 +110,7 @@ def test_what_is_no_image_of_bytes_is_refused_by_name(name: str):
         check_image(name, KNOWN)
     named = type(KNOWN[name]).__name__ if name in SCALARS else OTHERS[name][1].partition(" with")[0]
     assert str(error.value).startswith(
-        "source.image: expected an image feature (image, grey, jpeg, alpha), got "
+        "source.image: expected an image feature (image, grey, jpeg, alpha, nested/image), got "
     )
     assert f"got {name!r}, a" in str(error.value)
     assert named.partition(", stored")[0] in str(error.value)
@@ -267,3 +269,53 @@ def test_a_named_dataset_that_cannot_be_read_is_not_said_to_be_absent(tmp_path: 
         f"source.name: expected a prepared dataset 'pets' in {tmp_path}, found one that "
         "tensorflow-datasets cannot read: "
     )
+
+
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
+def test_features_inside_others_are_read_by_their_paths(tmp_path: Path, file_format: str):
+    images = [np.full((4, 4, 3), value, np.uint8) for value in range(5)]
+    features = {
+        "obs": {"image": F.Image(), "step": F.Scalar(np.int64)},
+        "meta": {"label": F.ClassLabel(names=["cat", "dog"])},
+    }
+
+    tree = F.FeaturesDict(features)
+    serializer = ExampleSerializer(tree.get_serialized_info())
+    with FORMATS[file_format].open_writer(
+        str(tmp_path / f"pets-train.{file_format}-00000-of-00001")
+    ) as writer:
+        for number, image in enumerate(images):
+            obs = {"image": image, "step": number}
+            example = tree.encode_example({"obs": obs, "meta": {"label": number % 2}})
+            writer.write([frame(serializer.serialize_example(example))])
+    template = tfds.core.ShardedFileTemplate(
+        dataset_name="pets", data_dir=tmp_path, split="train", filetype_suffix=file_format
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=tmp_path,
+        features=tree,
+        split_infos=[tfds.core.SplitInfo("train", [5], 0, template)],
+        version="1.0.0",
+        check_data=False,
+    )
+    config = TfdsConfig.model_validate(
+        {
+            "kind": "tfds",
+            "directory": str(tmp_path),
+            "split": "train[:3]+train[-1:]",
+            "image": "obs/image",
+            "carry": {"label": "meta/label", "step": {"field": "obs/step", "default": 0}},
+        }
+    )
+    source = config.open()
+    listing = source.list()
+    assert listing.features == (
+        CarriedFeature("label", "meta/label", "int64", ("cat", "dog")),
+        CarriedFeature("step", "obs/step", "int64", default=0),
+    )
+    records = [r for unit in cut_units(listing, 2) for r in source.read(unit, listing.features)]
+    assert len(records) == 4
+    for number, record in zip((0, 1, 2, 4), records, strict=True):
+        assert isinstance(record, ImageRecord)
+        np.testing.assert_array_equal(decode_image(record.data, 3), images[number])
+        assert record.carried == (number % 2, number)
