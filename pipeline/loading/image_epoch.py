@@ -128,7 +128,7 @@ class ImageEpoch:
 
     def _read(self, first: int, end: int) -> Columns:
         rows: list[tuple[Any, ...]] = []
-        fitting, keep = self.fitting, self.images.keep
+        fitting, keep, views = self.fitting, self.images.keep, self.views_per_image
         with GilLimiter() as limiter:
             timer = StageTimer()
             parts = list(self._by_window(first, end))
@@ -157,7 +157,7 @@ class ImageEpoch:
                 for number, (view, pixels) in enumerate(
                     zip(decoded.views, decoded.pixels, strict=True)
                 ):
-                    view_position = position * self.views_per_image + number
+                    view_position = position * views + number
                     of_view = view.name.encode(), view.crop, view.flip, view.source_size
                     rows.append((pixels, key, *of_view, view_position, *decoded.carried))
             columns = self._columns(rows)
