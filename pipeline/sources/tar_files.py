@@ -15,7 +15,7 @@ from fsq.errors import DataError
 from fsq.storage import filesystem
 from pipeline.sources.cursor_pool import borrowed_cursor
 from pipeline.sources.other_formats import HEAD_BYTES, other_format
-from pipeline.sources.tar_members import DamagedTarError, read_content
+from pipeline.sources.tar_members import DamagedTarError, cut_short
 from pipeline.sources.tar_samples import Sample, read_samples
 
 BUFFER_BYTES = 1 << 20
@@ -111,14 +111,16 @@ class TarCursor:
     def _check_content(self, sample: Sample) -> None:
         last = sample.parts[-1].member
         if self.size_bytes is not None and last.data + last.size > self.size_bytes:
-            read_content(self._file, last)  # raises the error
+            raise cut_short(last, max(0, self.size_bytes - last.data))
 
 
 @contextlib.contextmanager
 def _compression_errors() -> Iterator[None]:
     try:
         yield
-    except _COMPRESSION_ERRORS as error:
+    except (*_COMPRESSION_ERRORS, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # of the system, not of bz2
+            raise
         raise DamagedTarError(f"expected compressed data, got: {error}") from error
 
 

@@ -17,10 +17,13 @@ from fsq.errors import DataError
 BLOCK = 512
 _MAGIC = (b"ustar\x0000", b"ustar  \x00")
 _OCTAL = re.compile(rb" *([0-7]+)[ \x00]*")
-_RECORD = re.compile(rb"(\d+) ([^=]+)=")
+_RECORD = re.compile(rb"([0-9]{1,9}) ([^=]+)=")
 # What else a pax header says of a file does not matter here.
 _IGNORED = {b"mtime", b"atime", b"ctime", b"uid", b"gid", b"uname", b"gname", b"comment"}
 _MOST_PAX_BYTES = 1 << 16
+# No image is as large: a header that says so is damaged.
+_MOST_CONTENT_BYTES = 1 << 31
+_LAST_OFFSET = 2**63 - 1
 
 
 class Member(NamedTuple):
@@ -58,7 +61,12 @@ def read_member(file: BinaryIO, offset: int) -> Member | None:
       OSError: The file cannot be read.
     """
     file.seek(offset)
-    return _read_common(file, offset) or _read_any(file, offset)
+    member = _read_common(file, offset) or _read_any(file, offset)
+    if member is not None and member.end > _LAST_OFFSET:
+        raise DamagedTarError(
+            f"byte {offset:,}: expected the size of a file, got {member.size:,} bytes"
+        )
+    return member
 
 
 def read_content(file: BinaryIO, member: Member) -> bytes:
@@ -68,14 +76,24 @@ def read_content(file: BinaryIO, member: Member) -> bytes:
       DamagedTarError: The archive ends in it.
       OSError: The file cannot be read.
     """
+    if member.size > _MOST_CONTENT_BYTES:
+        raise DamagedTarError(
+            f"byte {member.data:,}: expected at most {_MOST_CONTENT_BYTES:,} bytes of "
+            f"{member.name!r}, got {member.size:,}"
+        )
     file.seek(member.data)
     data = file.read(member.size)
     if len(data) != member.size:
-        raise DamagedTarError(
-            f"byte {member.data:,}: expected {member.size:,} bytes of {member.name!r}, got "
-            f"{len(data):,}, the end of the file"
-        )
+        raise cut_short(member, len(data))
     return data
+
+
+def cut_short(member: Member, size_bytes: int) -> DamagedTarError:
+    """Returns the error for a member of which only some bytes are there."""
+    return DamagedTarError(
+        f"byte {member.data:,}: expected {member.size:,} bytes of {member.name!r}, got "
+        f"{size_bytes:,}, the end of the file"
+    )
 
 
 def _read_common(file: BinaryIO, offset: int) -> Member | None:
@@ -137,7 +155,7 @@ def _pax_records(content: bytes) -> tuple[bytes | None, int | None] | None:
         match match[2]:
             case b"path":
                 name = value
-            case b"size" if value.isdigit():
+            case b"size" if value.isdigit() and len(value) <= 20:
                 size = int(value)
             case other if other not in _IGNORED:
                 return None

@@ -47,6 +47,7 @@ PUBLIC = {
     "pipeline.image_dataset": ["ImagesConfig", "image_dataset", "open_images"],
     "pipeline.job.config": ["OutputConfig", "TokenizeConfig"],
     "pipeline.recut": ["Recut"],
+    "pipeline.sources.container": ["ContainerConfig"],
     "pipeline.run": ["Summary", "retry_rejects", "tokenize"],
 }
 

@@ -66,7 +66,7 @@ def test_its_dataset_is_that_of_the_same_images_in_a_folder(
     summary = tokenize(make_config(build_zip(tmp_path / "in", images)))
     assert list(verify_dataset(summary.directory)) == []
     assert shards(tmp_path / "out") == shards(tmp_path / "folder") != {}
-    again = tokenize(make_config(ZipConfig(files=f"{tmp_path}/in/*.zip")))
+    again = tokenize(make_config(ZipConfig(kind="zip", files=f"{tmp_path}/in/*.zip", labels=True)))
     assert again == dataclasses.replace(summary, units_resumed=summary.num_units)
 
 
@@ -102,12 +102,12 @@ def test_what_it_raises_ends_the_job_in_one_line(
     monkeypatch.setattr(zipfile.ZipFile, "read", failing)
     with pytest.raises(DataError, match=r"images\.zip: \w+/\d+\.png: expected another byte\."):
         tokenize(make_config(source))
-    with pytest.raises(RequestError, match=r"source\.files: expected archives, found no"):
-        tokenize(make_config(ZipConfig(files=f"{tmp_path}/nowhere/*.zip")))
+    with pytest.raises(RequestError, match=r"source\.files: expected ZIP archives, found no"):
+        tokenize(make_config(ZipConfig(kind="zip", files=f"{tmp_path}/nowhere/*.zip")))
 
 
 def test_a_mistake_in_its_config_is_one_line(make_config: MakeConfig):
-    config = make_config(ZipConfig(files="x")).model_dump()
+    config = make_config(ZipConfig(kind="zip", labels=True, files="x")).model_dump()
     for source, message in (
         (
             {"kind": "zipp"},

@@ -87,6 +87,18 @@ def test_damage_is_never_taken_for_the_end(damage, message: str):
     assert message in str(error.value) and isinstance(error.value, DataError)
 
 
+@pytest.mark.parametrize("size", [str(10**30), str(2**63 - 1), str(2**62)])
+def test_a_size_that_no_file_has_is_damage(size: str):
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("a.jpg")
+        info.pax_headers = {"size": size}
+        tar.addfile(info)
+    with pytest.raises(DamagedTarError):
+        for member in members_of(target.getvalue()):
+            read_content(target, member)
+
+
 def test_a_content_that_is_cut_is_damage():
     data = archive("gnu", ("a.jpg", "b.jpg", "c.jpg"))
     (*_, member, _) = members_of(data)
