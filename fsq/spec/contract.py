@@ -147,6 +147,8 @@ class TokenContract(pydantic.BaseModel):
         for name, expected in (("vocab_size", spec.vocab_size), ("grid", spec.grid)):
             if getattr(self, name) != expected:
                 raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)}")
+        for bucket in self.buckets or ():
+            self.at_size(*bucket)  # refuses sizes that are not made of whole tokens
         return self
 
     @property
@@ -211,9 +213,10 @@ class TokenContract(pydantic.BaseModel):
     @property
     def grids(self) -> tuple[tuple[int, int], ...]:
         """Rows and columns of each bucket, in the order of the buckets; or of all images."""
-        if self.buckets is None:
+        if self.buckets is None or self.stride is None:
             return (self.grid,)
-        return tuple(self.at_size(*bucket).grid for bucket in self.buckets)
+        rows, columns = self.stride
+        return tuple((height // rows, width // columns) for height, width in self.buckets)
 
     @property
     def of_first_bucket(self) -> "TokenContract":

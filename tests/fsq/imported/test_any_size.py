@@ -6,14 +6,20 @@ import keras
 import numpy as np
 import onnx
 import pytest
+from builders.jobs import MakeConfig
 
 from fsq import FSQ
+from fsq.dataset import TokenBatches
 from fsq.errors import RequestError
+from fsq.images.decode import decode_image
+from fsq.images.resampling import fit_image
 from fsq.images.spec import ImageSpec
 from fsq.imported.importer import import_networks
 from fsq.imported.reference_batch import Reference
 from fsq.spec.contract import QuantizerSpec
 from fsq.tokenizer import Tokenizer
+from pipeline.reports.verify import verify_dataset
+from pipeline.run import tokenize
 
 LEVELS = (5, 4, 3)
 KERNEL = np.random.default_rng(4).normal(0, 0.2, (4, 4, 3, 3)).astype(np.float32)
@@ -86,6 +92,34 @@ def test_a_graph_of_one_size_is_refused_in_one_line(save, tmp_path: Path):
     assert message.startswith("tokenizer: expected an encoder of images of any size, which gives ")
     assert message.endswith("networks that 'fsq train' makes take any size.")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("save", [save_keras, save_onnx])
+def test_a_job_with_buckets_takes_graphs_of_any_size(
+    save, tmp_path: Path, make_config: MakeConfig, image_folder: Path
+):
+    imported(save(tmp_path, None)).save(tmp_path / "tokenizer")
+    config = make_config(tokenizer=tmp_path / "tokenizer", buckets=[[16, 16], [12, 20], [24, 12]])
+    summary = tokenize(config)
+    assert (summary.records, list(verify_dataset(summary.directory))) == (100, [])
+    same = total = 0
+    for batch in TokenBatches(summary.directory, batch_size=16):
+        for key, grid, found in zip(batch["key"], batch["grid"], batch["tokens"], strict=True):
+            pixels = decode_image((image_folder / key.decode()).read_bytes(), 3)
+            size = tuple((grid * 4).tolist())
+            expected = tokens_of(fit_image(pixels, ImageSpec(size=size, channels=3))[None])
+            same, total = same + int((expected.ravel() == found).sum()), total + len(found)
+    assert same > 0.99 * total  # but for rounding errors at boundaries
+
+
+def test_a_job_with_buckets_refuses_a_graph_of_one_size_before_it_writes(
+    tmp_path: Path, make_config: MakeConfig
+):
+    imported(save_onnx(tmp_path, 16)).save(tmp_path / "tokenizer")
+    config = make_config(tokenizer=tmp_path / "tokenizer", buckets=[[16, 16], [12, 20]])
+    with pytest.raises(RequestError, match=r"^tokenizer: expected an encoder of images of any "):
+        tokenize(config)
+    assert list((tmp_path / "out").rglob("*")) == []
 
 
 def test_a_size_that_the_stride_does_not_divide_is_refused(tmp_path: Path):
