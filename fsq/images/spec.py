@@ -21,6 +21,17 @@ Side = Annotated[int, pydantic.Field(ge=4, le=4096)]
 CropName = Annotated[str, pydantic.AfterValidator(_check_crop)]
 
 
+def check_pair(size: Any) -> Any:
+    """Returns a size as a config has it.
+
+    Raises:
+      ValueError: It is not a list of two.
+    """
+    if isinstance(size, list | tuple) and len(size) == 2:
+        return size
+    raise ValueError(f"expected [height, width], got {str(size)[:80]}")
+
+
 class DecodeRules(FrozenModel):
     """Which image files are decoded: size limit, animated and truncated files.
 
@@ -106,6 +117,11 @@ class ImageSpec(FrozenModel):
         if content["crop"] == "center":
             del content["crop"]
         return content
+
+    @pydantic.field_validator("size", mode="before")
+    @classmethod
+    def _size_is_a_pair(cls, size: Any) -> Any:
+        return size if size is None else check_pair(size)
 
     @pydantic.field_validator("pixel_range")
     @classmethod

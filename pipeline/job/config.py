@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from fsq.dataset.formats import PRIMARY, check_formats
-from fsq.images.spec import CropName, DecodeRules, Side
+from fsq.images.spec import CropName, DecodeRules, Side, check_pair
 from fsq.runtimes.base import Precision
 from fsq.runtimes.registry import RuntimeName
 from fsq.validation import FrozenModel
@@ -147,6 +147,15 @@ class TokenizeConfig(FrozenModel):
         if len(set(names)) != len(names):
             raise ValueError(f"expected each view once, got {names}")
         return views
+
+    @pydantic.field_validator("buckets", mode="before")
+    @classmethod
+    def _buckets_are_pairs(cls, buckets: object) -> object:
+        if buckets is None:
+            return None
+        if not isinstance(buckets, list | tuple) or not buckets:
+            raise ValueError(f"expected a list of [height, width], got {str(buckets)[:80]}")
+        return [check_pair(bucket) for bucket in buckets]
 
     @pydantic.model_validator(mode="after")
     def _buckets_differ(self) -> "TokenizeConfig":

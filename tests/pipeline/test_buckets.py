@@ -261,6 +261,8 @@ def test_a_damaged_grid_is_found(dataset: Path, tmp_path: Path):
             "buckets.1: expected multiples of the encoder's stride, 4 x 4 pixels per token, got "
             "18 x 16.",
         ),
+        ({"buckets": [16, 16]}, "expected [height, width], got 16"),
+        ({"buckets": []}, "expected a list of [height, width], got []"),
         ({"buckets": [[16, 16], [16, 16]]}, "expected each bucket once, got [[16, 16], [16, 16]]"),
         (
             {"buckets": [[16, 16]], "output": {"tokens": "int64_list"}},

@@ -45,6 +45,13 @@ def test_a_spec_has_one_size(size: dict, found: str):
     )
 
 
+@pytest.mark.parametrize("size", [32, [32], [32, 32, 3]])
+def test_a_size_is_height_and_width(size: object):
+    with pytest.raises(RequestError) as error:
+        parse(ImageSpec, {"channels": 3, "size": size}, "train.yaml.image")
+    assert str(error.value) == f"train.yaml.image.size: expected [height, width], got {size}"
+
+
 def test_another_size_changes_nothing_else():
     spec = ImageSpec(size_pixels=32, channels=1, pixel_range=(0, 1), crop="pad")
     assert spec.resized(16, 48).shape == (16, 48, 1)
