@@ -129,14 +129,15 @@ def _check_size(other: ImportedAutoencoder, grid: tuple[int, int], size: tuple[i
     network, graph = other.spec.network, other._encoder
     images = np.zeros((1, *other.spec.image.shape), np.float32)
     found: tuple[int, ...] = ()
-    try:
-        if network.images not in image_layouts(graph.input_shape, other.spec.image):
-            # TensorFlow would run it all the same, with sizes of the other inside the graph.
-            raise ValueError(f"one of the input shape {list(graph.input_shape or ())}")
-        found = tuple(np.shape(graph(place_images(images, network.images, graph.arrays))))
-        reason = f"latents {list(found)}"
-    except Exception as error:  # ONNX Runtime and TensorFlow raise errors of many types
-        reason = shorten(" ".join(str(error).split()))
+    if network.images in image_layouts(graph.input_shape, other.spec.image):
+        try:
+            found = tuple(np.shape(graph(place_images(images, network.images, graph.arrays))))
+            reason = f"latents {list(found)}"
+        except Exception as error:  # ONNX Runtime and TensorFlow raise errors of many types
+            reason = shorten(" ".join(str(error).split()))
+    else:
+        # TensorFlow would run it all the same, with sizes of the other inside the graph.
+        reason = f"one of the input shape {list(graph.input_shape or ())}"
     depth = len(other.spec.levels)
     first = network.latents == "channels_first"
     expected = (1, depth, *grid) if first else (1, *grid, depth)
