@@ -406,7 +406,8 @@ def test_a_dataset_without_labels_is_refused_where_classes_are_asked_for(
     message = refusal(tiny_run(tmp_path / "plain", tmp_path / "run"))
     assert message == (
         f"{tmp_path}/plain: expected records with a label of named classes, found crop, flip, "
-        "key, tokens, view. Tokenize it with 'carry: [label]', or set 'classes: false'."
+        "key, source_size, tokens, view. Tokenize it with 'carry: [label]', or set "
+        "'classes: false'."
     )
     without = tiny_run(tmp_path / "plain", tmp_path / "run", classes=False)
     data = PriorData(without)

@@ -17,7 +17,7 @@ from pipeline.sources.base import BaseSourceConfig, Source
 
 Reads = Callable[[Source], list[str]]
 # Of these the key says which record it is; of the others the records are searched for it.
-EXACT = {"image_folder", "tfds_directory", "tfrecord without keys"}
+EXACT = {"image_folder", "manifest", "tfds_directory", "tfrecord without keys"}
 
 
 def build_without_keys(folder: Path, images: Images) -> BaseSourceConfig:
