@@ -1,14 +1,19 @@
 """Journeys on the command line: exit codes, streams, one-line errors, every recipe."""
 
+import gzip
+import math
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from builders.image_cases import NONE_OF_OURS
@@ -74,7 +79,25 @@ def stand_ins(checkout: Path, root: Path, image_folder: Path, small_images: list
         feature["image/filename"].bytes_list.value.append(b"one")
         feature["image/class/label"].int64_list.value.append(1)
         writer.write(example.SerializeToString())
+    _write_arrays(checkout / "data", example)
     return checkout
+
+
+def _write_arrays(data: Path, example: Any) -> None:
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    for name in ("cifar10_npy", "fashion_mnist_idx", "cifar10_array_record"):
+        (data / name).mkdir()
+    np.save(data / "cifar10_npy" / "images.npy", np.zeros((128, 32, 32, 3), np.uint8))
+    np.save(data / "cifar10_npy" / "labels.npy", np.zeros(128, np.int64))
+    for name, shape in (("images-idx3", (128, 28, 28)), ("labels-idx1", (128,))):
+        header = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
+        content = gzip.compress(header + bytes(math.prod(shape)))
+        (data / "fashion_mnist_idx" / f"t10k-{name}-ubyte.gz").write_bytes(content)
+    path = data / "cifar10_array_record" / "test-00000.array_record"
+    writer = ArrayRecordWriter(str(path), "group_size:1")
+    writer.write(example.SerializeToString())
+    writer.close()
 
 
 def recipes(kind: str) -> list[str]:
