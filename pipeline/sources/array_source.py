@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,21 +12,18 @@ from fsq.dataset.records import CarriedFeature, FeatureKind
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
-from pipeline.sources.base import NO_TIMEOUTS, Source, no_heartbeat
+from pipeline.sources.base import NO_TIMEOUTS, no_heartbeat
 from pipeline.sources.carry import Carry, carried_features
 from pipeline.sources.class_folders import Classes, read_classes
 from pipeline.sources.damage import read_spans
 from pipeline.sources.input_files import (
-    Damaged,
     FilesConfig,
+    FilesSource,
     InputFile,
     Patterns,
-    describe_patterns,
-    find_files,
 )
 from pipeline.sources.listing import ListedFile, Listing, listing_of
 from pipeline.sources.stored_arrays import ArrayCursor, ArrayFormat, borrowed_array
-from pipeline.sources.units import units_of_numbered_keys
 
 ROWS_PER_READ = 64
 
@@ -45,7 +42,6 @@ class ArrayConfig(FilesConfig):
 
     carry: Carry = pydantic.Field(default_factory=dict)
     classes: Classes | None = None
-    damaged: Damaged = "refuse"
 
     @property
     def member(self) -> str | None:
@@ -57,21 +53,13 @@ class ArrayConfig(FilesConfig):
         return ArraySource(self, patterns)
 
 
-class ArraySource(Source):
+class ArraySource(FilesSource[ArrayConfig]):
     """Keys are '<file>__<number>'."""
-
-    def __init__(self, config: ArrayConfig, patterns: Patterns):
-        self.config = config
-        self._patterns = patterns
-
-    def describe(self) -> str:
-        """Returns the name of the input in messages."""
-        return describe_patterns(self._patterns)
 
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         config = self.config
-        found = find_files(self._patterns, config.noun, config.damaged, heartbeat)
+        found = self.find(heartbeat)
         files = []
         for one in found:
             heartbeat()
@@ -84,10 +72,6 @@ class ArraySource(Source):
         if not any(file.num_records for file in files):
             raise DataError(f"{files[0].path}: expected images, got none in {len(files)} file(s).")
         return listing_of(tuple(files), self._features(files, heartbeat))
-
-    def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
-        """Yields units of some keys; see `Source.units_with`."""
-        yield from units_of_numbered_keys(listing, keys)
 
     def read(
         self,

@@ -15,16 +15,14 @@ from fsq.dataset.records import CarriedFeature, encode_key
 from fsq.errors import DataError
 from fsq.storage import filesystem
 from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
-from pipeline.sources.base import NO_TIMEOUTS, Source, no_heartbeat
+from pipeline.sources.base import NO_TIMEOUTS, no_heartbeat
 from pipeline.sources.damage import read_spans
 from pipeline.sources.equal_keys import refuse_equal_keys
 from pipeline.sources.input_files import (
-    Damaged,
     FilesConfig,
+    FilesSource,
     InputFile,
     Patterns,
-    describe_patterns,
-    find_files,
 )
 from pipeline.sources.listing import ListedFile, Listing, listing_of
 
@@ -43,7 +41,6 @@ class ContainerConfig(FilesConfig):
     errors: ClassVar[tuple[type[Exception], ...]] = (ValueError, EOFError)
 
     labels: bool = False
-    damaged: Damaged = "refuse"
 
     @abc.abstractmethod
     def names(self, path: str) -> Sequence[str]:
@@ -58,23 +55,20 @@ class ContainerConfig(FilesConfig):
         return ContainerSource(self, patterns)
 
 
-class ContainerSource(Source):
+class ContainerSource(FilesSource[ContainerConfig]):
     """Keys are the names of the images, labels the numbers of their folders."""
 
-    def __init__(self, config: ContainerConfig, patterns: Patterns):
-        self.config = config
-        self._patterns = patterns
-
-    def describe(self) -> str:
-        """Returns the name of the input in messages."""
-        return describe_patterns(self._patterns)
+    @property
+    def keys_are_numbers(self) -> bool:
+        """Whether keys are '<file>__<number>'."""
+        return False
 
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         config = self.config
         files, keys = [], []
         folders: set[str] = set()
-        for one in find_files(self._patterns, config.noun, config.damaged, heartbeat):
+        for one in self.find(heartbeat):
             heartbeat()
             names, damage = self._names(one.path)
             if damage is not None and config.damaged == "refuse":

@@ -1,28 +1,25 @@
 """Examples: what sources of tf.train.Example with named fields share, whatever their files."""
 
 import abc
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pydantic
 
 from fsq.dataset.records import CarriedFeature
 from fsq.errors import RequestError
 from pipeline.core.records import BadRecord, ImageRecord, Unit
-from pipeline.sources.base import NO_TIMEOUTS, Source, no_heartbeat
+from pipeline.sources.base import NO_TIMEOUTS, no_heartbeat
 from pipeline.sources.carry import Carry, carried_features
 from pipeline.sources.example_fields import check_keys, field_kinds
 from pipeline.sources.example_reader import Fields, read_examples
 from pipeline.sources.input_files import (
-    Damaged,
     FilesConfig,
+    FilesSource,
     Patterns,
-    describe_patterns,
-    find_files,
 )
 from pipeline.sources.listing import Listing, listing_of
 from pipeline.sources.record_formats import RecordFormat
 from pipeline.sources.tfrecord_files import Expected
-from pipeline.sources.units import units_of_numbered_keys
 
 
 class ExampleConfig(FilesConfig):
@@ -38,7 +35,6 @@ class ExampleConfig(FilesConfig):
     image: str
     key: str | None = None
     carry: Carry = pydantic.Field(default_factory=dict)
-    damaged: Damaged = "refuse"
 
     @property
     @abc.abstractmethod
@@ -55,22 +51,17 @@ class ExampleConfig(FilesConfig):
         return ExampleSource(self, patterns)
 
 
-class ExampleSource(Source):
+class ExampleSource(FilesSource[ExampleConfig]):
     """Keys are a field of the record, or '<file>__<number>'."""
 
     def __init__(self, config: ExampleConfig, patterns: Patterns):
-        self.config = config
+        super().__init__(config, patterns)
         self._format = config.record_format
-        self._patterns = patterns
-
-    def describe(self) -> str:
-        """Returns the name of the input in messages."""
-        return describe_patterns(self._patterns)
 
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         config = self.config
-        found = find_files(self._patterns, config.noun, config.damaged, heartbeat)
+        found = self.find(heartbeat)
         # The expected number of records is unknown.
         expected = [
             Expected(path, may_be_empty=config.may_be_empty, split=split, name=name)
@@ -95,12 +86,10 @@ class ExampleSource(Source):
             check_keys(files, self._format, self.config.key, heartbeat)
         return listing_of(files, carried_features(config.carry, kinds))
 
-    def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
-        """Yields units of some keys; see `Source.units_with`."""
-        if self.config.key:
-            yield from super().units_with(listing, keys)
-        else:
-            yield from units_of_numbered_keys(listing, keys)
+    @property
+    def keys_are_numbers(self) -> bool:
+        """Whether keys are '<file>__<number>'."""
+        return self.config.key is None
 
     def read(
         self,

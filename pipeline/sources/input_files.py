@@ -3,9 +3,9 @@
 import abc
 import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from reprlib import repr as brief
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import pydantic
 
@@ -13,11 +13,13 @@ from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from fsq.storage.path_expansion import expand_path, literal_path, looked_in
 from fsq.yaml_config import ExpandedPath
+from pipeline.core.records import Unit
 from pipeline.sources.base import BaseSourceConfig, Source
 from pipeline.sources.file_patterns import match_files
-from pipeline.sources.listing import file_name
+from pipeline.sources.listing import Listing, file_name
 from pipeline.sources.same_file import refuse_same_file
 from pipeline.sources.shard_names import missing_shards, pattern_of
+from pipeline.sources.units import units_of_numbered_keys
 
 # What to do about a damaged or missing file: refuse the job, or reject each unreadable record.
 Damaged = Literal["refuse", "reject"]
@@ -69,6 +71,7 @@ class FilesConfig(BaseSourceConfig):
       kind: The name of the source; each config narrows it to a Literal.
       files: Name or pattern of the files, or a list of these; exactly what they match is read.
         Required unless `output.split` has names or patterns.
+      damaged: Refuse a damaged or missing file, or reject each record that cannot be read.
     """
 
     # What the files are, in messages; each config says its own.
@@ -76,6 +79,7 @@ class FilesConfig(BaseSourceConfig):
 
     kind: Any
     files: Files | None = None
+    damaged: Damaged = "refuse"
 
     @abc.abstractmethod
     def open_files(self, patterns: Patterns) -> Source:
@@ -98,6 +102,42 @@ class FilesConfig(BaseSourceConfig):
                 f"got {brief(self.files)}. Remove it."
             )
         return self.open_files({split: (expand_path(part),) for split, part in parts.items()})
+
+
+AnyFilesConfig = TypeVar("AnyFilesConfig", bound=FilesConfig)
+
+
+class FilesSource(Source, Generic[AnyFilesConfig]):
+    """Base class of sources that read files with many images each.
+
+    Args:
+      config: The config.
+      patterns: Names or patterns of the files, by split.
+    """
+
+    def __init__(self, config: AnyFilesConfig, patterns: Patterns):
+        self.config = config
+        self._patterns = patterns
+
+    @property
+    def keys_are_numbers(self) -> bool:
+        """Whether keys are '<file>__<number>', which tells where a record is."""
+        return True
+
+    def describe(self) -> str:
+        """Returns the name of the input in messages."""
+        return describe_patterns(self._patterns)
+
+    def find(self, heartbeat: Callable[[], None]) -> list[InputFile]:
+        """Returns the files; see `find_files`."""
+        return find_files(self._patterns, self.config.noun, self.config.damaged, heartbeat)
+
+    def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
+        """Yields units of some keys; see `Source.units_with`."""
+        if self.keys_are_numbers:
+            yield from units_of_numbered_keys(listing, keys)
+        else:
+            yield from super().units_with(listing, keys)
 
 
 def describe_patterns(patterns: Patterns) -> str:

@@ -1,25 +1,25 @@
 """Parquet source: tables with a column of images, as Hugging Face's `datasets` writes them."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import builtins
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar, Literal
 
 import pydantic
 
 from fsq.dataset.records import CarriedFeature
 from pipeline.core.records import BadRecord, ImageRecord, Unit
-from pipeline.sources.base import NO_TIMEOUTS, Source, no_heartbeat
+from pipeline.sources.base import NO_TIMEOUTS, no_heartbeat
 from pipeline.sources.carry import Carry
 from pipeline.sources.damage import read_spans
 from pipeline.sources.input_files import (
-    Damaged,
     FilesConfig,
+    FilesSource,
+    InputFile,
     Patterns,
-    describe_patterns,
     find_files,
 )
 from pipeline.sources.listing import Listing, listing_of
 from pipeline.sources.saved_folders import with_saved_folders
-from pipeline.sources.units import units_of_numbered_keys
 
 
 class ParquetConfig(FilesConfig):
@@ -44,43 +44,37 @@ class ParquetConfig(FilesConfig):
     image: str = "image"
     key: str | None = None
     carry: Carry = pydantic.Field(default_factory=dict)
-    damaged: Damaged = "refuse"
 
     def open_files(self, patterns: Patterns) -> "ParquetSource":
         """Returns the source that reads the files of some patterns; reads nothing yet."""
         return ParquetSource(self, patterns)
 
 
-class ParquetSource(Source):
+class ParquetSource(FilesSource[ParquetConfig]):
     """Keys are a column, or '<file>__<row>': the `path` of an image need not be unique."""
 
     def __init__(self, config: ParquetConfig, patterns: Patterns):
         # Not in `list`, which runs in a thread.
         import pyarrow.parquet  # noqa: F401
 
-        self.config = config
-        self._patterns = patterns
+        super().__init__(config, patterns)
 
-    def describe(self) -> str:
-        """Returns the name of the input in messages."""
-        return describe_patterns(self._patterns)
+    def find(self, heartbeat: Callable[[], None]) -> builtins.list[InputFile]:
+        """Returns the files, those of saved folders too; see `find_files`."""
+        patterns = with_saved_folders(self._patterns)
+        return find_files(patterns, self.config.noun, self.config.damaged, heartbeat)
 
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         from pipeline.sources.parquet_listing import find_features, list_tables
 
-        config = self.config
-        patterns = with_saved_folders(self._patterns)
-        found = find_files(patterns, config.noun, config.damaged, heartbeat)
-        files = list_tables(found, config.damaged, stride, heartbeat)
-        return listing_of(files, find_features(files, config, heartbeat))
+        files = list_tables(self.find(heartbeat), self.config.damaged, stride, heartbeat)
+        return listing_of(files, find_features(files, self.config, heartbeat))
 
-    def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
-        """Yields units of some keys; see `Source.units_with`."""
-        if self.config.key:
-            yield from super().units_with(listing, keys)
-        else:
-            yield from units_of_numbered_keys(listing, keys)
+    @property
+    def keys_are_numbers(self) -> bool:
+        """Whether keys are '<file>__<number>'."""
+        return self.config.key is None
 
     def read(
         self,

@@ -1,25 +1,22 @@
 """WebDataset source: tar archives whose adjacent members make a sample."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar, Literal
 
 import pydantic
 
 from fsq.dataset.records import CarriedFeature
 from pipeline.core.records import BadRecord, ImageRecord, Unit
-from pipeline.sources.base import NO_TIMEOUTS, Source, no_heartbeat
+from pipeline.sources.base import NO_TIMEOUTS, no_heartbeat
 from pipeline.sources.carry import Carry
 from pipeline.sources.damage import read_spans
 from pipeline.sources.input_files import (
-    Damaged,
     FilesConfig,
+    FilesSource,
     Patterns,
-    describe_patterns,
-    find_files,
 )
 from pipeline.sources.listing import Listing, listing_of
-from pipeline.sources.units import units_of_numbered_keys
 from pipeline.sources.webdataset_fields import SampleFields, find_features
 from pipeline.sources.webdataset_listing import list_tars
 from pipeline.sources.webdataset_reader import read_tar
@@ -50,7 +47,6 @@ class WebdatasetConfig(FilesConfig):
     image: str | tuple[str, ...] = IMAGE_SUFFIXES
     key: Literal["name", "number"] = "name"
     carry: Carry = pydantic.Field(default_factory=dict)
-    damaged: Damaged = "refuse"
 
     @pydantic.field_validator("image")
     @classmethod
@@ -65,33 +61,23 @@ class WebdatasetConfig(FilesConfig):
         return WebdatasetSource(self, patterns)
 
 
-class WebdatasetSource(Source):
+class WebdatasetSource(FilesSource[WebdatasetConfig]):
     """Keys are the names of samples, or '<file>__<number>'."""
-
-    def __init__(self, config: WebdatasetConfig, patterns: Patterns):
-        self.config = config
-        self._patterns = patterns
-
-    def describe(self) -> str:
-        """Returns the name of the input in messages."""
-        return describe_patterns(self._patterns)
 
     def list(self, stride: int = 1, heartbeat: Callable[[], None] = no_heartbeat) -> Listing:
         """Lists the input; see `Source.list`."""
         config = self.config
-        found = find_files(self._patterns, config.noun, config.damaged, heartbeat)
+        found = self.find(heartbeat)
         left_out: Counter[str] = Counter()
         files = list_tars(
             found, config.damaged, stride, left_out, heartbeat, named=config.key == "name"
         )
         return listing_of(files, find_features(files, config.carry, heartbeat), left_out)
 
-    def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
-        """Yields units of some keys; see `Source.units_with`."""
-        if self.config.key == "name":
-            yield from super().units_with(listing, keys)
-        else:
-            yield from units_of_numbered_keys(listing, keys)
+    @property
+    def keys_are_numbers(self) -> bool:
+        """Whether keys are '<file>__<number>'."""
+        return self.config.key == "number"
 
     def read(
         self,
