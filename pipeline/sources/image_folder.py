@@ -39,6 +39,7 @@ from pipeline.sources.listing_text import (
     units_of_lines,
 )
 from pipeline.sources.part_places import PartPlaces, count_beside
+from pipeline.sources.read_ahead import read_ahead
 from pipeline.sources.split_folders import Folders, folders_of
 
 
@@ -188,12 +189,16 @@ class ImageFolderSource(Source):
         timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
         """Reads the records of a unit; see `Source`."""
-        for number, line in zip(record_numbers(unit), read_lines(unit), strict=True):
+
+        def read_one(listed: tuple[int, bytes]) -> ImageRecord | BadRecord:
+            number, line = listed
             image = ListedImage.from_line(line)
             if number in timed_out:
-                yield BadRecord(image.key, timed_out[number])
-            else:
-                yield self._read(image, labelled=bool(features))
+                return BadRecord(image.key, timed_out[number])
+            return self._read(image, labelled=bool(features))
+
+        listed = zip(record_numbers(unit), read_lines(unit), strict=True)
+        yield from read_ahead(listed, read_one, place=self.config.directory)
 
     def units_of(self, listing: Listing, groups: Collection[str]) -> Iterator[Unit]:
         """Yields units of some groups; see `Source.units_of`."""

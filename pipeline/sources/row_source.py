@@ -16,6 +16,7 @@ from pipeline.sources.listing_text import (
     read_lines,
     units_of_lines,
 )
+from pipeline.sources.read_ahead import read_ahead
 
 
 class RowSource(Source):
@@ -28,12 +29,18 @@ class RowSource(Source):
         timed_out: Mapping[int, str] = NO_TIMEOUTS,
     ) -> Iterator[ImageRecord | BadRecord]:
         """Reads the records of a unit; see `Source`."""
-        for number, line in zip(record_numbers(unit), read_lines(unit), strict=True):
-            row = ListedRow.from_line(line)
+
+        def read_one(listed: tuple[int, ListedRow]) -> ImageRecord | BadRecord:
+            number, row = listed
             if number in timed_out:
-                yield BadRecord(row.key, timed_out[number])
-            else:
-                yield _read(row, features)
+                return BadRecord(row.key, timed_out[number])
+            return _read(row, features)
+
+        rows = [ListedRow.from_line(line) for line in read_lines(unit)]
+        listed = zip(record_numbers(unit), rows, strict=True)
+        # Those of one manifest are on a disk or in a store, as a rule all of them.
+        place = next((row.path for row in rows if not filesystem.is_local(row.path)), "")
+        yield from read_ahead(listed, read_one, place=place)
 
     def units_with(self, listing: Listing, keys: Collection[str]) -> Iterator[Unit]:
         """Yields units of some keys; see `Source.units_with`."""
