@@ -8,7 +8,6 @@ contains both files, so it loads as a tokenizer too.
 
 import hashlib
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from fsq.runtimes.registry import RUNTIMES, RuntimeName, reference_runtime
 from fsq.spec.contract import CONTRACT_FILE, WEIGHTS_FILE, ImportedSpec, TokenContract
 from fsq.spec.serialization import (
     check_weights,
+    folder_of,
     load_codes,
     pack_weights,
     parse_contract,
@@ -78,7 +78,7 @@ class Tokenizer:
         Raises:
           RequestError: A file is missing, damaged or of an unsupported format.
         """
-        folder = Path(directory)
+        folder = folder_of(directory)
         return cls.from_bytes(
             read_file(folder, CONTRACT_FILE),
             read_file(folder, WEIGHTS_FILE),
@@ -130,11 +130,11 @@ class Tokenizer:
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the two files, the contract last, without which there is no tokenizer."""
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = folder_of(directory)
+        filesystem.make_folder(folder)
         contract, weights = self._to_bytes()
-        filesystem.write(str(folder / WEIGHTS_FILE), weights)
-        filesystem.write(str(folder / CONTRACT_FILE), contract)
+        filesystem.write(filesystem.join(folder, WEIGHTS_FILE), weights)
+        filesystem.write(filesystem.join(folder, CONTRACT_FILE), contract)
 
     def _to_bytes(self) -> tuple[bytes, bytes]:
         """Returns the content of the two files; the inverse of `from_bytes`."""

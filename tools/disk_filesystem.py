@@ -1,159 +1,154 @@
-"""A Beam file system on the local disk that behaves like an object store: disk://some/path.
+"""A store on the local disk that behaves like an object store: disk://some/path.
 
-It has no folders: only files exist, and a folder is removed with its last file.
-A missing file is noticed when it is first read, with an error of the store's own
-type. A rename is a copy and a deletion.
+It has no folders: only files exist, and a folder is removed with its last file. An
+object appears when its upload is complete. A missing object is noticed when it is
+opened, with an error of the store's own. A rename is a copy and a deletion.
 """
 
-import io
 import os
 import shutil
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
-from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
+import pyarrow as pa
+from pyarrow.fs import FileInfo, FileSystemHandler, FileType, PyFileSystem
+
+from fsq.storage.arrow_clients import MAKERS
 
 SCHEME = "disk"
-PREFIX = f"{SCHEME}://"
+_UPLOADING = ".uploading"
 
 
 class StoreError(Exception):
     """An error as clients of object stores raise it: not an OSError."""
 
 
-class DiskFileSystem(FileSystem):
-    """The file system; paths are relative to the current directory."""
-
-    @classmethod
-    def scheme(cls) -> str:
-        """Returns the scheme of its paths."""
-        return SCHEME
-
-    def join(self, basepath: str, *paths: str) -> str:
-        """Joins with '/'."""
-        return "/".join([basepath.rstrip("/"), *(path.strip("/") for path in paths)])
-
-    def split(self, path: str) -> tuple[str, str]:
-        """Splits off the last name."""
-        head, _, tail = path.rpartition("/")
-        return head, tail
-
-    def has_dirs(self) -> bool:
-        """Returns False: an object store has no folders."""
-        return False
-
-    def mkdirs(self, path: str) -> None:
-        """Does nothing: an object store has no folders."""
-
-    def exists(self, path: str) -> bool:
-        """Says whether there is a file of this name; folders do not count."""
-        return os.path.isfile(_local(path))
-
-    def size(self, path: str) -> int:
-        """Returns a file's size in bytes."""
-        return self.metadata(path).size_in_bytes
-
-    def last_updated(self, path: str) -> float:
-        """Returns when a file was last written, in seconds since 1970."""
-        return self.metadata(path).last_updated_in_seconds
-
-    def checksum(self, path: str) -> str:
-        """Returns the size, as Beam's local file system does."""
-        return str(self.size(path))
-
-    def metadata(self, path: str) -> FileMetadata:
-        """Returns path, size and time of a file."""
-        try:
-            stat = os.stat(_local(path))
-        except OSError as error:
-            raise BeamIOError("Metadata operation failed", {path: error}) from error
-        return FileMetadata(path, stat.st_size, stat.st_mtime)
-
-    def open(self, path: str, mime_type: str = "", compression_type: Any = None) -> BinaryIO:
-        """Opens for reading; the file itself is opened at the first read."""
-        return io.BufferedReader(_LazyReader(_local(path)))
-
-    def create(self, path: str, mime_type: str = "", compression_type: Any = None) -> BinaryIO:
-        """Opens for writing; makes the folders of the local disk."""
-        local = _local(path)
-        os.makedirs(os.path.dirname(local) or ".", exist_ok=True)
-        return open(local, "wb")
-
-    def copy(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
-        """Copies files one by one."""
-        for source, target in zip(source_file_names, destination_file_names, strict=True):
-            try:
-                shutil.copyfile(_local(source), _local(target))
-            except OSError as error:
-                raise BeamIOError("Copy operation failed", {(source, target): error}) from error
-
-    def rename(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
-        """Copies, then deletes: an object store cannot rename."""
-        self.copy(source_file_names, destination_file_names)
-        self.delete(source_file_names)
-
-    def delete(self, paths: list[str]) -> None:
-        """Deletes files, and folders that become empty."""
-        for path in paths:
-            try:
-                os.remove(_local(path))
-            except OSError as error:
-                raise BeamIOError("Delete operation failed", {path: error}) from error
-            _remove_empty(os.path.dirname(_local(path)))
-
-    def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
-        local = _local(dir_or_prefix)
-        for folder, _, names in os.walk(os.path.dirname(local) or "."):
-            for name in names:
-                path = os.path.normpath(os.path.join(folder, name))
-                if path.startswith(local):
-                    try:
-                        metadata = self.metadata(PREFIX + path)
-                    except BeamIOError:  # renamed or removed meanwhile
-                        continue
-                    yield metadata
-
-
-class _LazyReader(io.RawIOBase):
-    """Opens the file at the first read, not before."""
+class _Upload:
+    """A file that gets its name when it is closed."""
 
     def __init__(self, path: str):
         self._path = path
-        self._file: BinaryIO | None = None
+        self._file = open(path + _UPLOADING, "wb")  # noqa: SIM115 - closed by `close`
 
-    def readable(self) -> bool:
-        return True
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
 
-    def seekable(self) -> bool:
-        return True
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._opened().seek(offset, whence)
+    def flush(self) -> None:
+        self._file.flush()
 
     def tell(self) -> int:
-        return self._opened().tell() if self._file else 0
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._opened().read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        return self._file.tell()
 
     def close(self) -> None:
-        if self._file is not None:
+        if not self._file.closed:
             self._file.close()
-        super().close()
-
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
-            try:
-                self._file = open(self._path, "rb")  # noqa: SIM115
-            except OSError as error:
-                raise StoreError(f"404 {self._path}") from error
-        return self._file
+            os.replace(self._path + _UPLOADING, self._path)
 
 
-def _local(path: str) -> str:
-    return path.removeprefix(PREFIX)
+class DiskHandler(FileSystemHandler):
+    """The operations of the store that the project uses."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DiskHandler)
+
+    def get_type_name(self) -> str:
+        """Returns the name of the kind of store."""
+        return SCHEME
+
+    def normalize_path(self, path: str) -> str:
+        """Returns the path."""
+        return path
+
+    def get_file_info(self, paths: list[str]) -> list[FileInfo]:
+        """Returns what stands at each path."""
+        return [self._info(path) for path in paths]
+
+    def get_file_info_selector(self, selector: Any) -> list[FileInfo]:
+        """Lists the objects below a folder, and folders that have some, in no order."""
+        found = []
+        base = selector.base_dir
+        for folder, folders, names in os.walk(base):
+            inner = os.path.relpath(folder, base)
+            prefix = base if inner == "." else f"{base}/{inner}"
+            found += [f"{prefix}/{name}" for name in names if not name.endswith(_UPLOADING)]
+            found += [f"{prefix}/{name}" for name in folders]
+            if not selector.recursive:
+                break
+        infos = self.get_file_info(found)
+        # Renamed or removed meanwhile, some are gone.
+        return [info for info in infos if info.type != FileType.NotFound]
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """Opens for reading."""
+        self._check(path)
+        return pa.PythonFile(open(path, "rb"), mode="r")
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        """Opens for reading in order."""
+        return self.open_input_file(path)
+
+    def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        """Opens for writing; makes the folders of the local disk."""
+        local = path
+        os.makedirs(os.path.dirname(local) or ".", exist_ok=True)
+        return pa.PythonFile(_Upload(local), mode="w")
+
+    def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        """Raises: an object is never appended to."""
+        raise StoreError(f"{path}: cannot append")
+
+    def copy_file(self, src: str, dest: str) -> None:
+        """Copies an object."""
+        self._check(src)
+        os.makedirs(os.path.dirname(dest) or ".", exist_ok=True)
+        shutil.copyfile(src, dest + _UPLOADING)
+        os.replace(dest + _UPLOADING, dest)
+
+    def move(self, src: str, dest: str) -> None:
+        """Copies, then deletes."""
+        self.copy_file(src, dest)
+        self.delete_file(src)
+
+    def delete_file(self, path: str) -> None:
+        """Deletes an object, and folders that become empty."""
+        self._check(path)
+        os.remove(path)
+        _remove_empty(os.path.dirname(path))
+
+    def delete_dir(self, path: str) -> None:
+        """Deletes all objects below a folder, one by one."""
+        for folder, _, names in os.walk(path, topdown=False):
+            for name in names:
+                os.remove(os.path.join(folder, name))
+            _remove_empty(folder)
+
+    def create_dir(self, path: str, recursive: bool) -> None:
+        """Does nothing: there are no folders."""
+
+    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
+        """Raises: the project deletes folders whole."""
+        raise StoreError(f"{path}: cannot empty")
+
+    def delete_root_dir_contents(self) -> None:
+        """Raises: nobody empties the disk."""
+        raise StoreError("cannot empty the store")
+
+    def _check(self, path: str) -> None:
+        if not os.path.isfile(path):
+            raise StoreError(f"404 not found: {path}")
+
+    def _info(self, path: str) -> FileInfo:
+        local = path
+        try:
+            stat = os.stat(local)
+        except OSError:
+            return FileInfo(path, FileType.NotFound)
+        if os.path.isdir(local):
+            return FileInfo(path, FileType.Directory)
+        return FileInfo(path, FileType.File, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
 
 
 def _remove_empty(folder: str) -> None:
@@ -163,3 +158,10 @@ def _remove_empty(folder: str) -> None:
         except OSError:
             return
         folder = os.path.dirname(folder)
+
+
+def _client(bucket: str, user: str) -> PyFileSystem:
+    return PyFileSystem(DiskHandler())
+
+
+MAKERS[SCHEME] = _client

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from fsq.storage import filesystem, lease
@@ -39,6 +40,7 @@ def run_fsq(
     lost_streams: str | None = None,
     powerless: bool = False,
     seconds_between_renewals: float | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Runs the command line.
 
@@ -53,7 +55,9 @@ def run_fsq(
       lost_streams: What is wrong with its streams; see `lose_streams`.
       powerless: Whether permissions count, for root too.
       seconds_between_renewals: Of the lease on an output elsewhere.
+      environment: Variables that are set for it.
     """
+    os.environ.update(environment)
     os.chdir(directory)
     if streams is not None:
         for number, name in ((1, "out"), (2, "err")):

@@ -25,10 +25,10 @@ ONE_WORKER = ("--", "--runner=FnApiRunner", "--direct_num_workers=1")
 PHASES = (
     ("plan", ""),
     ("begin", r"\.work"),
-    ("tokenize", r"\.work/parts-[\w-]+/\.unit-.*"),
-    ("settle", r"\.rejects\.jsonl\..*"),
-    ("write", r"\.work/staging-[\w-]+/\..*tfrecord.*"),
-    ("close", r"\.rejects\.jsonl\..*"),
+    ("tokenize", r"\.work/parts-[\w-]+/\.?unit-.*"),
+    ("settle", r"\.?rejects\.jsonl\..*"),
+    ("write", r"\.work/staging-[\w-]+/\.?.*tfrecord.*"),
+    ("close", r"\.?rejects\.jsonl\..*"),
 )
 
 

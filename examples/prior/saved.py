@@ -126,7 +126,7 @@ def open_saved(directory: str) -> SavedPrior:
             "'python -m examples.prior.train', or choose another directory."
         )
     contract = parse_contract(
-        read_file(Path(directory), CONTRACT_FILE), f"{directory}/{CONTRACT_FILE}"
+        read_file(str(directory), CONTRACT_FILE), f"{directory}/{CONTRACT_FILE}"
     )
     if contract.weights_sha256 != description.tokenizer:
         raise RequestError(

@@ -15,6 +15,7 @@ import safetensors.numpy
 from fsq.errors import RequestError
 from fsq.quantizer import lattice
 from fsq.spec.contract import CONTRACT_FILE, TokenContract
+from fsq.storage import filesystem
 from fsq.storage.path_expansion import looked_in
 from fsq.validation import parse
 
@@ -47,12 +48,13 @@ def load_codes(directory: str | os.PathLike[str]) -> np.ndarray:
     Raises:
       RequestError: There is no valid contract, or its vocabulary is larger than 2**24.
     """
-    folder = Path(directory)
-    contract = parse_contract(read_file(folder, CONTRACT_FILE), str(folder / CONTRACT_FILE))
+    folder = folder_of(directory)
+    where = filesystem.join(folder, CONTRACT_FILE)
+    contract = parse_contract(read_file(folder, CONTRACT_FILE), where)
     try:
         return lattice.codebook(contract.levels, symmetric=contract.preset == "symmetric")
     except ValueError as error:
-        raise RequestError(f"{folder / CONTRACT_FILE}: {error}") from error
+        raise RequestError(f"{where}: {error}") from error
 
 
 def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
@@ -79,18 +81,26 @@ def check_weights(data: bytes, contract: TokenContract, where: str) -> None:
         )
 
 
-def read_file(folder: Path, name: str) -> bytes:
-    """Reads a file of a tokenizer directory.
+def folder_of(directory: str | os.PathLike[str]) -> str:
+    """Returns a tokenizer's directory as text; a local one without needless slashes and dots."""
+    text = os.fspath(directory)
+    return str(Path(text)) if filesystem.is_local(text) else text
+
+
+def read_file(folder: str, name: str) -> bytes:
+    """Reads a file of a tokenizer directory, on a disk, in a store or on the hub.
 
     Raises:
       RequestError: It is missing, or cannot be read.
     """
     try:
-        return (folder / name).read_bytes()
+        return filesystem.read(filesystem.join(folder, name))
     except OSError as error:
+        # A store has more reasons than a disk, where most often nothing is there.
+        reason = "" if filesystem.is_local(folder) else f": {error.strerror}"
         raise RequestError(
             f"{folder}: expected a tokenizer, found no {name} that can be read"
-            f"{looked_in(str(folder))}. "
+            f"{looked_in(folder)}{reason}. "
             "Train one with 'fsq train', or give another directory."
         ) from error
 

@@ -3,9 +3,10 @@
 Local paths are handled by the operating system, paths with a scheme by
 `fsq.storage.object_store`, which is imported when the first of them is used.
 
-A file is written under a unique temporary name, synchronised to the disk and
-renamed. Folders are not created implicitly: a late worker of a job whose folder
-was removed must fail, not create the folder again.
+A local file is written under a unique temporary name, synchronised to the disk and
+renamed; an object is uploaded when it is complete. Folders are not created
+implicitly: a late worker of a job whose folder was removed must fail, not create the
+folder again.
 """
 
 import contextlib
@@ -58,7 +59,7 @@ def read(path: str) -> bytes:
         # Allocating a buffer takes as long as reading a small image.
         with open(path, "rb", buffering=0) as file:
             return file.read()
-    with _store().os_errors(path), open_read(path) as file:
+    with open_read(path) as file:
         return file.read()
 
 
@@ -78,10 +79,7 @@ def read_sized(path: str, size_bytes: int) -> bytes:
 
 def read_head(path: str, size_bytes: int) -> bytes:
     """Reads the first bytes of a file, at most `size_bytes`."""
-    if is_local(path):
-        with open_read(path) as file:
-            return file.read(size_bytes)
-    with _store().os_errors(path), open_read(path) as file:
+    with open_read(path) as file:
         return file.read(size_bytes)
 
 
@@ -98,20 +96,20 @@ def open_write(path: str) -> Iterator[BinaryIO]:
     Raises:
       OSError: It cannot be written; the error has the final path, not the temporary one.
     """
-    with temporary_file(path) as temporary:
-        if is_local(path):
-            with open(temporary, "wb") as file:
-                yield file
-        else:
-            with _store().os_errors(path), _store().create(temporary) as file:
-                yield file
+    if not is_local(path):
+        with _store().open_write(path) as file:
+            yield file
+        return
+    with temporary_file(path) as temporary, open(temporary, "wb") as file:
+        yield file
 
 
 @contextlib.contextmanager
 def temporary_file(path: str) -> Iterator[str]:
     """Yields a temporary name; the file of that name is renamed to the path when the block ends.
 
-    A local file is synchronised to the disk first. If the block fails, the file is removed.
+    For local paths: an object in a store appears complete anyway. The file is synchronised to
+    the disk first. If the block fails, it is removed.
 
     Raises:
       OSError: It cannot be written; the error has the final path, not the temporary one.
@@ -119,8 +117,7 @@ def temporary_file(path: str) -> Iterator[str]:
     temporary = temporary_name(path)
     try:
         yield temporary
-        if is_local(path):
-            _synchronise(temporary)
+        _synchronise(temporary)
         rename(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -136,6 +133,12 @@ def _synchronise(path: str) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def refuse_read_only(path: str) -> None:
+    """Raises a RequestError for a path on the hub, which is only read; asks nobody."""
+    if not is_local(path):
+        _store().refuse_read_only(path)
 
 
 def make_folder(path: str) -> None:
@@ -276,11 +279,10 @@ def _is_real_folder(path: str) -> bool:
 
 def remove(path: str) -> None:
     """Removes a file or a whole folder, if it exists."""
-    if not exists(path):
-        return
     if not is_local(path):
-        names = [join(path, entry.name) for entry in list_files(path, recursive=True)]
-        _store().delete(names or [path])
+        _store().remove(path)
+    elif not os.path.exists(path):
+        return
     elif os.path.isdir(path) and not os.path.islink(path):
         _remove_folder(path)
     else:

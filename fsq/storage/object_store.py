@@ -1,19 +1,25 @@
-"""Object stores: paths with a scheme (gs://, s3://, ...), through Apache Beam's FileSystems.
+"""Paths with a scheme: s3:// and gs:// by pyarrow, hf:// by huggingface_hub.
 
-The only module of `fsq` that imports Beam, loaded when such a path is first used, so
-that local paths need no Beam. Stores have no folders, only common prefixes of names.
+Loaded when such a path is first used, so that local paths need neither. Stores have no
+folders, only common prefixes of names. Every error is an OSError with a number, a
+reason of one line and the path, or a RequestError if the path itself is wrong.
 """
 
 import contextlib
 import errno
-import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
+from fsq.errors import RequestError
+from fsq.storage.arrow_clients import ALIASES, ANONYMOUS, MAKERS
+from fsq.storage.arrow_store import ArrowStore
+from fsq.storage.hub_store import HubStore, writing_error
+from fsq.storage.store_errors import os_errors
+from fsq.storage.temporary import open_temporary
 
-from fsq.errors import FsqError, RequestError
+HUB = "hf"
+# Their paths begin with a bucket.
+BUCKETS = ("s3", "gs")
 
 
 def open_read(path: str) -> BinaryIO:
@@ -23,80 +29,104 @@ def open_read(path: str) -> BinaryIO:
       OSError: There is none, or it cannot be read.
     """
     with os_errors(path):
-        _check_scheme(path)
-        # Some stores fail only when the object is read, with an error of their own type.
-        if not FileSystems.exists(path):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        file: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-        return file
+        return _at(path).open_read()
 
 
-def create(path: str) -> BinaryIO:
-    """Opens an object for writing."""
-    _check_scheme(path)
-    file: BinaryIO = FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
-    return file
+@contextlib.contextmanager
+def open_write(path: str) -> Iterator[BinaryIO]:
+    """Opens an object that appears complete when the block ends, or not at all.
+
+    Raises:
+      OSError: It cannot be written.
+      RequestError: It is on the hub, where nothing is written.
+    """
+    store = _to_write(path)
+    with open_temporary() as file:
+        yield file
+        file.seek(0)
+        with os_errors(path):
+            try:
+                store.upload(file)
+            except FileNotFoundError as error:  # there are no folders that could be missing
+                raise FileNotFoundError(errno.ENOENT, "no such bucket", path) from error
+
+
+def refuse_read_only(path: str) -> None:
+    """Raises a RequestError for a path on the hub, which is only read; asks nobody."""
+    if path.startswith(f"{HUB}://"):
+        raise writing_error(path)
 
 
 def rename(source: str, target: str) -> None:
     """Renames an object; stores do so by copying and deleting."""
-    _check_scheme(source)
     with os_errors(target):
-        FileSystems.rename([source], [target])
+        _to_write(source).move_to(_to_write(target))
 
 
 def copy(source: str, target: str) -> None:
     """Copies an object."""
-    _check_scheme(source)
-    FileSystems.copy([source], [target])
+    with os_errors(target):
+        _to_write(source).copy_to(_to_write(target))
 
 
-def delete(paths: list[str]) -> None:
-    """Deletes objects."""
-    _check_scheme(paths[0])
-    with os_errors(paths[0]):
-        FileSystems.delete(paths)
+def remove(path: str) -> None:
+    """Removes an object, or all below a folder, if there are any."""
+    with os_errors(path):
+        _to_write(path).remove()
 
 
 def exists(path: str) -> bool:
     """Returns whether an object exists, or any object with the path as a folder."""
-    _check_scheme(path)
-    return FileSystems.exists(path) or next(list_objects(path, recursive=True), None) is not None
+    with os_errors(path):
+        return _at(path).exists()
 
 
 def modified_ns(path: str) -> int:
-    """Returns the modification time of an object, in nanoseconds since the epoch."""
-    _check_scheme(path)
-    return int(FileSystems.last_updated(path) * 10**9)
+    """Returns the modification time of an object, in nanoseconds since the epoch.
+
+    On the hub, a number that changes with the content.
+    """
+    with os_errors(path):
+        return _at(path).modified_ns()
 
 
 def list_objects(folder: str, *, recursive: bool) -> Iterator[tuple[str, int, int]]:
-    """Yields each object's name relative to the folder, size in bytes and time in nanoseconds."""
-    _check_scheme(folder)
-    root = folder.rstrip("/") + "/"
-    (result,) = FileSystems.match([root + ("**" if recursive else "*")])
-    for metadata in result.metadata_list:
-        modified = metadata.last_updated_in_seconds or 0
-        name = metadata.path.removeprefix(root)
-        yield name, metadata.size_in_bytes, int(modified * 10**9)
+    """Yields each object's name relative to the folder, size in bytes and time in nanoseconds.
+
+    In the order of the store. Yields nothing if there is no such folder.
+    """
+    with os_errors(folder):
+        yield from _at(folder).list_objects(recursive=recursive)
 
 
-@contextlib.contextmanager
-def os_errors(path: str) -> Iterator[None]:
-    """Converts the errors of a store's client to OSError."""
-    try:
-        yield
-    except (OSError, FsqError):
-        raise
-    except Exception as error:
-        raise OSError(errno.EIO, str(error), path) from error
+def _at(path: str) -> ArrowStore | HubStore:
+    scheme, _, rest = path.partition("://")
+    if scheme == HUB:
+        return HubStore.at(path)
+    return _arrow_store(path, ALIASES.get(scheme, scheme), rest)
 
 
-def _check_scheme(path: str) -> None:
-    try:
-        FileSystems.get_filesystem(path)
-    except ValueError as error:
+def _to_write(path: str) -> ArrowStore:
+    refuse_read_only(path)
+    store = _at(path)
+    assert isinstance(store, ArrowStore)
+    return store
+
+
+def _arrow_store(path: str, scheme: str, rest: str) -> ArrowStore:
+    if scheme not in MAKERS:
         raise RequestError(
-            f"{path}: expected a path that Beam supports, got an unknown scheme. "
-            "Install apache-beam with the extra for it (gcp, aws, azure), or correct the path."
-        ) from error
+            f"{path}: expected a local path, s3://, gs:// or hf://, got the scheme {scheme!r}. "
+            "Correct the path."
+        )
+    place, _, key = rest.partition("/")
+    user, at, bucket = place.rpartition("@")
+    if at and user != ANONYMOUS:
+        # The message must not repeat them.
+        raise RequestError(
+            f"{scheme}://...@{bucket}/{key}: expected no credentials in a path, which is written "
+            "into configs and manifests. Set them in the environment; docs/places.md says how."
+        )
+    if not bucket and scheme in BUCKETS:
+        raise RequestError(f"{path}: expected {scheme}://bucket/name. Correct the path.")
+    return ArrowStore.at(path, scheme, bucket, key, user)

@@ -8,6 +8,7 @@ from fsq.dataset.formats import PRIMARY, check_formats
 from fsq.images.spec import CropName, DecodeRules, Side, check_pair
 from fsq.runtimes.base import Precision
 from fsq.runtimes.registry import RuntimeName
+from fsq.storage import filesystem
 from fsq.validation import FrozenModel
 from fsq.yaml_config import Name, PathStr
 from pipeline.core.size_filter import SizeFilter
@@ -24,7 +25,7 @@ class OutputConfig(FrozenModel):
     """Directory, name and format of the dataset.
 
     Attributes:
-      directory: Directory of the dataset, local or in an object store.
+      directory: Directory of the dataset, local, s3:// or gs://.
       name: Name of the dataset, the first part of its shards' names.
       split: Name of the split, the second part of its shards' names; or several splits in one
         dataset: the share of each (train: 0.9), by a hash of the key, or what the source calls
@@ -54,6 +55,7 @@ class OutputConfig(FrozenModel):
     def _not_the_root(cls, directory: str) -> str:
         if not directory.strip("/ "):
             raise ValueError(f"expected a directory below the root, got {directory!r}")
+        filesystem.refuse_read_only(directory)
         return directory
 
     @pydantic.field_validator("split", mode="before")

@@ -77,10 +77,11 @@ def read_output(path: str) -> OutputDirectory:
     """Reads what a directory holds; a missing directory holds nothing.
 
     Raises:
-      RequestError: The job file is damaged.
+      RequestError: The job file is damaged; or the directory is where nothing is written.
       DataError: The manifest is damaged.
     """
     path = path.rstrip("/")
+    filesystem.refuse_read_only(path)
     names = [entry.name for entry in filesystem.list_files(path)]
     if has_manifest(path):
         manifest = read_manifest(path)

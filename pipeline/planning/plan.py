@@ -200,7 +200,8 @@ def _read_file(folder: str, name: str) -> bytes:
     try:
         return filesystem.read(filesystem.join(folder, name))
     except OSError as error:
+        reason = "" if filesystem.is_local(folder) else f": {error.strerror}"
         raise RequestError(
             f"tokenizer: expected a tokenizer in {folder!r}, found no readable {name}"
-            f"{looked_in(folder)}. Correct the path, or train a tokenizer with 'fsq train'."
+            f"{looked_in(folder)}{reason}. Correct the path, or train a tokenizer with 'fsq train'."
         ) from error

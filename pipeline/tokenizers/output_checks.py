@@ -6,12 +6,14 @@ from pathlib import Path
 from fsq.dataset.manifest import MANIFEST_FILE
 from fsq.errors import RequestError
 from fsq.spec.contract import CONTRACT_FILE
+from fsq.storage import filesystem
 
 CARD_FILE = "README.md"
 
 
 def check_free_output(output: str) -> None:
     """Raises a RequestError if the directory holds a dataset or a tokenizer, or is read-only."""
+    check_local(output)
     directory = Path(output)
     for name in (MANIFEST_FILE, CONTRACT_FILE, CARD_FILE):
         if (directory / name).exists():
@@ -20,6 +22,15 @@ def check_free_output(output: str) -> None:
                 "Set 'output' in the config to another directory, or remove what is there."
             )
     check_writable(output)
+
+
+def check_local(output: str) -> None:
+    """Raises a RequestError if the directory is in a store: checkpoints are kept in it."""
+    if not filesystem.is_local(output):
+        raise RequestError(
+            f"{output}: expected a local directory, which is written to while a tokenizer is made. "
+            "Set 'output' to one, and copy it when it is done; a tokenizer is read from any store."
+        )
 
 
 def check_writable(output: str) -> None:
