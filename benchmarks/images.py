@@ -5,8 +5,10 @@
 reads the JPEGs of folders, each followed by the size that its images are fitted to, shuffled, in
 batches of uint8. The loaders take turns; every second round has the reverse order, and each reads
 an epoch before the one that is measured. A ratio is `image_dataset` over the other within a round;
-the table shows medians. The files are in the page cache. PyTorch runs in an environment of its
-own, with torch, Pillow and NumPy, and is left out where `--torch-python` has no torch.
+the table shows medians. Beside other jobs, whoever has more threads gets more of the machine: then
+the time of processors for each image tells more. The files are in the page cache. PyTorch runs in
+an environment of its own, with torch, Pillow and NumPy, and is left out where `--torch-python` has
+no torch.
 """
 
 import os
@@ -60,6 +62,13 @@ class Data(NamedTuple):
         )
 
 
+class Speed(NamedTuple):
+    """Images per second, and microseconds of processors for each image."""
+
+    images_per_second: float
+    cpu_microseconds: float
+
+
 def ours(data: Data, epoch: int) -> Any:
     """Reads with `image_dataset`."""
     dataset = image_dataset(data.images, batch_size=data.batch_size, shuffle_seed=1, epoch=epoch)
@@ -87,26 +96,27 @@ def plain(data: Data, epoch: int) -> Any:
     return images.batch(data.batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def tf_speed(make: Callable[[Data, int], Any], data: Data) -> float:
-    """Returns the images per second of the second epoch.
+def tf_speed(make: Callable[[Data, int], Any], data: Data) -> Speed:
+    """Measures the second epoch.
 
     Raises:
       ValueError: Images are missing.
     """
     for epoch in range(2):
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         count = sum(batch.shape[0] for batch in make(data, epoch))
         seconds = time.perf_counter() - began
     if count != len(data.images):
         raise ValueError(f"expected {len(data.images):,} images, got {count:,}")
-    return count / seconds
+    return Speed(count / seconds, (time.process_time() - used) / count * 1e6)
 
 
-def torch_speed(data: Data) -> float:
-    """Returns the images per second of the second epoch of a PyTorch DataLoader."""
+def torch_speed(data: Data) -> Speed:
+    """Measures a PyTorch DataLoader in a process of its own."""
     numbers = map(str, (data.size, data.batch_size, count_cores()))
     command = [data.torch_python, str(TORCH), str(data.folder), *numbers]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return Speed(*map(float, done.stdout.split()))
 
 
 def has_torch(python: str) -> bool:
@@ -115,9 +125,9 @@ def has_torch(python: str) -> bool:
     return done.returncode == 0
 
 
-def loaders(torch_python: str) -> dict[str, Callable[[Data], float]]:
+def loaders(torch_python: str) -> dict[str, Callable[[Data], Speed]]:
     """Returns the loaders by name, PyTorch's if it is installed."""
-    found: dict[str, Callable[[Data], float]] = {
+    found: dict[str, Callable[[Data], Speed]] = {
         OURS: lambda data: tf_speed(ours, data),
         "plain: TensorFlow's decode_jpeg and resize": lambda data: tf_speed(plain, data),
     }
@@ -126,8 +136,8 @@ def loaders(torch_python: str) -> dict[str, Callable[[Data], float]]:
     return found
 
 
-def measure(data: Data, torch_python: str, rounds: int) -> list[dict[str, float]]:
-    """Returns the images per second of each loader in each round."""
+def measure(data: Data, torch_python: str, rounds: int) -> list[dict[str, Speed]]:
+    """Returns the speed of each loader in each round."""
     found = loaders(torch_python)
     speeds = []
     for number in range(rounds):
@@ -136,13 +146,16 @@ def measure(data: Data, torch_python: str, rounds: int) -> list[dict[str, float]
     return speeds
 
 
-def table_of(title: str, rounds: list[dict[str, float]]) -> Table:
+def table_of(title: str, rounds: list[dict[str, Speed]]) -> Table:
     """Makes a table of medians, of speeds and of ratios within a round."""
-    table = Table(title, "images/s", "speed-up of image_dataset")
+    table = Table(title, "images/s", "speed-up of image_dataset", "CPU us an image", "ratio of it")
     for name in sorted(rounds[0], key=lambda name: name != OURS):
-        speed = statistics.median(each[name] for each in rounds)
-        ratio = statistics.median(each[OURS] / each[name] for each in rounds)
-        table.add_row(name, f"{speed:,.0f}", f"{ratio:.2f}")
+        figures = []
+        for number in range(len(Speed._fields)):
+            median = statistics.median(each[name][number] for each in rounds)
+            ratio = statistics.median(each[OURS][number] / each[name][number] for each in rounds)
+            figures += [f"{median:,.0f}", f"{ratio:.2f}"]
+        table.add_row(name, *figures)
     return table
 
 

@@ -10,6 +10,7 @@ from builders.fixtures import encode_image
 from benchmarks.images import (
     OURS,
     Data,
+    Speed,
     has_torch,
     loaders,
     measure,
@@ -51,15 +52,21 @@ def test_pytorch_is_measured_where_it_is_installed(data: Data, tmp_path: Path):
     assert len(without) == 2
     assert len(loaders(sys.executable)) == 2 + has_torch(sys.executable)
     (speeds,) = measure(data, str(tmp_path / "python"), rounds=1)
-    assert min(speeds.values()) > 0
+    assert all(min(speed) > 0 for speed in speeds.values())
 
 
 def test_the_table_has_medians_of_the_ratios_within_a_round():
     rounds = [
-        {OURS: 10.0, "other": 5.0},
-        {OURS: 90.0, "other": 10.0},
-        {OURS: 20.0, "other": 5.0},
+        {OURS: Speed(10, 30), "other": Speed(5, 60)},
+        {OURS: Speed(90, 10), "other": Speed(10, 40)},
+        {OURS: Speed(20, 20), "other": Speed(5, 30)},
     ]
     table = table_of("folder", rounds)
     columns = [list(column.cells) for column in table.columns]
-    assert columns == [[OURS, "other"], ["20", "5"], ["1.00", "4.00"]]
+    assert columns == [
+        [OURS, "other"],
+        ["20", "5"],
+        ["1.00", "4.00"],
+        ["20", "40"],
+        ["1.00", "0.50"],
+    ]

@@ -164,6 +164,14 @@ def test_shares_are_disjoint_and_cover_the_epoch(opened: OpenedImages, seed: int
     assert len(set(whole)) == 200
 
 
+def test_two_readers_of_one_dataset_do_not_disturb_each_other(opened: OpenedImages):
+    dataset = image_dataset(opened, batch_size=8, shuffle_seed=1)
+    alone = list(dataset.as_numpy_iterator())
+    pairs = list(tf.data.Dataset.zip(dataset, dataset.prefetch(3)).as_numpy_iterator())
+    np.testing.assert_equal([one for one, _ in pairs], alone)
+    np.testing.assert_equal([other for _, other in pairs], alone)
+
+
 def test_blocks_of_a_file_are_spread_over_the_epoch_and_mixed_in_windows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
