@@ -8,6 +8,7 @@ come from:
         depth = recut(depth_of(record["key"]), record)
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -23,9 +24,30 @@ from fsq.images.spec import ImageSpec
 from fsq.images.view import View
 from pipeline.views import ViewPolicy, ViewPolicyConfig
 
-__all__ = ["Recut"]
+__all__ = ["Recut", "recut"]
 
 _POLICIES = pydantic.TypeAdapter(tuple[ViewPolicyConfig, ...])
+
+
+def recut(
+    directory: str,
+    pixels: np.ndarray,
+    record: Mapping[str, Any],
+    *,
+    resize: Literal["nearest", "image"] = "nearest",
+) -> np.ndarray:
+    """Cuts the view of a record from a modality of its image; see `Recut`.
+
+    Args:
+      directory: The dataset of the record; read once per process.
+      pixels: See `Recut.__call__`.
+      record: See `Recut.__call__`.
+      resize: See `Recut.__call__`.
+
+    Raises:
+      RequestError, DataError: See `Recut`.
+    """
+    return _recut_of(directory)(pixels, record, resize=resize)
 
 
 class Recut:
@@ -93,6 +115,11 @@ class Recut:
                 return views[policy.names.index(name)]
         known = ", ".join(name for policy in self._policies for name in policy.names)
         raise RequestError(f"recut: expected a view of the dataset ({known}), got {name!r}.")
+
+
+@functools.lru_cache(maxsize=8)
+def _recut_of(directory: str) -> Recut:
+    return Recut(directory)
 
 
 def _text(value: str | bytes) -> str:

@@ -46,7 +46,7 @@ PUBLIC = {
     "fsq.yaml_config": ["dump_config", "load_config"],
     "pipeline.image_dataset": ["ImagesConfig", "image_dataset", "open_images"],
     "pipeline.job.config": ["OutputConfig", "TokenizeConfig"],
-    "pipeline.recut": ["Recut"],
+    "pipeline.recut": ["Recut", "recut"],
     "pipeline.sources.container": ["ContainerConfig"],
     "pipeline.run": ["Summary", "retry_rejects", "tokenize"],
 }
