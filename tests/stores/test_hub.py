@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from builders.hub_server import Hub, serve_hub
 from builders.jobs import files_of, job_fields
+from builders.sources import SOURCES
 
 from fsq.storage import filesystem
 from fsq.tokenizer import Tokenizer
 from pipeline.job.config import TokenizeConfig
 from pipeline.run import tokenize
+from pipeline.sources.units import cut_units
 
 TOKEN = "hf_aSecretToken"
 PHOTOS = "hf://datasets/me/photos"
@@ -113,3 +115,21 @@ def test_a_job_on_the_hub_gives_the_bytes_of_the_job_on_a_disk(
         Tokenizer.load("hf://me/tokenizer").fingerprint
         == Tokenizer.load(tokenizer_directory).fingerprint
     )
+
+
+@pytest.mark.parametrize("kind", ["parquet", "webdataset"])
+def test_a_pattern_on_the_hub_gives_the_records_of_the_files_on_a_disk(
+    kind: str, hub: Hub, small_images: list[bytes], tmp_path: Path
+):
+    images = {f"cats/{number:02d}.png": data for number, data in enumerate(small_images)}
+    config = SOURCES[kind].build(tmp_path, images)
+    hub.push("datasets/me/photos", {f"data/{p.name}": p.read_bytes() for p in tmp_path.iterdir()})
+    files = str(config.model_dump()["files"]).replace(str(tmp_path), f"{PHOTOS}/data")
+    there = config.model_copy(update={"files": files})
+    records = []
+    for one in (config, there):
+        source = one.open()
+        listing = source.list()
+        units = cut_units(listing, 8)
+        records.append([r for unit in units for r in source.read(unit, listing.features)])
+    assert records[0] == records[1] and len(records[0]) == len(images)
