@@ -1,6 +1,7 @@
 """Journeys on the command line: exit codes, streams, one-line errors, every recipe."""
 
 import gzip
+import io
 import math
 import re
 import shutil
@@ -8,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +82,18 @@ def stand_ins(checkout: Path, root: Path, image_folder: Path, small_images: list
         feature["image/class/label"].int64_list.value.append(1)
         writer.write(example.SerializeToString())
     _write_arrays(checkout / "data", example)
+    _write_tars(checkout / "data" / "cifar10_webdataset", small_images[0])
     return checkout
+
+
+def _write_tars(folder: Path, image: bytes) -> None:
+    folder.mkdir()
+    for shard in range(4):
+        with tarfile.open(folder / f"test-{shard:05d}.tar", "w") as tar:
+            for name, data in (("a.jpg", image), ("a.cls", b"3")):
+                info = tarfile.TarInfo(f"{shard}/{name}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
 
 
 def _write_arrays(data: Path, example: Any) -> None:
