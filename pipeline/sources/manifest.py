@@ -14,6 +14,7 @@ from fsq.yaml_config import PathStr
 from pipeline.sources.base import BaseSourceConfig, no_heartbeat
 from pipeline.sources.carry import Carry
 from pipeline.sources.class_folders import Classes, read_classes
+from pipeline.sources.image_paths import Places
 from pipeline.sources.input_files import (
     Damaged,
     Files,
@@ -32,7 +33,6 @@ from pipeline.sources.manifest_columns import (
     image_column,
 )
 from pipeline.sources.manifest_files import ManifestFile, Row, open_manifest, with_heartbeat
-from pipeline.sources.manifest_paths import Places
 from pipeline.sources.manifest_rows import Converter, RowLister
 from pipeline.sources.row_source import RowSource
 

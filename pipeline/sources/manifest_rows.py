@@ -9,11 +9,11 @@ from fsq.errors import RequestError
 from fsq.storage import filesystem
 from fsq.storage.path_encoding import from_utf8
 from pipeline.sources.directory_walk import NOT_A_FILE
+from pipeline.sources.image_paths import Place, Places
 from pipeline.sources.listed_rows import ListedRow
 from pipeline.sources.listing_text import unreadable
 from pipeline.sources.manifest_columns import Labels
 from pipeline.sources.manifest_files import Row
-from pipeline.sources.manifest_paths import Place, Places
 from pipeline.sources.manifest_values import OtherValueError, Value, converted
 
 _BACKSLASH = "expected '/' between the folders of a path, got backslashes, as Windows has them"

@@ -11,11 +11,11 @@ from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from fsq.storage.temporary import temporary_folder
 from pipeline.sources.carry import CarryField
+from pipeline.sources.image_paths import Places
 from pipeline.sources.image_walk import path_of
 from pipeline.sources.listing_text import unreadable
 from pipeline.sources.manifest_columns import FILE_NAME, ColumnScan, check_column
 from pipeline.sources.manifest_files import ManifestFile, Row, open_manifest, with_heartbeat
-from pipeline.sources.manifest_paths import Places
 from pipeline.sources.manifest_rows import Converter, path_text
 from pipeline.sources.manifest_values import OtherValueError
 

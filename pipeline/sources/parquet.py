@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import pydantic
 
 from fsq.dataset.records import CarriedFeature
+from fsq.yaml_config import PathStr
 from pipeline.core.records import BadRecord, ImageRecord, Unit
 from pipeline.sources.base import NO_TIMEOUTS, no_heartbeat
 from pipeline.sources.carry import Carry
@@ -25,14 +26,16 @@ from pipeline.sources.saved_folders import with_saved_folders
 class ParquetConfig(FilesConfig):
     """Parquet files with a column of images; or folders written by `save_to_disk` of `datasets`.
 
-    An image is a struct of `bytes` and `path`, or bytes, or the path of an image file relative to
-    the folder of the table. Names of classes come from the schema, as `datasets` writes them, or
-    from `dataset_info` in a README.md beside or above the files.
+    An image is a struct of `bytes` and `path`, or bytes, or the path of an image file. Names of
+    classes come from the schema, as `datasets` writes them, or from `dataset_info` in a README.md
+    beside or above the files.
 
     Attributes:
       files: Name or pattern of the files, or a list of these; exactly what they match is read.
         Required unless `output.split` has names or patterns.
       image: Column with the images; of a struct, its field after a dot.
+      root: Folder that paths of images are relative to; by default that of the file.
+      outside: Whether paths may lead out of `root`: absolute ones, and those with '..'.
       key: Column with the key of the record; by default the key is '<file>__<row>'.
       carry: Columns to carry along, by their names in the token records.
       damaged: Refuse a damaged or missing file, or reject each record that cannot be read.
@@ -42,6 +45,8 @@ class ParquetConfig(FilesConfig):
 
     kind: Literal["parquet"]
     image: str = "image"
+    root: PathStr | None = None
+    outside: bool = False
     key: str | None = None
     carry: Carry = pydantic.Field(default_factory=dict)
 

@@ -36,6 +36,7 @@ def find_image_column(schema: pa.Schema, name: str, where: str) -> ImageColumn:
       RequestError: There is no such column, or its type is not one of images.
     """
     path = path_of_column(schema, name)
+    _refuse_twice(schema, path, where, "source.image")
     if path is not None and (form := _image_form(_type_of(schema, path))) is not None:
         return ImageColumn(path, form)
     images = [field.name for field in schema if _image_form(field.type) not in (None, "path")]
@@ -59,12 +60,21 @@ def find_column(schema: pa.Schema, name: str, where: str, key: str) -> tuple[str
       RequestError: There is no such column; `key` is that of the config that names it.
     """
     path = path_of_column(schema, name)
+    _refuse_twice(schema, path, where, key)
     if path is None:
         raise RequestError(
             f"{key}: expected a column {name!r} in {where}, found none ({_columns(schema)}). "
             "Correct the name in the config."
         )
     return path
+
+
+def _refuse_twice(schema: pa.Schema, path: tuple[str, ...] | None, where: str, key: str) -> None:
+    if path is not None and schema.names.count(path[0]) > 1:
+        raise RequestError(
+            f"{key}: expected one column {path[0]!r} in {where}, found "
+            f"{schema.names.count(path[0])}. Rename one of them."
+        )
 
 
 def kind_of(schema: pa.Schema, path: tuple[str, ...]) -> FeatureKind | None:
@@ -75,6 +85,11 @@ def kind_of(schema: pa.Schema, path: tuple[str, ...]) -> FeatureKind | None:
     if pa.types.is_floating(kind):
         return "float32"
     return "bytes" if _is_bytes(kind) or _is_text(kind) else None
+
+
+def is_empty(schema: pa.Schema, path: tuple[str, ...]) -> bool:
+    """Returns whether a column has no values at all, and so no type."""
+    return bool(pa.types.is_null(_type_of(schema, path)))
 
 
 def show_type(schema: pa.Schema, path: tuple[str, ...]) -> str:
@@ -115,7 +130,7 @@ def path_of_column(schema: pa.Schema, name: str) -> tuple[str, ...] | None:
 
 
 def _has(schema: pa.Schema, path: tuple[str, ...]) -> bool:
-    if schema.get_field_index(path[0]) < 0:
+    if schema.names.count(path[0]) != 1:
         return False
     kind = schema.field(path[0]).type
     for name in path[1:]:
@@ -128,7 +143,7 @@ def _has(schema: pa.Schema, path: tuple[str, ...]) -> bool:
 def _type_of(schema: pa.Schema, path: tuple[str, ...]) -> pa.DataType:
     kind = schema.field(path[0]).type
     for name in path[1:]:
-        kind = kind.field(name).type
+        kind = _plain(kind).field(name).type
     return kind
 
 

@@ -2,26 +2,27 @@
 
 import contextlib
 import functools
-import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import yaml
 
 from fsq.dataset.records import CarriedFeature, FeatureKind
 from fsq.errors import DataError, RequestError
 from fsq.storage import filesystem
 from pipeline.sources.arrow_files import arrow_errors, open_table
 from pipeline.sources.carry import carried_features
+from pipeline.sources.dataset_card import classes_of_card
 from pipeline.sources.equal_keys import refuse_equal_keys
+from pipeline.sources.image_paths import Places
 from pipeline.sources.input_files import Damaged, InputFile
 from pipeline.sources.listing import ListedFile
 from pipeline.sources.parquet_columns import (
     find_column,
     find_image_column,
+    is_empty,
     kind_of,
     names_of_classes,
     path_of_column,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from pipeline.sources.parquet import ParquetConfig
 
 MAX_KEYS = 10_000
-CARD, FOLDERS_ABOVE = "README.md", 3
 
 
 def list_tables(
@@ -66,23 +66,23 @@ def find_features(
       RequestError: A column is missing, or is not of a type that can be used.
       DataError: Two files give a column another type or other classes, or keys are equal.
     """
-    features: tuple[CarriedFeature, ...] | None = None
+    kinds: dict[str, FeatureKind] = {}
+    classes: dict[str, tuple[str, ...]] = {}
     readable = [file for file in files if file.num_readable]
     for file in readable:
         heartbeat()
-        found = _features_of(file.path, config)
-        if features is not None and found != features:
-            first, other = next(
-                pair for pair in zip(features, found, strict=True) if pair[0] != pair[1]
-            )
-            raise DataError(
-                f"{file.path}: expected column {first.field!r} as in {readable[0].path}, "
-                f"{_describe(first)}, got {_describe(other)}. Write both alike."
-            )
-        features = found
+        found = _types_of(file.path, config)
+        for field, (kind, names) in found.items():
+            if kinds.setdefault(field, kind) != kind or classes.setdefault(field, names) != names:
+                raise DataError(
+                    f"{file.path}: expected column {field!r} as in other files, "
+                    f"{_describe(kinds[field], classes[field])}, got {_describe(kind, names)}. "
+                    "Write all alike."
+                )
     if config.key is not None:
         refuse_equal_keys(_first_keys(readable, config, heartbeat))
-    return features or ()
+    labels = {field: names for field, names in classes.items() if names}
+    return carried_features(config.carry, kinds, labels)
 
 
 def columns_of(path: str, config: "ParquetConfig", features: Sequence[CarriedFeature]) -> Columns:
@@ -92,19 +92,27 @@ def columns_of(path: str, config: "ParquetConfig", features: Sequence[CarriedFea
         find_image_column(schema, config.image, path),
         None if config.key is None else find_column(schema, config.key, path, "source.key"),
         tuple((path_of_column(schema, one.field), one) for one in features),
+        Places(config.root or folder_of(path), outside=config.outside),
     )
+
+
+def folder_of(path: str) -> str:
+    """Returns the folder of a file."""
+    folder, slash, _ = path.rpartition("/")
+    return folder or (slash or ".")
 
 
 class _Facts(NamedTuple):
     schema: pa.Schema
     num_rows: int
+    damage: str | None
 
 
 @functools.lru_cache(maxsize=4096)
 def _facts_of(path: str, modified_ns: int) -> _Facts:
     table = open_table(path)
     table.close()
-    return _Facts(table.schema, table.num_rows)
+    return _Facts(table.schema, table.num_rows, table.damage)
 
 
 def _list_table(one: InputFile, stride: int) -> ListedFile:
@@ -114,7 +122,7 @@ def _list_table(one: InputFile, stride: int) -> ListedFile:
         modified_ns = filesystem.modified_ns(one.path)
         with filesystem.open_read(one.path) as file:
             size_bytes = file.seek(0, os.SEEK_END)
-        rows = _facts_of(one.path, modified_ns).num_rows
+        _, rows, damage = _facts_of(one.path, modified_ns)
     except OSError as error:
         damage = f"expected a file that can be read, got: {error.strerror or error}"
     except DataError as error:
@@ -134,7 +142,8 @@ def _list_table(one: InputFile, stride: int) -> ListedFile:
     )
 
 
-def _features_of(path: str, config: "ParquetConfig") -> tuple[CarriedFeature, ...]:
+def _types_of(path: str, config: "ParquetConfig") -> dict[str, tuple[FeatureKind, tuple[str, ...]]]:
+    """Returns type and names of classes of the carried columns that a file has."""
     schema = _facts_of(path, filesystem.modified_ns(path)).schema
     find_image_column(schema, config.image, path)
     if config.key is not None:
@@ -144,9 +153,12 @@ def _features_of(path: str, config: "ParquetConfig") -> tuple[CarriedFeature, ..
                 f"source.key: expected text or integers in column {config.key!r} of {path}, got "
                 f"{show_type(schema, key)}. Name another, or leave the key out."
             )
-    kinds: dict[str, FeatureKind] = {}
+    names = {**classes_of_card(path), **names_of_classes(schema)}
+    found: dict[str, tuple[FeatureKind, tuple[str, ...]]] = {}
     for name, wanted in config.carry.items():
-        if wanted.default is not None and path_of_column(schema, wanted.field) is None:
+        column = path_of_column(schema, wanted.field)
+        optional = wanted.default is not None
+        if optional and (column is None or is_empty(schema, column)):
             continue
         column = find_column(schema, wanted.field, path, f"source.carry.{name}")
         kind = kind_of(schema, column)
@@ -155,18 +167,12 @@ def _features_of(path: str, config: "ParquetConfig") -> tuple[CarriedFeature, ..
                 f"source.carry.{name}: expected numbers or text in column {wanted.field!r} of "
                 f"{path}, got {show_type(schema, column)}. Leave it out."
             )
-        kinds[wanted.field] = kind
-    classes = names_of_classes(schema) or _classes_of_card(path.rpartition("/")[0])
-    labels = {field: names for field, names in classes.items() if kinds.get(field) == "int64"}
-    return carried_features(config.carry, kinds, labels)
+        found[wanted.field] = (kind, names.get(wanted.field, ()) if kind == "int64" else ())
+    return found
 
 
-def _describe(feature: CarriedFeature) -> str:
-    if not feature.class_names:
-        return feature.kind
-    return (
-        f"{feature.kind} with {len(feature.class_names):,} classes from {feature.class_names[0]!r}"
-    )
+def _describe(kind: str, names: tuple[str, ...]) -> str:
+    return f"{kind} with {len(names):,} classes from {names[0]!r}" if names else kind
 
 
 def _first_keys(
@@ -186,39 +192,9 @@ def _first_keys(
 
 
 def _keys_of(file: ListedFile, column: tuple[str, ...], most: int) -> Iterator[bytes | None]:
-    with borrowed_table(file.path, [".".join(column)], 0) as cursor:
+    with borrowed_table(file.path, (column,), 0) as cursor:
         for first, count in cursor.groups(0, min(most, file.num_readable)):
             for batch in cursor.read(first, count):
                 with arrow_errors(file.path):
                     keys = keys_of(batch, column)
                 yield from keys
-
-
-@functools.lru_cache(maxsize=64)
-def _classes_of_card(folder: str) -> dict[str, tuple[str, ...]]:
-    """Returns the names of classes by column from the dataset card beside or above some files."""
-    parts = folder.split("/")
-    above = range(len(parts), max(0, len(parts) - FOLDERS_ABOVE), -1)
-    for path in (filesystem.join("/".join(parts[:depth]) or ".", CARD) for depth in above):
-        if not filesystem.exists(path):
-            continue
-        try:
-            text = filesystem.read(path).decode("utf-8", "replace")
-            _, front, _ = text.split("---\n", 2) if text.startswith("---\n") else ("", "", "")
-            return _labels_of_card(yaml.safe_load(front))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
-            return {}
-    return {}
-
-
-def _labels_of_card(content: Any) -> dict[str, tuple[str, ...]]:
-    info = content["dataset_info"]
-    configs = info if isinstance(info, list) else [info]
-    found: dict[str, tuple[str, ...]] = {}
-    for feature in itertools.chain.from_iterable(config["features"] for config in configs):
-        dtype = feature.get("dtype")
-        label = dtype.get("class_label") if isinstance(dtype, dict) else None
-        if label is not None:
-            names = label["names"]
-            found[feature["name"]] = tuple(str(names[str(number)]) for number in range(len(names)))
-    return found

@@ -8,13 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fsq.dataset.records import CarriedFeature, FeatureKind, encode_key
+from fsq.dataset.records import CarriedFeature, FeatureKind, decode_key, encode_key
 from fsq.errors import DataError
+from fsq.storage import filesystem
+from fsq.storage.path_encoding import from_utf8
 from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
-from pipeline.sources.arrow_files import arrow_errors
+from pipeline.sources.arrow_files import BYTES_OF_TEXT, arrow_errors
+from pipeline.sources.image_paths import Places
 from pipeline.sources.input_files import Damaged
 from pipeline.sources.parquet_columns import ImageColumn
-from pipeline.sources.referenced_image import BadReferenceError, read_referenced
 from pipeline.sources.table_cursors import borrowed_table
 
 _INT64 = range(-(2**63), 2**63)
@@ -27,17 +29,19 @@ class Columns(NamedTuple):
       image: The image.
       key: Path of the column of the key; None if the key is made of the row's number.
       carried: Path and feature of each carried column; no path where the file lacks it.
+      places: Where the image files lie that rows name.
     """
 
     image: ImageColumn
     key: tuple[str, ...] | None
     carried: tuple[tuple[tuple[str, ...] | None, CarriedFeature], ...]
+    places: Places
 
     @property
-    def names(self) -> list[str]:
-        """The columns to read, by their paths with dots."""
+    def paths(self) -> tuple[tuple[str, ...], ...]:
+        """The columns to read."""
         paths = [self.image.path, self.key, *(path for path, _ in self.carried)]
-        return list(dict.fromkeys(".".join(path) for path in paths if path is not None))
+        return tuple(dict.fromkeys(path for path in paths if path is not None))
 
 
 class _BadValueError(ValueError):
@@ -53,7 +57,7 @@ def read_rows(
     group is read.
     """
     # Where the groups lie is known once the file is open.
-    with borrowed_table(unit.path, columns.names, span.first) as cursor:
+    with borrowed_table(unit.path, columns.paths, span.first) as cursor:
         places = list(cursor.groups(span.first, span.num_records))
     if sum(count for _, count in places) != span.num_records:
         raise DataError(
@@ -63,13 +67,14 @@ def read_rows(
     for first, count in places:
         done = 0
         try:
-            with borrowed_table(unit.path, columns.names, first) as cursor:
+            with borrowed_table(unit.path, columns.paths, first) as cursor:
                 for batch in cursor.read(first, count):
                     records = _records(unit, batch, first + done, columns)
                     for _ in range(batch.num_rows):
+                        record = next(records)
                         done += 1
                         next(numbers)
-                        yield next(records)
+                        yield record
         except DataError as error:
             if damaged == "refuse":
                 raise
@@ -87,7 +92,6 @@ def keys_of(batch: pa.RecordBatch, path: tuple[str, ...]) -> list[bytes | None]:
 def _records(
     unit: Unit, batch: pa.RecordBatch, first: int, columns: Columns
 ) -> Iterator[ImageRecord | BadRecord]:
-    folder = unit.path.rpartition("/")[0] or ("/" if unit.path.startswith("/") else ".")
     with arrow_errors(unit.path, f": row {first}"):
         images = list(_images(batch, columns.image))
         keys = None if columns.key is None else _values(batch, columns.key)
@@ -100,63 +104,79 @@ def _records(
             data, path = images[number]
             yield ImageRecord(
                 key=key,
-                data=_data(data, path, folder),
+                data=_data(data, path, columns.places),
                 carried=tuple(_carried(values[number], one) for values, one in carried),
             )
-        except (_BadValueError, BadReferenceError) as error:
+        except _BadValueError as error:
             yield BadRecord(key, str(error))
 
 
-def _images(batch: pa.RecordBatch, column: ImageColumn) -> Iterator[tuple[bytes | None, Any]]:
+def _images(
+    batch: pa.RecordBatch, column: ImageColumn
+) -> Iterator[tuple[bytes | None, bytes | None]]:
     """Yields the encoded image and the path of each row."""
-    values = _values(batch, column.path)
-    for value in values:
-        match column.form:
-            case "struct":
-                yield (None, None) if value is None else (value["bytes"], value.get("path"))
-            case "bytes":
-                yield value, None
-            case "path":
-                yield None, value
+    match column.form:
+        case "struct":
+            array = _array(batch, column.path)
+            names = [field.name for field in array.type]
+            data = _values(batch, (*column.path, "bytes"))
+            has_path = names.count("path") == 1
+            paths = _values(batch, (*column.path, "path")) if has_path else [None] * len(data)
+            # A path of another type than text is none.
+            yield from (
+                (one, path if isinstance(path, bytes) else None)
+                for one, path in zip(data, paths, strict=True)
+            )
+        case "bytes":
+            yield from ((value, None) for value in _values(batch, column.path))
+        case "path":
+            yield from ((None, value) for value in _values(batch, column.path))
 
 
-def _data(data: bytes | None, path: Any, folder: str) -> bytes:
+def _data(data: bytes | None, path: bytes | None, places: Places) -> bytes:
     if data is not None:
         return data
-    if path is None or path in ("", b""):
+    if path is None:
         raise _BadValueError("expected an image, got none (a null)")
-    if isinstance(path, bytes):
-        raise _BadValueError("expected the path of an image in UTF-8, got other bytes")
-    return read_referenced(folder, path)
+    place = places.find(decode_key(path))
+    if place.refused is not None:
+        raise _BadValueError(place.refused)
+    try:
+        is_local = filesystem.is_local(place.path)
+        return filesystem.read(from_utf8(place.path) if is_local else place.path)
+    except OSError as error:
+        raise _BadValueError(
+            f"expected a file that can be read, got: {error.strerror or error}"
+        ) from error
 
 
 def _values(batch: pa.RecordBatch, path: tuple[str, ...] | None) -> list[Any]:
-    """Returns the values of a column; text that is not UTF-8 as bytes."""
+    """Returns the values of a column; text as bytes, which need not be UTF-8."""
     if path is None:
         return [None] * batch.num_rows
+    array = _array(batch, path)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    as_bytes = BYTES_OF_TEXT.get(str(array.type))
+    values: list[Any] = (array if as_bytes is None else array.cast(as_bytes)).to_pylist()
+    return values
+
+
+def _array(batch: pa.RecordBatch, path: tuple[str, ...]) -> Any:
     array: Any = batch.column(path[0])
     for name in path[1:]:
-        array = pc.struct_field(array, name)
-    try:
-        return array.to_pylist()  # type: ignore[no-any-return]
-    except UnicodeDecodeError:
-        return [_value(scalar) for scalar in array]
+        array = pc.struct_field(_stored(array), name)
+    return _stored(array)
 
 
-def _value(scalar: Any) -> Any:
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError:
-        if isinstance(scalar, pa.StructScalar):
-            return {name: _value(scalar[name]) for name in scalar}
-        buffer = scalar.as_buffer()
-        return None if buffer is None else buffer.to_pybytes()
+def _stored(array: Any) -> Any:
+    return array.storage if isinstance(array, pa.ExtensionArray) else array
 
 
 def _key(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
-    if isinstance(value, str | int) and not isinstance(value, bool):
+        return decode_key(value)
+    if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise _BadValueError("expected a key, got none (a null)")
 
@@ -185,7 +205,7 @@ def _number(value: Any, feature: CarriedFeature) -> float:
 
 
 def _bytes(value: Any, feature: CarriedFeature) -> bytes:
-    return value.encode() if isinstance(value, str) else bytes(value)
+    return bytes(value)
 
 
 _CONVERT: dict[FeatureKind, Any] = {"int64": _integer, "float32": _number, "bytes": _bytes}

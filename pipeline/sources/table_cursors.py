@@ -4,14 +4,14 @@ A row group is read from its begin only; a cursor is kept where the last unit en
 large one is not read again for every unit that lies in it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import pyarrow as pa
 
 from fsq.errors import DataError
 from fsq.storage import filesystem
-from pipeline.sources.arrow_files import TableFile, arrow_errors, open_table
+from pipeline.sources.arrow_files import ColumnPath, TableFile, arrow_errors, open_table
 from pipeline.sources.cursor_pool import borrowed_cursor
 
 
@@ -23,7 +23,7 @@ class TableCursor:
       row: The next row.
     """
 
-    def __init__(self, table: TableFile, columns: list[str]):
+    def __init__(self, table: TableFile, columns: Sequence[ColumnPath]):
         self.table = table
         self.row = 0
         self._columns = columns
@@ -89,7 +89,9 @@ class TableCursor:
         )
 
 
-def borrowed_table(path: str, columns: list[str], row: int) -> AbstractContextManager[TableCursor]:
+def borrowed_table(
+    path: str, columns: Sequence[ColumnPath], row: int
+) -> AbstractContextManager[TableCursor]:
     """Borrows the cursor of a table that is nearest before a row.
 
     Raises:

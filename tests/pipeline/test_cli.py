@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from builders.image_cases import NONE_OF_OURS
@@ -82,8 +84,17 @@ def stand_ins(checkout: Path, root: Path, image_folder: Path, small_images: list
         feature["image/class/label"].int64_list.value.append(1)
         writer.write(example.SerializeToString())
     _write_arrays(checkout / "data", example)
+    pq.write_table(
+        pa.table({"image": [{"bytes": small_images[0], "path": None}], "label": [3]}),
+        _folder(checkout / "data" / "cifar10_parquet") / "test-00000-of-00001.parquet",
+    )
     _write_tars(checkout / "data" / "cifar10_webdataset", small_images[0])
     return checkout
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def _write_tars(folder: Path, image: bytes) -> None:

@@ -20,7 +20,6 @@ EXCEPTIONS = {
     "the file name {paths[0]}",
     "{name}, which is no number of JSON",
     "a name twice in one object",
-    "one of the input shape {list(graph.input_shape or ())}",
     # The problems themselves are printed before it, a line each.
     "{directory}: {problems} problem(s) found.",
     # Nobody sees these: an interrupted run says so itself.

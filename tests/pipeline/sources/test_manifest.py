@@ -18,9 +18,9 @@ from pipeline.core.records import BadRecord, ImageRecord
 from pipeline.planning.prepare import prepare
 from pipeline.reports.verify import verify_dataset
 from pipeline.run import retry_rejects, tokenize
+from pipeline.sources.image_paths import ADDRESS, NO_PATH, NUL, OTHER_SCHEME, OUTSIDE, Places
 from pipeline.sources.listed_rows import ListedRow
 from pipeline.sources.manifest import ManifestConfig
-from pipeline.sources.manifest_paths import ADDRESS, NO_PATH, NUL, OTHER_SCHEME, OUTSIDE, Places
 from pipeline.sources.units import cut_units
 
 Records = list[ImageRecord | BadRecord]

@@ -1,4 +1,4 @@
-"""Paths in a manifest: where the file lies that a row names, and which rows are refused."""
+"""Paths of images in a table: where the file lies that a row names, and which are refused."""
 
 import os
 import posixpath
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 class Places:
-    """Finds the files that the rows of a manifest name.
+    """Finds the files that the rows of a table name.
 
     Args:
       root: The folder that relative paths begin at.
