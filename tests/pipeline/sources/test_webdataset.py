@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
 import tarfile
 from pathlib import Path
@@ -232,3 +233,34 @@ def test_a_mistake_in_its_config_is_one_line(fields: dict[str, object], message:
     with pytest.raises(RequestError) as error:
         config_of("x.tar", **fields)
     assert str(error.value).startswith(f"c.yaml.{message}") and "\n" not in str(error.value)
+
+
+def test_the_output_of_img2dataset_is_read_with_its_metadata(tmp_path: Path):
+    # Its layout: keys of 9 digits, a .json for each sample, sidecars beside the tars, and the
+    # samples whose download failed without an image.
+    for shard in range(2):
+        with webdataset.TarWriter(f"{tmp_path}/{shard:05d}.tar") as tar:
+            for number in range(5):
+                status = "failed_to_download" if number == 3 else "success"
+                meta = {"caption": f"text {number}", "width": 640 + number, "status": status}
+                sample = {"__key__": f"{shard:05d}{number:04d}", "json": json.dumps(meta).encode()}
+                if status == "success":
+                    sample |= {"jpg": b"%d" % number, "txt": meta["caption"].encode()}
+                tar.write(sample)
+        (tmp_path / f"{shard:05d}.parquet").write_bytes(b"PAR1")
+        (tmp_path / f"{shard:05d}_stats.json").write_text("{}")
+    carry = {"caption": {"field": "txt", "default": ""}, "width": "json.width"}
+    config = config_of(f"{tmp_path}/{{00000..00001}}.tar", carry=carry)
+    records = read(config)
+    assert [record.key for record in records] == [f"0000{n // 5}000{n % 5}" for n in range(10)]
+    assert shown(records)[3] == "000000003: expected an image in the sample, got .json"
+    assert records[9] == ImageRecord("000010004", b"4", (b"text 4", 644))
+    # A shard whose writer was killed ends in the middle of a member.
+    last = tmp_path / "00001.tar"
+    with tarfile.open(last) as tar:
+        cut = tar.getmembers()[7].offset + 100
+    last.write_bytes(last.read_bytes()[:cut])
+    with pytest.raises(DataError, match=r"00001\.tar: sample \d: byte "):
+        read(config)
+    kept = read(config.model_copy(update={"damaged": "reject"}))
+    assert kept[:5] == records[:5] and kept[-1].key.startswith("00001.tar__")
