@@ -17,13 +17,24 @@ def classes_of_card(path: str) -> dict[str, tuple[str, ...]]:
     there is none, the names in which all agree.
     """
     folders = path.split("/")[:-1]
-    above = range(len(folders), max(0, len(folders) - FOLDERS_ABOVE), -1)
+    above = range(len(folders), max(_root_of(path) - 1, len(folders) - FOLDERS_ABOVE), -1)
     for card in (filesystem.join("/".join(folders[:depth]) or ".", CARD) for depth in above):
         configs = _configs_of(card)
         if configs is not None:
             named = [found for name, found in configs if name in folders]
             return _agreed(named or [found for _, found in configs])
     return {}
+
+
+def _root_of(path: str) -> int:
+    """Returns how many parts of a path are its bucket or repository, above which there is none.
+
+    >>> [_root_of(path) for path in ("a/b", "s3://bucket/a", "hf://datasets/me/photos/a")]
+    [1, 3, 5]
+    """
+    if path.startswith("hf://"):
+        return 5 if path.startswith("hf://datasets/") else 4
+    return 1 if filesystem.is_local(path) else 3
 
 
 def _agreed(configs: list[dict[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
@@ -36,9 +47,9 @@ def _agreed(configs: list[dict[str, tuple[str, ...]]]) -> dict[str, tuple[str, .
 @functools.lru_cache(maxsize=64)
 def _configs_of(card: str) -> tuple[tuple[str, dict[str, tuple[str, ...]]], ...] | None:
     """Returns name and classes of each config of a card; None if there is no card."""
-    if not filesystem.exists(card):
-        return None
     try:
+        if not filesystem.exists(card):
+            return None
         text = filesystem.read(card).decode("utf-8", "replace")
         _, front, _ = text.split("---\n", 2) if text.startswith("---\n") else ("", "", "")
         info = yaml.safe_load(front)["dataset_info"]
