@@ -45,7 +45,7 @@ def check_tokenizer(directory: str, contract: TokenContract) -> list[tuple[str, 
 
 def describe_contract(contract: TokenContract) -> list[tuple[str, str]]:
     """Describes a token contract as (name, value) pairs."""
-    image, network = contract.image, contract.network
+    image, network = contract.fitted, contract.network
     imported = []
     if isinstance(network, ImportedNetwork):
         decoder = "with" if network.decoder else "without"
