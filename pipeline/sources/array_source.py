@@ -1,7 +1,6 @@
 """Array sources: files that hold the pixels of many images as one array, labels beside."""
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,17 +9,19 @@ import pydantic
 
 from fsq.dataset.records import CarriedFeature, FeatureKind
 from fsq.errors import DataError, RequestError
-from fsq.storage import filesystem
 from pipeline.core.records import BadRecord, ImageRecord, Span, Unit
 from pipeline.sources.base import NO_TIMEOUTS, no_heartbeat
 from pipeline.sources.carry import Carry, carried_features
 from pipeline.sources.class_folders import Classes, read_classes
 from pipeline.sources.damage import read_spans
 from pipeline.sources.input_files import (
+    FileFacts,
     FilesConfig,
     FilesSource,
     InputFile,
     Patterns,
+    facts_of,
+    numbered_file,
 )
 from pipeline.sources.listing import ListedFile, Listing, listing_of
 from pipeline.sources.stored_arrays import ArrayCursor, ArrayFormat, borrowed_array
@@ -110,12 +111,9 @@ class ArraySource(FilesSource[ArrayConfig]):
                 yield ImageRecord(f"{unit.file}__{next(numbers)}", pixels, carried)
 
     def _list_file(self, one: InputFile, stride: int) -> ListedFile:
-        size_bytes = modified_ns = readable = lost = 0
-        damage = None
+        facts, readable, lost, damage = FileFacts(), 0, 0, None
         try:
-            modified_ns = filesystem.modified_ns(one.path)
-            with filesystem.open_read(one.path) as file:
-                size_bytes = file.seek(0, os.SEEK_END)
+            facts = facts_of(one.path)
             with borrowed_array(one.path, self.config.member, 0) as cursor:
                 _check_images(cursor.format, one.path)
                 lost = cursor.format.shape[0]
@@ -129,19 +127,7 @@ class ArraySource(FilesSource[ArrayConfig]):
                 raise
             damage = str(error).removeprefix(f"{one.path}: ").rpartition(". ")[0]
             lost = max(1, lost)
-        return ListedFile(
-            path=one.path,
-            name=one.name,
-            size_bytes=size_bytes,
-            modified_ns=modified_ns,
-            num_readable=readable,
-            # Rows are found by their numbers.
-            offsets=np.zeros(-(-readable // stride), np.int64),
-            stride=stride,
-            num_unreadable=lost,
-            damage=damage,
-            split=one.split,
-        )
+        return numbered_file(one, facts, readable, stride, lost=lost, damage=damage)
 
     def _features(
         self, files: Sequence[ListedFile], heartbeat: Callable[[], None]

@@ -5,7 +5,6 @@ damage and accounts follow.
 """
 
 import abc
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import ClassVar
 
@@ -19,10 +18,13 @@ from pipeline.sources.base import NO_TIMEOUTS, no_heartbeat
 from pipeline.sources.damage import read_spans
 from pipeline.sources.equal_keys import refuse_equal_keys
 from pipeline.sources.input_files import (
+    FileFacts,
     FilesConfig,
     FilesSource,
     InputFile,
     Patterns,
+    facts_of,
+    numbered_file,
 )
 from pipeline.sources.listing import ListedFile, Listing, listing_of
 
@@ -133,24 +135,9 @@ class ContainerSource(FilesSource[ContainerConfig]):
 
 
 def _listed(one: InputFile, count: int, damage: str | None, stride: int) -> ListedFile:
-    size_bytes = modified_ns = 0
-    if filesystem.exists(one.path):
-        modified_ns = filesystem.modified_ns(one.path)
-        with filesystem.open_read(one.path) as file:
-            size_bytes = file.seek(0, os.SEEK_END)
-    return ListedFile(
-        path=one.path,
-        name=one.name,
-        size_bytes=size_bytes,
-        modified_ns=modified_ns,
-        num_readable=count,
-        # Images are found by their numbers.
-        offsets=np.zeros(-(-count // stride), np.int64),
-        stride=stride,
-        num_unreadable=0 if damage is None else 1,
-        damage=damage,
-        split=one.split,
-    )
+    facts = facts_of(one.path) if filesystem.exists(one.path) else FileFacts()
+    lost = 0 if damage is None else 1
+    return numbered_file(one, facts, count, stride, lost=lost, damage=damage)
 
 
 def _folder(name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from reprlib import repr as brief
 from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
+import numpy as np
 import pydantic
 
 from fsq.errors import DataError, RequestError
@@ -16,7 +17,7 @@ from fsq.yaml_config import ExpandedPath
 from pipeline.core.records import Unit
 from pipeline.sources.base import BaseSourceConfig, Source
 from pipeline.sources.file_patterns import match_files
-from pipeline.sources.listing import Listing, file_name
+from pipeline.sources.listing import ListedFile, Listing, file_name
 from pipeline.sources.same_file import refuse_same_file
 from pipeline.sources.shard_names import missing_shards, pattern_of
 from pipeline.sources.units import units_of_numbered_keys
@@ -40,6 +41,51 @@ class InputFile(NamedTuple):
     path: str
     name: str
     split: str | None
+
+
+class FileFacts(NamedTuple):
+    """Size of a file in bytes, and its modification time in ns since the epoch."""
+
+    size_bytes: int = 0
+    modified_ns: int = 0
+
+
+def facts_of(path: str) -> FileFacts:
+    """Looks a file up.
+
+    Raises:
+      OSError: It cannot be read.
+    """
+    modified_ns = filesystem.modified_ns(path)
+    with filesystem.open_read(path) as file:
+        return FileFacts(file.seek(0, os.SEEK_END), modified_ns)
+
+
+def numbered_file(
+    one: InputFile, facts: FileFacts, count: int, stride: int, *, lost: int, damage: str | None
+) -> ListedFile:
+    """Returns a file whose records are found by their numbers, so that offsets say nothing.
+
+    Args:
+      one: The file.
+      facts: Its size and time.
+      count: Number of its records that can be read.
+      stride: See `Source.list`.
+      lost: Number of those that cannot.
+      damage: Why these cannot.
+    """
+    return ListedFile(
+        path=one.path,
+        name=one.name,
+        size_bytes=facts.size_bytes,
+        modified_ns=facts.modified_ns,
+        num_readable=count,
+        offsets=np.zeros(-(-count // stride), np.int64),
+        stride=stride,
+        num_unreadable=lost,
+        damage=damage,
+        split=one.split,
+    )
 
 
 def _expand(files: object) -> object:

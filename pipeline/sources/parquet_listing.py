@@ -2,11 +2,9 @@
 
 import contextlib
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from fsq.dataset.records import CarriedFeature, FeatureKind
@@ -17,7 +15,13 @@ from pipeline.sources.carry import carried_features
 from pipeline.sources.dataset_card import classes_of_card
 from pipeline.sources.equal_keys import refuse_equal_keys
 from pipeline.sources.image_paths import Places
-from pipeline.sources.input_files import Damaged, InputFile
+from pipeline.sources.input_files import (
+    Damaged,
+    FileFacts,
+    InputFile,
+    facts_of,
+    numbered_file,
+)
 from pipeline.sources.listing import ListedFile
 from pipeline.sources.parquet_columns import (
     find_column,
@@ -87,7 +91,7 @@ def find_features(
 
 def columns_of(path: str, config: "ParquetConfig", features: Sequence[CarriedFeature]) -> Columns:
     """Returns where the values of a file's rows are."""
-    schema = _facts_of(path, filesystem.modified_ns(path)).schema
+    schema = _table_facts(path, filesystem.modified_ns(path)).schema
     return Columns(
         find_image_column(schema, config.image, path),
         None if config.key is None else find_column(schema, config.key, path, "source.key"),
@@ -102,49 +106,35 @@ def folder_of(path: str) -> str:
     return folder or (slash or ".")
 
 
-class _Facts(NamedTuple):
+class _TableFacts(NamedTuple):
     schema: pa.Schema
     num_rows: int
     damage: str | None
 
 
 @functools.lru_cache(maxsize=4096)
-def _facts_of(path: str, modified_ns: int) -> _Facts:
+def _table_facts(path: str, modified_ns: int) -> _TableFacts:
     table = open_table(path)
     table.close()
-    return _Facts(table.schema, table.num_rows, table.damage)
+    return _TableFacts(table.schema, table.num_rows, table.damage)
 
 
 def _list_table(one: InputFile, stride: int) -> ListedFile:
-    size_bytes = modified_ns = rows = 0
-    damage = None
+    facts, rows, damage = FileFacts(), 0, None
     try:
-        modified_ns = filesystem.modified_ns(one.path)
-        with filesystem.open_read(one.path) as file:
-            size_bytes = file.seek(0, os.SEEK_END)
-        _, rows, damage = _facts_of(one.path, modified_ns)
+        facts = facts_of(one.path)
+        _, rows, damage = _table_facts(one.path, facts.modified_ns)
     except OSError as error:
         damage = f"expected a file that can be read, got: {error.strerror or error}"
     except DataError as error:
         damage = str(error).removeprefix(f"{one.path}: ")
-    return ListedFile(
-        path=one.path,
-        name=one.name,
-        size_bytes=size_bytes,
-        modified_ns=modified_ns,
-        num_readable=rows,
-        # Rows are found by their numbers.
-        offsets=np.zeros(-(-rows // stride), np.int64),
-        stride=stride,
-        num_unreadable=0 if damage is None else 1,
-        damage=damage,
-        split=one.split,
-    )
+    lost = 0 if damage is None else 1
+    return numbered_file(one, facts, rows, stride, lost=lost, damage=damage)
 
 
 def _types_of(path: str, config: "ParquetConfig") -> dict[str, tuple[FeatureKind, tuple[str, ...]]]:
     """Returns type and names of classes of the carried columns that a file has."""
-    schema = _facts_of(path, filesystem.modified_ns(path)).schema
+    schema = _table_facts(path, filesystem.modified_ns(path)).schema
     find_image_column(schema, config.image, path)
     if config.key is not None:
         key = find_column(schema, config.key, path, "source.key")
@@ -181,7 +171,7 @@ def _first_keys(
     """Yields the keys of the first rows of every file that can be read."""
     most = max(1, MAX_KEYS // max(1, len(files)))
     for file in files[:MAX_KEYS]:
-        schema = _facts_of(file.path, file.modified_ns).schema
+        schema = _table_facts(file.path, file.modified_ns).schema
         column = find_column(schema, str(config.key), file.path, "source.key")
         # Damage is refused or rejected when the unit is read.
         with contextlib.suppress(DataError, OSError):

@@ -1,7 +1,6 @@
 """Listing of WebDataset tars: the offsets of their samples, by reading headers only."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -9,9 +8,8 @@ import numpy as np
 
 from fsq.dataset.records import encode_key
 from fsq.errors import DataError
-from fsq.storage import filesystem
 from pipeline.sources.equal_keys import refuse_equal_keys
-from pipeline.sources.input_files import Damaged, InputFile
+from pipeline.sources.input_files import Damaged, FileFacts, InputFile, facts_of
 from pipeline.sources.listing import ListedFile
 from pipeline.sources.tar_files import TarCursor
 from pipeline.sources.tar_members import DamagedTarError
@@ -66,7 +64,7 @@ class _Scan:
 
     def __init__(self, one: InputFile, stride: int, left_out: Counter[str]):
         self._one, self._stride, self._left_out = one, stride, left_out
-        self._size_bytes = self._modified_ns = self._count = 0
+        self._facts, self._count = FileFacts(), 0
         self._offsets: list[int] = []
         # Over names and sizes of the members.
         self._hash = hashlib.blake2b(digest_size=16)
@@ -78,9 +76,7 @@ class _Scan:
         path = self._one.path
         heartbeat()
         try:
-            self._modified_ns = filesystem.modified_ns(path)
-            with filesystem.open_read(path) as file:
-                self._size_bytes = file.seek(0, os.SEEK_END)
+            self._facts = facts_of(path)
             for number, key in enumerate(self._samples(heartbeat)):
                 if keys is not None and len(keys) < MAX_KEYS:
                     keys.append((key, path, number))
@@ -112,8 +108,8 @@ class _Scan:
         return ListedFile(
             path=self._one.path,
             name=self._one.name,
-            size_bytes=self._size_bytes,
-            modified_ns=self._modified_ns,
+            size_bytes=self._facts.size_bytes,
+            modified_ns=self._facts.modified_ns,
             num_readable=self._count,
             offsets=np.array(self._offsets, np.int64),
             stride=self._stride,
